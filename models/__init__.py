@@ -1,0 +1,1 @@
+"""The generative models: networks, losses and samplers."""

@@ -1,0 +1,155 @@
+"""What every generative model and every sampler of the benchmark offers."""
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from keras import ops
+
+
+@dataclass(frozen=True)
+class Illustration:
+    """A table of images that shows what a model does.
+
+    Attributes:
+        images: uint8 `(rows, columns, height, width, channels)`.
+        row_labels: A label for each row, or empty.
+        column_labels: A label for each column, or empty.
+        x_label: What changes from column to column.
+        y_label: What changes from row to row.
+    """
+
+    images: np.ndarray
+    row_labels: tuple[str, ...] = ()
+    column_labels: tuple[str, ...] = ()
+    x_label: str = ""
+    y_label: str = ""
+
+
+class GenerativeModel(keras.Model):
+    """A model of images that trains under plain `fit` and hands out samplers.
+
+    Subclasses build their networks in `__init__`, implement `call(images, training)` and
+    `compute_loss`, and return their samplers from `sampler`. Images enter as uint8.
+
+    Args:
+        image_shape: `(height, width, channels)` of the training images.
+        seed: Integer that every random number of training descends from.
+        optimizer: A `keras.optimizers.Optimizer`; `None` for a model that only samples.
+        **kwargs: `name`, as for `keras.Model`.
+    """
+
+    def __init__(self, *, image_shape, seed, optimizer=None, **kwargs):
+        super().__init__(**kwargs)
+        self.image_shape = tuple(image_shape)
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        if optimizer is not None:
+            self.compile(optimizer=optimizer)
+
+    def sampler(self, method=None):
+        """Returns a `Sampler` that shares this model's weights.
+
+        Args:
+            method: How to sample, for models with a choice (see `models.samplers`).
+        """
+        raise NotImplementedError
+
+    def illustrate(self, images):
+        """Pictures of the trained model at work, by file name.
+
+        Args:
+            images: uint8 `(N, height, width, channels)`, real images.
+
+        Returns:
+            `dict[str, Illustration]`; empty by default.
+        """
+        return {}
+
+    @property
+    def network(self):
+        """The `keras.Model` that sampling passes through; its parameters are counted."""
+        raise NotImplementedError
+
+
+class Sampler(keras.Model):
+    """The whole way from prior noise to images, as one compiled call.
+
+    `sampler((latents, seeds))` gives images in [-1, 1]. Image i depends on the weights, its
+    latents and its seeds alone, not on the batch it is in.
+
+    Args:
+        network: The `keras.Model` that a network pass runs.
+        network_passes: Passes of `network` for each image.
+        latent_shape: Shape of the prior noise of one image.
+        seed: Integer that the latents and the step noise descend from.
+        **kwargs: `name`, as for `keras.Model`.
+    """
+
+    def __init__(self, *, network, network_passes, latent_shape, seed, **kwargs):
+        super().__init__(**kwargs)
+        self.network = network
+        self.network_passes = network_passes
+        self.latent_shape = tuple(latent_shape)
+        self.seed = seed
+        self._single_pass = SinglePass(self.pass_inputs, network)
+        for model in (self, self._single_pass):
+            model.compile(jit_compile=False)
+
+    def build(self, input_shape=None):
+        """Nothing to do: the network is built before the sampler."""
+
+    def call(self, inputs):
+        """Maps `(latents, seeds)` to images in [-1, 1]."""
+        raise NotImplementedError
+
+    def pass_inputs(self, latents):
+        """The inputs of one network pass on `latents`."""
+        return latents
+
+    def inputs(self, start, count):
+        """The latents and seeds of the images `start` to `start + count - 1`.
+
+        Returns:
+            `(latents, seeds)`: float32 `(count, *latent_shape)` and uint32 `(count, 2)`.
+        """
+        indices = np.arange(start, start + count)
+        latents = np.stack([prior_noise(self.seed, index, self.latent_shape) for index in indices])
+        seeds = np.stack([np.full(count, self.seed), indices], axis=1).astype("uint32")
+        return latents, seeds
+
+    def sample(self, latents, seeds):
+        """Runs the compiled sampler; the float32 images in [-1, 1] are in host memory."""
+        return np.asarray(self.predict_on_batch((latents, seeds)))
+
+    def single_pass(self, latents):
+        """Runs one compiled network pass; the result is in host memory."""
+        return np.asarray(self._single_pass.predict_on_batch(latents))
+
+
+class SinglePass(keras.Model):
+    """One pass of a sampler's network, for timing."""
+
+    def __init__(self, pass_inputs, network, **kwargs):
+        super().__init__(**kwargs)
+        self.pass_inputs = pass_inputs
+        self.network = network
+
+    def call(self, latents):
+        return self.network(self.pass_inputs(latents), training=False)
+
+
+def prior_noise(seed, index, shape):
+    """Standard normal noise of image `index`, from a counter-based generator (Philox)."""
+    generator = np.random.Generator(np.random.Philox(key=[seed, index]))
+    return generator.standard_normal(shape, dtype="float32")
+
+
+def to_float(images):
+    """Maps uint8 images 0..255 to float32 in [-1, 1], on the device."""
+    return ops.cast(images, "float32") / 127.5 - 1.0
+
+
+def to_uint8(images):
+    """Maps float images in [-1, 1] to uint8 0..255, rounded to the nearest, on the host."""
+    return np.clip(np.rint((np.asarray(images) + 1.0) * 127.5), 0, 255).astype("uint8")

@@ -1,0 +1,145 @@
+"""The deep convolutional generative adversarial network (Radford, Metz, Chintala 2016)."""
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from models.base import GenerativeModel, Sampler, to_float
+from models.vae import check_divisible
+
+WEIGHT_STD = 0.02  # Radford et al., section 4
+MOMENTUM = 0.9  # of the batch statistics
+
+
+class DCGAN(GenerativeModel):
+    """DCGAN with the non-saturating loss (Goodfellow et al. 2014), under plain `fit`.
+
+    One step updates both networks from the same batch. Their losses are summed: the generator's
+    passes through a discriminator whose weights are constants, the discriminator's through
+    generated images that are constants, so that each weight receives its own loss's gradient.
+
+    Args:
+        image_shape: `(height, width, channels)`; the levels of `widths` must divide the sizes.
+        seed: Integer.
+        latent_dim: Number of latent dimensions, at least 1.
+        widths: Channels of the discriminator's levels; the generator has them in reverse.
+        optimizer: A `keras.optimizers.Optimizer` for both networks.
+        name: Name of the model.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+
+    def __init__(self, *, image_shape, seed, latent_dim, widths, optimizer=None, name="dcgan"):
+        if latent_dim < 1:
+            raise ValueError(f"`latent_dim` must be at least 1. Received: latent_dim={latent_dim}")
+        super().__init__(image_shape=image_shape, seed=seed, optimizer=optimizer, name=name)
+        self.latent_dim = latent_dim
+        initial = keras.initializers.RandomNormal(stddev=WEIGHT_STD)
+        self.generator = build_generator(
+            image_shape=self.image_shape, latent_dim=latent_dim, widths=widths, initial=initial
+        )
+        self.discriminator = build_discriminator(
+            image_shape=self.image_shape, widths=widths, initial=initial
+        )
+        self.generator_loss = keras.metrics.Mean(name="generator_loss")
+        self.discriminator_loss = keras.metrics.Mean(name="discriminator_loss")
+
+    @property
+    def network(self):
+        return self.generator
+
+    def call(self, images, training=False):
+        """Generates as many images in [-1, 1] as there are `images`."""
+        shape = (ops.shape(images)[0], self.latent_dim)
+        latents = keras.random.normal(shape, seed=self.seed_generator)
+        return self.generator(latents, training=training)
+
+    def compute_loss(self, x, y=None, y_pred=None, sample_weight=None, training=True):
+        """Sum of both losses, each reaching its own network only."""
+        real_images, generated_images = to_float(x), y_pred
+        real_logits = self.discriminator(real_images, training=training)
+        generated_logits = self.discriminator(
+            ops.stop_gradient(generated_images), training=training
+        )
+        discriminator_loss = ops.mean(ops.softplus(-real_logits)) + ops.mean(
+            ops.softplus(generated_logits)
+        )
+        generator_loss = ops.mean(ops.softplus(-self._judge(generated_images, training)))
+        self.discriminator_loss.update_state(discriminator_loss)
+        self.generator_loss.update_state(generator_loss)
+        return discriminator_loss + generator_loss
+
+    def sampler(self, method=None):
+        """Returns a sampler that runs the generator once."""
+        return GeneratorSampler(
+            network=self.generator,
+            network_passes=1,
+            latent_shape=(self.latent_dim,),
+            seed=self.seed,
+            name="generator",
+        )
+
+    def _judge(self, images, training):
+        """The discriminator's logits, its weights taken as constants."""
+        logits, _ = self.discriminator.stateless_call(
+            [ops.stop_gradient(v.value) for v in self.discriminator.trainable_variables],
+            [v.value for v in self.discriminator.non_trainable_variables],
+            images,
+            training=training,
+        )
+        return logits
+
+
+class GeneratorSampler(Sampler):
+    """Turns latents into images in one pass."""
+
+    def call(self, inputs):
+        latents, _ = inputs
+        return self.network(latents, training=False)  # noise -> images
+
+
+def build_generator(*, image_shape, latent_dim, widths, initial):
+    """Builds the generator: latents -> images in [-1, 1] (batch norm, ReLU, tanh)."""
+    height, width, channels = image_shape
+    scale = 2 ** len(widths)
+    shape = (height // scale, width // scale, 2 * widths[-1])
+    latents = keras.Input((latent_dim,), name="latents")
+    features = layers.Dense(int(np.prod(shape)), use_bias=False, kernel_initializer=initial)(
+        latents
+    )
+    features = layers.Reshape(shape)(features)
+    for level_width in [*reversed(widths)]:
+        features = layers.BatchNormalization(momentum=MOMENTUM)(features)
+        features = layers.ReLU()(features)
+        features = layers.Conv2DTranspose(
+            level_width, 4, strides=2, padding="same", use_bias=False, kernel_initializer=initial
+        )(features)
+    features = layers.BatchNormalization(momentum=MOMENTUM)(features)
+    features = layers.ReLU()(features)
+    images = layers.Conv2D(
+        channels, 3, padding="same", activation="tanh", kernel_initializer=initial
+    )(features)
+    return keras.Model(latents, images, name="generator")
+
+
+def build_discriminator(*, image_shape, widths, initial):
+    """Builds the discriminator: images -> logits (LeakyReLU; no batch norm on the first)."""
+    check_divisible(image_shape, len(widths))
+    images = keras.Input(image_shape, name="images")
+    features = images
+    for level, level_width in enumerate(widths):
+        features = layers.Conv2D(
+            level_width,
+            4,
+            strides=2,
+            padding="same",
+            use_bias=level == 0,
+            kernel_initializer=initial,
+        )(features)
+        if level > 0:
+            features = layers.BatchNormalization(momentum=MOMENTUM)(features)
+        features = layers.LeakyReLU(negative_slope=0.2)(features)
+    features = layers.Flatten()(features)
+    logits = layers.Dense(1, kernel_initializer=initial)(features)
+    return keras.Model(images, logits, name="discriminator")

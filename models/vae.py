@@ -1,0 +1,200 @@
+"""The convolutional variational autoencoder (Kingma and Welling 2014)."""
+
+import keras
+import numpy as np
+from keras import layers, ops
+from scipy.stats import norm
+
+from models.base import GenerativeModel, Illustration, Sampler, to_float, to_uint8
+
+LIKELIHOODS = ("bernoulli", "gaussian")
+MANIFOLD_QUANTILES = np.linspace(0.02, 0.98, 20)
+NUM_RECONSTRUCTIONS = 12
+
+
+class VAE(GenerativeModel):
+    """Variational autoencoder with convolutional encoder and decoder.
+
+    The loss is the negative evidence lower bound in nats an image: the reconstruction term summed
+    over pixels plus `beta` times the KL divergence summed over latent dimensions (Kingma and
+    Welling 2014, eq. 10; `beta` as in Higgins et al. 2017).
+
+    Args:
+        image_shape: `(height, width, channels)`; the levels of `widths` must divide the sizes.
+        seed: Integer.
+        latent_dim: Number of latent dimensions, at least 1.
+        widths: Channels of each level; the resolution halves at each.
+        beta: Weight of the KL divergence, not negative.
+        likelihood: `"bernoulli"` (pixels as probabilities) or `"gaussian"`.
+        pixel_std: Standard deviation of the Gaussian likelihood on the scale [0, 1].
+        optimizer: A `keras.optimizers.Optimizer`.
+        name: Name of the model.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_shape,
+        seed,
+        latent_dim,
+        widths,
+        beta=1.0,
+        likelihood="bernoulli",
+        pixel_std=0.1,
+        optimizer=None,
+        name="vae",
+    ):
+        if likelihood not in LIKELIHOODS:
+            raise ValueError(
+                f"`likelihood` must be one of {LIKELIHOODS}. Received: likelihood={likelihood!r}"
+            )
+        if latent_dim < 1 or beta < 0 or pixel_std <= 0:
+            raise ValueError(
+                "`latent_dim` must be at least 1, `beta` not negative and `pixel_std` positive. "
+                f"Received: latent_dim={latent_dim}, beta={beta}, pixel_std={pixel_std}"
+            )
+        super().__init__(image_shape=image_shape, seed=seed, optimizer=optimizer, name=name)
+        self.latent_dim = latent_dim
+        self.beta = beta
+        self.likelihood = likelihood
+        self.pixel_std = pixel_std
+        self.encoder = build_encoder(
+            image_shape=self.image_shape, widths=widths, latent_dim=latent_dim
+        )
+        self.decoder = build_decoder(
+            image_shape=self.image_shape, widths=widths, latent_dim=latent_dim
+        )
+        self.reconstruction_loss = keras.metrics.Mean(name="reconstruction_loss")
+        self.kl_loss = keras.metrics.Mean(name="kl_loss")
+
+    @property
+    def network(self):
+        return self.decoder
+
+    def call(self, images, training=False):
+        """Encodes and decodes uint8 `images`; returns decoder outputs, means, log variances."""
+        means, log_variances = self.encoder(to_float(images), training=training)
+        noises = keras.random.normal(ops.shape(means), seed=self.seed_generator)
+        latents = means + ops.exp(0.5 * log_variances) * noises  # eq. 10, reparameterisation
+        return self.decoder(latents, training=training), means, log_variances
+
+    def compute_loss(self, x, y=None, y_pred=None, sample_weight=None, training=True):
+        """The negative evidence lower bound, in nats, mean over the batch."""
+        logits, means, log_variances = y_pred
+        targets = ops.cast(x, "float32") / 255.0
+        reconstruction = ops.mean(ops.sum(self.pixel_losses(targets, logits), axis=(1, 2, 3)))
+        kl_terms = 0.5 * (ops.square(means) + ops.exp(log_variances) - 1.0 - log_variances)
+        kl = ops.mean(ops.sum(kl_terms, axis=1))  # appendix B
+        self.reconstruction_loss.update_state(reconstruction)
+        self.kl_loss.update_state(kl)
+        return reconstruction + self.beta * kl
+
+    def pixel_losses(self, targets, logits):
+        """Negative log-likelihood of each pixel (without the Gaussian's constant)."""
+        if self.likelihood == "bernoulli":
+            return ops.softplus(logits) - targets * logits
+        return 0.5 * ops.square((targets - ops.sigmoid(logits)) / self.pixel_std)
+
+    def illustrate(self, images):
+        """The decoder's manifold (Kingma and Welling 2014, figure 4) and reconstructions."""
+        means = self.encoder.predict(to_float(images), verbose=0)[0]
+        pictures = {"reconstructions": self.reconstructions(images, means)}
+        if self.latent_dim >= 2:
+            pictures["manifold"] = self.manifold(means)
+        return pictures
+
+    def reconstructions(self, images, means):
+        """Real images above what the decoder makes of their latent means."""
+        decoded = self.decode(means[:NUM_RECONSTRUCTIONS])
+        rows = np.stack([images[:NUM_RECONSTRUCTIONS], decoded])
+        return Illustration(rows, row_labels=("real", "reconstructed"))
+
+    def manifold(self, means):
+        """Decodes a plane of the prior, evenly spaced in its quantiles.
+
+        The plane is that of the two latent dimensions that vary most over the encoded images;
+        the other dimensions are 0.
+        """
+        across, down = np.argsort(-means.var(axis=0))[:2]
+        values, count = norm.ppf(MANIFOLD_QUANTILES), len(MANIFOLD_QUANTILES)
+        latents = np.zeros((count, count, self.latent_dim), "float32")
+        latents[:, :, across] = values[None, :]
+        latents[:, :, down] = values[:, None]
+        images = self.decode(latents.reshape(-1, self.latent_dim))
+        labels = tuple(f"{quantile:.2f}" for quantile in MANIFOLD_QUANTILES)
+        return Illustration(
+            images.reshape(count, count, *self.image_shape),
+            row_labels=labels,
+            column_labels=labels,
+            x_label=f"quantile of latent {across + 1}",
+            y_label=f"quantile of latent {down + 1}",
+        )
+
+    def decode(self, latents):
+        """The decoder's mean images as uint8."""
+        logits = self.decoder.predict(latents, verbose=0)
+        return to_uint8(2.0 * ops.convert_to_numpy(ops.sigmoid(logits)) - 1.0)
+
+    def sampler(self, method=None):
+        """Returns a sampler that decodes latents of the prior in one pass."""
+        return DecoderSampler(
+            network=self.decoder,
+            network_passes=1,
+            latent_shape=(self.latent_dim,),
+            seed=self.seed,
+            name="decoder",
+        )
+
+
+class DecoderSampler(Sampler):
+    """Decodes latents to the mean image of the likelihood."""
+
+    def call(self, inputs):
+        latents, _ = inputs
+        return 2.0 * ops.sigmoid(self.network(latents, training=False)) - 1.0  # latents -> images
+
+
+def build_encoder(*, image_shape, widths, latent_dim):
+    """Builds the encoder: float images in [-1, 1] -> means and log variances of the latents."""
+    check_divisible(image_shape, len(widths))
+    images = keras.Input(image_shape, name="images")
+    features = images
+    for width in widths:
+        features = layers.Conv2D(width, 4, strides=2, padding="same")(features)
+        features = layers.Activation("silu")(features)
+        features = layers.Conv2D(width, 3, padding="same", activation="silu")(features)
+    features = layers.Flatten()(features)
+    features = layers.Dense(4 * widths[-1], activation="silu")(features)
+    means = layers.Dense(latent_dim, name="means")(features)
+    log_variances = layers.Dense(latent_dim, name="log_variances", kernel_initializer="zeros")
+    return keras.Model(images, [means, log_variances(features)], name="encoder")
+
+
+def build_decoder(*, image_shape, widths, latent_dim):
+    """Builds the decoder: latents -> logits of the pixels, in the images' shape."""
+    height, width, channels = image_shape
+    scale = 2 ** len(widths)
+    latents = keras.Input((latent_dim,), name="latents")
+    features = layers.Dense(4 * widths[-1], activation="silu")(latents)
+    shape = (height // scale, width // scale, widths[-1])
+    features = layers.Dense(int(np.prod(shape)), activation="silu")(features)
+    features = layers.Reshape(shape)(features)
+    for level_width in reversed(widths):
+        features = layers.Conv2DTranspose(level_width, 4, strides=2, padding="same")(features)
+        features = layers.Activation("silu")(features)
+        features = layers.Conv2D(level_width, 3, padding="same", activation="silu")(features)
+    logits = layers.Conv2D(channels, 3, padding="same", name="logits")(features)
+    return keras.Model(latents, logits, name="decoder")
+
+
+def check_divisible(image_shape, num_levels):
+    """Raises `ValueError` if `num_levels` halvings do not divide the image."""
+    divisor = 2**num_levels
+    if image_shape[0] % divisor or image_shape[1] % divisor:
+        raise ValueError(
+            f"height and width must be divisible by {divisor}, 2 for each level of `widths`. "
+            f"Received: image_shape={tuple(image_shape)}"
+        )

@@ -1,0 +1,108 @@
+"""What every model of conf/model promises, whatever it is."""
+
+import keras
+import numpy as np
+import pytest
+
+from benchmark import config as configuration
+from benchmark.cli import Parts
+from benchmark.training import load_weights, weights
+from models.base import to_float, to_uint8
+from tests.conftest import options
+
+SHAPES = [(28, 28, 1), (32, 32, 3)]
+
+
+def real_images(shape, count=16):
+    return np.random.default_rng(0).integers(0, 256, (count, *shape), dtype="uint8")
+
+
+@pytest.fixture
+def build(compose_config):
+    def build_parts(name, *overrides):
+        config = compose_config(f"model={name}", "preset=smoke", *overrides)
+        return Parts(configuration.validate(config), [])
+
+    return build_parts
+
+
+@pytest.fixture(params=options("model"))
+def name(request):
+    return request.param
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_one_step_changes_the_weights_and_samples_are_images(build, name, shape):
+    parts = build(name)
+    model = parts.build_model(shape)
+    before = weights(model)
+    logs = model.train_on_batch(real_images(shape), return_dict=True)
+    after = weights(model)
+    assert all(np.isfinite(value) for value in logs.values())
+    assert before.keys() == after.keys()
+    changed = [key for key in before if not np.array_equal(before[key], after[key])]
+    assert len(changed) > len(before) / 2
+
+    sampler = model.sampler(parts.build_methods()[-1])
+    images = sampler.sample(*sampler.inputs(0, 3))
+    assert images.shape == (3, *shape)
+    assert images.dtype == np.float32
+    assert -1.0 <= images.min() <= images.max() <= 1.0
+    assert sampler.network_passes >= 1
+    assert sampler.single_pass(sampler.inputs(0, 2)[0]).shape[0] == 2
+
+
+def test_images_depend_on_seed_and_index_alone(build, name):
+    parts = build(name)
+    model = parts.build_model(SHAPES[0])
+    model.train_on_batch(real_images(SHAPES[0]))
+    sampler = model.sampler(parts.build_methods()[-1])
+    together = sampler.sample(*sampler.inputs(0, 5))
+    alone = sampler.sample(*sampler.inputs(3, 1))
+    np.testing.assert_allclose(together[3:4], alone, atol=1e-4)
+    assert np.abs(together[0] - together[1]).max() > 1e-4
+
+    sampler.seed = 1
+    others = sampler.sample(*sampler.inputs(0, 5))
+    assert np.abs(together - others).max() > 1e-4
+
+
+def test_training_is_a_function_of_the_seed(build, name):
+    def trained(seed):
+        model = build(name, f"seed={seed}").build_model(SHAPES[0])
+        model.train_on_batch(real_images(SHAPES[0]))
+        return weights(model)
+
+    first, again, other = trained(0), trained(0), trained(1)
+    assert all(np.array_equal(first[key], again[key]) for key in first)
+    assert any(not np.array_equal(first[key], other[key]) for key in first)
+
+
+def test_saved_weights_give_the_same_images(build, name):
+    parts = build(name)
+    model = parts.build_model(SHAPES[0])
+    model.train_on_batch(real_images(SHAPES[0]))
+    loaded = build(name, "seed=5").build_model(SHAPES[0])
+    load_weights(loaded, weights(model))
+    method = parts.build_methods()[-1]
+    inputs = model.sampler(method).inputs(0, 3)
+    np.testing.assert_array_equal(
+        model.sampler(method).sample(*inputs), loaded.sampler(method).sample(*inputs)
+    )
+
+
+def test_illustrations_are_tables_of_images(build, name):
+    model = build(name).build_model(SHAPES[0])
+    for picture in model.illustrate(real_images(SHAPES[0])).values():
+        assert picture.images.dtype == np.uint8
+        assert picture.images.ndim == 5
+        assert picture.images.shape[2:] == SHAPES[0]
+        assert len(picture.column_labels) in (0, picture.images.shape[1])
+
+
+def test_uint8_and_float_are_inverse():
+    images = np.arange(256, dtype="uint8").reshape(1, 16, 16, 1)
+    floats = keras.ops.convert_to_numpy(to_float(images))
+    assert floats.min() == -1.0
+    assert floats.max() == 1.0
+    np.testing.assert_array_equal(to_uint8(floats), images)
