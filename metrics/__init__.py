@@ -1,0 +1,1 @@
+"""Measures of the three corners: arrays in, numbers out."""

@@ -1,0 +1,210 @@
+"""What a metric is called with, and how it declines to answer."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+Progress = Callable[[int, int], None]
+"""Called with (images done, images in all) after every batch."""
+
+DIGITS = "digits"
+"""Name of the feature space of the mode classifier."""
+
+
+class NotMeasured(Exception):
+    """Raised by a metric that cannot give an honest number; the message is the reason."""
+
+
+class Encoder(Protocol):
+    """Turns images into features; `InceptionV3Encoder` and `ModeClassifier` are two.
+
+    Attributes:
+        name: short name of the feature space, such as `"inception_v3"`.
+        label: everything on which the numbers depend, in one line, such as
+            `"inception_v3 embedded 7e83f1eb @75"`.
+        weights_hash: hexadecimal digits which identify the weights.
+    """
+
+    name: str
+    label: str
+    weights_hash: str
+
+    def __call__(self, images: np.ndarray, progress: Progress | None = None) -> np.ndarray:
+        """uint8 images `(N, H, W, C)` -> float32 features `(N, D)`."""
+        ...
+
+
+class Metric(Protocol):
+    """Keyword-only options; called with an `Evaluation`; returns named numbers.
+
+    Attributes:
+        requires_sampler: whether `Evaluation.sampler` must be there.
+        minimum_samples: real and generated images needed at the least, for a check up front.
+    """
+
+    requires_sampler: bool
+    minimum_samples: int
+
+    def __call__(self, evaluation: "Evaluation") -> dict[str, float]: ...
+
+
+@dataclass(kw_only=True)
+class Evaluation:
+    """The samples to be judged, what they are judged against, and with which instruments.
+
+    Args:
+        real_images: uint8 `(N, H, W, C)`, the reference images.
+        generated_images: uint8 `(M, H, W, C)`, the samples.
+        seed: seed of the run, an integer.
+        real_labels: integers `(L,)`, whose histogram gives the real shares of the classes (of
+            `real_images` or of the whole split); `None` where the dataset has none.
+        num_classes: number of classes, or `None`.
+        class_names: names of the classes, or empty.
+        encoders: encoders by name; the first one is the run's encoder.
+        classifier: a `ModeClassifier`, or `None`. It is also the encoder named `"digits"`.
+        sampler: the sampler to be timed, or `None` where only images are at hand.
+        real_features: features of `real_images` by encoder name, where they were made before;
+            what is encoded here is added, so the caller can keep it for the next evaluation.
+        details: what a metric has to say beyond its numbers, by metric, ready for JSON.
+        progress: called with (images done, images in all) while images are encoded.
+    """
+
+    real_images: np.ndarray
+    generated_images: np.ndarray
+    seed: int
+    real_labels: np.ndarray | None = None
+    num_classes: int | None = None
+    class_names: tuple[str, ...] = ()
+    encoders: Mapping[str, Encoder] = field(default_factory=dict)
+    classifier: Any = None
+    sampler: Any = None
+    real_features: dict[str, np.ndarray] = field(default_factory=dict)
+    details: dict[str, dict] = field(default_factory=dict)
+    progress: Progress | None = None
+    _generated_features: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self):
+        for name in ("real_images", "generated_images"):
+            check_images(getattr(self, name), name=name)
+
+    def encoder(self, name: str | None = None) -> Encoder:
+        """The encoder of that name; `None` means the run's encoder, the first one.
+
+        Raises:
+            NotMeasured: where the run has no such encoder.
+        """
+        if name is None and self.encoders:
+            return next(iter(self.encoders.values()))
+        if name is not None and name in self.encoders:
+            return self.encoders[name]
+        if name == DIGITS:
+            if self.classifier is None:
+                raise NotMeasured("there is no classifier for the feature space `digits`")
+            return self.classifier
+        valid = ", ".join(sorted({*self.encoders, DIGITS}))
+        raise NotMeasured(f"there is no encoder `{name}`; there are: {valid}")
+
+    def features(self, name: str | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Features of the real and of the generated images, each encoded once.
+
+        Args:
+            name: name of the encoder; `None` means the run's encoder.
+
+        Returns:
+            A pair `(real_features, generated_features)`, float32 `(N, D)` and `(M, D)`.
+        """
+        encoder = self.encoder(name)
+        key = encoder.name
+        if key not in self.real_features:
+            self.real_features[key] = encoder(self.real_images, self.progress)
+        if key not in self._generated_features:
+            self._generated_features[key] = encoder(self.generated_images, self.progress)
+        return self.real_features[key], self._generated_features[key]
+
+
+def check_images(images: np.ndarray, *, name: str = "images") -> None:
+    """Refuses whatever is not a batch of uint8 images.
+
+    Raises:
+        ValueError: if `images` is not uint8 `(N, H, W, C)` with one or three channels.
+    """
+    images = np.asarray(images)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
+        raise ValueError(
+            f"`{name}` must be uint8 of shape (N, H, W, 1 or 3). "
+            f"Received: dtype={images.dtype}, shape={images.shape}"
+        )
+
+
+def check_features(*, real_features: np.ndarray, generated_features: np.ndarray) -> None:
+    """Refuses feature sets that cannot be compared with each other.
+
+    Raises:
+        ValueError: if they are not two finite matrices with equally many columns.
+    """
+    real, generated = np.shape(real_features), np.shape(generated_features)
+    if len(real) != 2 or len(generated) != 2 or real[1] != generated[1]:
+        raise ValueError(
+            "`real_features` and `generated_features` must be (N, D) and (M, D) with the same D. "
+            f"Received: {real} and {generated}"
+        )
+    for name, values in (
+        ("real_features", real_features),
+        ("generated_features", generated_features),
+    ):
+        if not np.isfinite(values).all():
+            raise ValueError(f"`{name}` must be finite. Received: NaN or infinite values")
+
+
+def padded_batches(images: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Cuts images into batches of one shape, so that a compiled function is traced once.
+
+    Args:
+        images: `(N, ...)`.
+        batch_size: images in a batch.
+
+    Yields:
+        Pairs `(batch, count)`: `batch` always has `batch_size` images, of which the first `count`
+        count; the rest repeats the last image.
+    """
+    for start in range(0, len(images), batch_size):
+        batch = np.asarray(images[start : start + batch_size])
+        count = len(batch)
+        if count < batch_size:
+            batch = np.concatenate([batch, np.repeat(batch[-1:], batch_size - count, axis=0)])
+        yield batch, count
+
+
+def encode_in_batches(
+    function: Callable[[np.ndarray], np.ndarray],
+    images: np.ndarray,
+    *,
+    batch_size: int,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """Applies a function of one fixed batch shape to any number of images.
+
+    Args:
+        function: `(batch_size, H, W, C)` -> `(batch_size, D)`.
+        images: uint8 `(N, H, W, C)`, one image at the least.
+        batch_size: images in a call.
+        progress: called with (images done, images in all) after every batch.
+
+    Returns:
+        Array `(N, D)`.
+
+    Raises:
+        ValueError: if `images` is not a batch of uint8 images or is empty.
+    """
+    check_images(images)
+    if not len(images):
+        raise ValueError("`images` must hold at least one image. Received: 0 images")
+    results, done = [], 0
+    for batch, count in padded_batches(images, batch_size):
+        results.append(np.asarray(function(batch))[:count])
+        done += count
+        if progress:
+            progress(done, len(images))
+    return np.concatenate(results)

@@ -1,0 +1,209 @@
+"""Image encoders: the feature spaces in which sets of images are compared.
+
+Nothing heavy is imported before the first image is encoded.
+"""
+
+import hashlib
+import os
+import threading
+import urllib.error
+import urllib.request
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from metrics.base import Progress, encode_in_batches
+
+EMBEDDED_PATH = Path(__file__).parent / "weights" / "inception_v3_int8.npz"
+EMBEDDED_SHA256 = "7e83f1ebd1703fd4ffe6fb406da08584bfd2524dd854d4f6e9ab3fd4d12abae9"
+
+# Both are Keras's own: the file that `keras.applications.InceptionV3` downloads and its check sum.
+IMAGENET_URL = (
+    "https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/"
+    "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
+)
+IMAGENET_MD5 = "bcbd6486424b2319ff4ef7d526e38f63"
+
+REACH_SECONDS = 4.0
+MINIMUM_IMAGE_SIZE = 75  # below it the last stride leaves nothing to pool
+
+
+def hash_file(path: str | Path, algorithm: str = "sha256") -> str:
+    """Hexadecimal digest of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def find_cached_imagenet() -> Path | None:
+    """The ImageNet weights in Keras's cache, if they are there and whole."""
+    home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
+    path = Path(home) / "models" / IMAGENET_URL.rsplit("/", 1)[1]
+    return path if path.is_file() and hash_file(path, "md5") == IMAGENET_MD5 else None
+
+
+def is_reachable(url: str, *, seconds: float) -> bool:
+    """Whether a server answers for `url` within the time.
+
+    The question is put in a thread, as looking up a host name cannot be given a time limit.
+    """
+    answers = []
+
+    def ask():
+        try:
+            request = urllib.request.Request(url, method="HEAD")
+            with urllib.request.urlopen(request, timeout=seconds) as response:
+                answers.append(response.status)
+        except (OSError, urllib.error.URLError):
+            pass
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return answers == [200]
+
+
+def choose_weights(weights: str) -> str:
+    """Settles `"auto"`: ImageNet if cached or reachable within seconds, else embedded.
+
+    Args:
+        weights: `"auto"`, `"imagenet"`, `"embedded"` or a path.
+
+    Returns:
+        `"imagenet"`, `"embedded"` or the path.
+
+    Raises:
+        ValueError: if it is neither one of the words nor an existing file.
+    """
+    if weights == "auto":
+        found = find_cached_imagenet() or is_reachable(IMAGENET_URL, seconds=REACH_SECONDS)
+        return "imagenet" if found else "embedded"
+    if weights not in ("imagenet", "embedded") and not Path(weights).expanduser().is_file():
+        raise ValueError(
+            "`weights` must be 'auto', 'imagenet', 'embedded' or the path of an existing "
+            f".npz, .h5 or .weights.h5 file. Received: weights={weights!r}"
+        )
+    return weights
+
+
+class InceptionV3Encoder:
+    """InceptionV3 features after the global average pool (Szegedy et al. 2016), 2,048 numbers.
+
+    Grey images are tiled to three channels; images are resized bilinearly (without antialiasing)
+    to `image_size` and scaled to [-1, 1], all on the device. These are Keras's weights and Keras's
+    network; the one of the TensorFlow 1 graph, on which published FID values rest, differs.
+
+    Args:
+        weights: `"embedded"` (in this package, 8-bit, no network needed), `"imagenet"` (Keras's,
+            downloaded once and checked), `"auto"` (ImageNet if cached or reachable within
+            seconds, else embedded), or the path of an npz file in the layout of the embedded one
+            or of a Keras .h5 or .weights.h5 file of InceptionV3 without its top.
+        image_size: height and width of the network's input, 75 or more; 299 is the original.
+        batch_size: images in a call.
+
+    Attributes:
+        weights: which weights were taken; never `"auto"`.
+        weights_hash: first eight digits of the file's SHA-256; with `"imagenet"`, of the MD5
+            by which Keras checks its download, as it is known before the download.
+        label: name, weights, hash and input size in one line.
+    """
+
+    name = "inception_v3"
+
+    def __init__(self, *, weights: str = "auto", image_size: int = 75, batch_size: int = 64):
+        if image_size < MINIMUM_IMAGE_SIZE:
+            raise ValueError(
+                f"InceptionV3 needs `image_size` of at least {MINIMUM_IMAGE_SIZE}. "
+                f"Received: image_size={image_size}"
+            )
+        if batch_size < 1:
+            raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
+        self.image_size = image_size
+        self.batch_size = batch_size
+        self._requested_weights = str(weights)
+        if weights != "auto":
+            choose_weights(self._requested_weights)  # a wrong word or path shows at once
+
+    @cached_property
+    def weights(self) -> str:
+        return choose_weights(self._requested_weights)
+
+    @cached_property
+    def weights_hash(self) -> str:
+        if self.weights == "imagenet":
+            return IMAGENET_MD5[:8]
+        if self.weights == "embedded":
+            return EMBEDDED_SHA256[:8]
+        return hash_file(Path(self.weights).expanduser())[:8]
+
+    @property
+    def label(self) -> str:
+        source = Path(self.weights).name
+        return f"{self.name} {source} {self.weights_hash} @{self.image_size}"
+
+    def __call__(self, images: np.ndarray, progress: Progress | None = None) -> np.ndarray:
+        """Encodes images.
+
+        Args:
+            images: uint8 `(N, H, W, 1 or 3)`.
+            progress: called with (images done, images in all) after every batch.
+
+        Returns:
+            float32 `(N, 2048)`.
+        """
+        return encode_in_batches(
+            self._network.predict_on_batch, images, batch_size=self.batch_size, progress=progress
+        )
+
+    @cached_property
+    def _network(self):
+        from metrics import inception
+
+        network = inception.build_inception(image_size=self.image_size)
+        if self.weights == "imagenet":
+            network.load_weights(_download_imagenet())
+        elif self.weights == "embedded":
+            check_sha256(EMBEDDED_PATH, EMBEDDED_SHA256)
+            inception.load_quantized_weights(network, EMBEDDED_PATH)
+        else:
+            path = Path(self.weights).expanduser()
+            quantized = path.suffix == ".npz"
+            load = inception.load_quantized_weights if quantized else inception.load_keras_weights
+            load(network, path)
+        return inception.build_encoder_network(network, image_size=self.image_size)
+
+
+def check_sha256(path: str | Path, expected: str) -> None:
+    """Refuses a file whose bytes are not the expected ones.
+
+    Raises:
+        ValueError: if the digest differs or the file is missing.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"{path} is missing; it is part of the package, install it again")
+    received = hash_file(path)
+    if received != expected:
+        raise ValueError(f"{path} is damaged: expected SHA-256 {expected}. Received: {received}")
+
+
+def _download_imagenet() -> Path:
+    """Path of the ImageNet weights; downloads them if the cache does not hold them.
+
+    Raises:
+        ValueError: if they cannot be had.
+    """
+    cached = find_cached_imagenet()
+    if cached:
+        return cached
+    import keras
+
+    try:
+        return Path(
+            keras.utils.get_file(origin=IMAGENET_URL, cache_subdir="models", file_hash=IMAGENET_MD5)
+        )
+    except Exception as error:  # Keras raises bare Exceptions and ValueErrors here
+        raise ValueError(
+            f"the ImageNet weights of InceptionV3 could not be downloaded from {IMAGENET_URL}; "
+            "put the file into ~/.keras/models yourself or take encoder.weights=embedded "
+            f"({error})"
+        ) from error

@@ -1,0 +1,185 @@
+import math
+
+import numpy as np
+import pytest
+
+from metrics.base import Evaluation, NotMeasured
+from metrics.coverage import (
+    ModeCoverage,
+    expected_kl,
+    kl_divergence,
+    mode_coverage,
+    predict_modes,
+)
+
+
+def coverage_of(classes, *, shares, confidences=None, **options):
+    classes = np.asarray(classes)
+    confidences = np.ones(len(classes)) if confidences is None else np.asarray(confidences)
+    return mode_coverage(
+        generated_classes=classes, confidences=confidences, real_shares=np.array(shares), **options
+    )
+
+
+class BrightnessClassifier:
+    """Three classes by the brightness of a grey 2 x 2 image; unsure at 100."""
+
+    num_classes, image_shape, label = 3, (2, 2, 1), "brightness"
+
+    def __init__(self, test_accuracy=0.999):
+        self.test_accuracy = test_accuracy
+
+    def predict_probabilities(self, images, progress=None):
+        brightness = images.mean(axis=(1, 2, 3))
+        classes = np.minimum(brightness // 80, 2).astype(int)
+        sure = np.where(brightness == 100, 0.5, 0.94)[:, None]
+        return np.where(np.eye(3)[classes] > 0, sure, (1 - sure) / 2)
+
+
+def grey(*values):
+    return np.array(values, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 1), np.uint8)
+
+
+def test_kl_by_hand():
+    half, quarter = np.array([0.5, 0.5]), np.array([0.25, 0.75])
+    expected = 0.5 * math.log(2) + 0.5 * math.log(2 / 3)
+    assert kl_divergence(generated_shares=half, real_shares=quarter) == pytest.approx(expected)
+    # The other direction is another number: real and generated are not exchangeable.
+    assert kl_divergence(generated_shares=quarter, real_shares=half) == pytest.approx(
+        0.25 * math.log(0.5) + 0.75 * math.log(1.5)
+    )
+    lost = np.array([1.0, 0.0])
+    assert kl_divergence(generated_shares=lost, real_shares=half) == pytest.approx(math.log(2))
+    assert kl_divergence(generated_shares=half, real_shares=lost) == math.inf
+
+
+def test_expected_kl_of_two_samples_by_hand():
+    # Two draws of two equal classes: KL is log 2 half of the time and 0 otherwise.
+    floor = expected_kl(shares=np.array([0.5, 0.5]), num_samples=2)
+    assert floor == pytest.approx(math.log(2) / 2, rel=1e-12)
+
+
+@pytest.mark.parametrize("shares", [[0.1] * 10, [0.6, 0.3, 0.08, 0.02]])
+def test_expected_kl_agrees_with_a_simulation(shares):
+    shares, num_samples = np.array(shares), 200
+    counts = np.random.default_rng(0).multinomial(num_samples, shares, size=4000)
+    values = [
+        kl_divergence(generated_shares=row / num_samples, real_shares=shares) for row in counts
+    ]
+    floor = expected_kl(shares=shares, num_samples=num_samples)
+    assert floor == pytest.approx(np.mean(values), abs=4 * np.std(values) / math.sqrt(4000))
+
+
+def test_expected_kl_nears_the_asymptote_and_is_zero_for_one_class():
+    uniform = np.full(1000, 1e-3)
+    assert expected_kl(shares=uniform, num_samples=26_000) == pytest.approx(999 / 52_000, rel=0.02)
+    assert expected_kl(shares=np.array([1.0, 0.0]), num_samples=50) == 0.0
+
+
+def test_a_tenth_of_the_real_share_covers_and_less_does_not():
+    shares = [0.5, 0.5]
+    at_limit = [0] * 95 + [1] * 5
+    below = [0] * 96 + [1] * 4
+    assert coverage_of(at_limit, shares=shares)["modes_covered"] == 2
+    assert coverage_of(below, shares=shares)["modes_covered"] == 1
+    assert coverage_of(below, shares=shares, minimum_share=0.0)["modes_covered"] == 2
+
+
+def test_unsure_samples_cover_nothing_but_count_in_the_histogram():
+    numbers = coverage_of([0, 0, 1, 1], shares=[0.5, 0.5], confidences=[0.95, 0.9, 0.89, 0.5])
+    assert numbers["modes_covered"] == 1
+    assert numbers["rejected_share"] == pytest.approx(0.5)
+    assert numbers["confident_share"] == pytest.approx(0.5)
+    assert numbers["mode_kl"] == pytest.approx(0.0)
+
+
+def test_classes_that_real_images_lack_are_no_modes():
+    numbers = coverage_of([0, 1, 2], shares=[0.5, 0.5, 0.0])
+    assert (numbers["modes_covered"], numbers["num_modes"]) == (2, 2)
+    assert numbers["mode_kl"] == math.inf
+
+
+def test_no_sure_sample_covers_no_mode():
+    numbers = coverage_of([0, 1], shares=[0.5, 0.5], confidences=[0.5, 0.5], minimum_share=0.0)
+    assert numbers["modes_covered"] == 0
+    assert numbers["rejected_share"] == 1.0
+
+
+def test_a_perfect_sampler_lies_at_the_floor_and_a_collapsed_one_far_above():
+    shares = np.full(10, 0.1)
+    classes = np.random.default_rng(0).choice(10, 2000, p=shares)
+    perfect = coverage_of(classes, shares=shares)
+    assert perfect["modes_covered"] == 10
+    assert 0.3 < perfect["mode_kl"] / perfect["mode_kl_floor"] < 3
+    collapsed = coverage_of(np.zeros(2000, dtype=int), shares=shares)
+    assert collapsed["modes_covered"] == 1
+    assert collapsed["mode_kl"] == pytest.approx(math.log(10))
+
+
+def test_wrong_arguments_are_named():
+    with pytest.raises(ValueError, match="sum=1.5"):
+        coverage_of([0], shares=[1.0, 0.5])
+    with pytest.raises(ValueError, match=r"Received: \(0,\)"):
+        coverage_of(np.zeros(0, dtype=int), shares=[1.0])
+    with pytest.raises(ValueError, match="`minimum_share` must be in"):
+        ModeCoverage(minimum_share=2.0)
+
+
+def test_colour_images_are_judged_channel_by_channel():
+    red, green, blue = grey(200, 10), grey(90, 100), grey(0, 250)
+    classes, confidences = predict_modes(
+        classifier=BrightnessClassifier(),
+        images=np.concatenate([red, green, blue], axis=-1),
+        num_classes=27,
+    )
+    np.testing.assert_array_equal(classes, [2 * 9 + 1 * 3 + 0, 0 * 9 + 1 * 3 + 2])
+    np.testing.assert_allclose(confidences, [0.94**3, 0.94 * 0.5 * 0.94])
+    with pytest.raises(ValueError, match="27 in all. Received: num_classes=10"):
+        predict_modes(
+            classifier=BrightnessClassifier(),
+            images=np.zeros((1, 2, 2, 3), np.uint8),
+            num_classes=10,
+        )
+
+
+def evaluation(**overrides):
+    options = {
+        "real_images": grey(0, 90, 250),
+        "generated_images": grey(10, 20, 100, 200),
+        "real_labels": np.array([0, 0, 1, 2]),
+        "num_classes": 3,
+        "seed": 0,
+        "classifier": BrightnessClassifier(),
+    }
+    return Evaluation(**{**options, **overrides})
+
+
+def test_metric_counts_and_leaves_its_histograms():
+    judged = evaluation()
+    numbers = ModeCoverage()(judged)
+    assert numbers["modes_covered"] == 2  # the only sample of class 1 is not recognised
+    assert numbers["rejected_share"] == pytest.approx(0.25)
+    assert numbers["mode_kl"] == pytest.approx(0.0)
+    details = judged.details["mode_coverage"]
+    assert details["generated_histogram"] == [2, 1, 1]
+    assert details["confident_histogram"] == [2, 0, 1]
+    assert details["real_histogram"] == [2, 1, 1]
+    assert ModeCoverage(uniform_reference=True)(judged)["mode_kl"] > 0.04
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        ({"real_labels": None}, "needs labels"),
+        ({"classifier": None}, "needs a classifier"),
+        ({"classifier": BrightnessClassifier(0.987)}, "98.70%.*99.20%"),
+    ],
+)
+def test_metric_refuses_itself(overrides, reason):
+    with pytest.raises(NotMeasured, match=reason):
+        ModeCoverage()(evaluation(**overrides))
+
+
+def test_the_least_accuracy_is_an_option():
+    judged = evaluation(classifier=BrightnessClassifier(0.987))
+    assert ModeCoverage(minimum_accuracy=0.98)(judged)["num_modes"] == 3

@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+
+from metrics.fid import fid
+
+
+def gaussian(count, *, shift=0.0, scale=1.0, seed=0, dimension=8):
+    return np.random.default_rng(seed).normal(shift, scale, (count, dimension))
+
+
+def test_agrees_with_torch_fidelity(reference, reference_features):
+    assert fid(**reference_features) == pytest.approx(reference["fid"], rel=1e-6)
+
+
+def test_hand_computed_case():
+    # One dimension: (m_r - m_g)^2 + (s_r - s_g)^2, with s_r^2 = 2 and s_g^2 = 8.
+    distance = fid(
+        real_features=np.array([[0.0], [2.0]]), generated_features=np.array([[3.0], [7.0]])
+    )
+    assert distance == pytest.approx(4.0**2 + (np.sqrt(8) - np.sqrt(2)) ** 2, rel=1e-12)
+
+
+@pytest.mark.parametrize("count", [5, 40])
+def test_fewer_samples_than_dimensions_take_the_same_formula(count):
+    # Dimensions in which nothing varies change no distance, whichever root is taken.
+    real, generated = gaussian(count, dimension=3), gaussian(count, shift=1.0, seed=1, dimension=3)
+    wide = [np.hstack([f, np.zeros((count, 30))]) for f in (real, generated)]
+    expected = fid(real_features=real, generated_features=generated)
+    assert fid(real_features=wide[0], generated_features=wide[1]) == pytest.approx(
+        expected, rel=1e-9
+    )
+
+
+def test_a_set_has_no_distance_to_itself_and_a_shift_adds_its_square():
+    real = gaussian(200)
+    assert fid(real_features=real, generated_features=real) == pytest.approx(0.0, abs=1e-9)
+    moved = fid(real_features=real, generated_features=real + 0.5)
+    assert moved == pytest.approx(8 * 0.5**2, rel=1e-9)
+
+
+def test_symmetric_and_grows_with_the_scale():
+    real = gaussian(500)
+    others = [gaussian(500, scale=scale, seed=1) for scale in (1.0, 1.5, 2.0)]
+    there = [fid(real_features=real, generated_features=other) for other in others]
+    back = [fid(real_features=other, generated_features=real) for other in others]
+    assert there == pytest.approx(back, rel=1e-9)
+    assert there == sorted(there)
+
+
+def test_too_few_samples_says_how_many():
+    with pytest.raises(ValueError, match="Received: 1 real and 4 generated"):
+        fid(real_features=gaussian(1), generated_features=gaussian(4))

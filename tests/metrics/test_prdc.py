@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+
+from metrics import prdc as prdc_module
+from metrics.prdc import PRDC, prdc, squared_distances, squared_radii
+
+
+def gaussian(count, *, shift=0.0, seed=0, dimension=8):
+    return np.random.default_rng(seed).normal(shift, 1.0, (count, dimension))
+
+
+@pytest.mark.parametrize("rows_per_chunk", [128, 1024])
+def test_equals_the_authors_implementation(
+    monkeypatch, reference, reference_features, rows_per_chunk
+):
+    monkeypatch.setattr(prdc_module, "ROWS_PER_CHUNK", rows_per_chunk)
+    assert prdc(**reference_features, nearest_k=5) == pytest.approx(reference["prdc_k5"], rel=1e-14)
+
+
+def test_hand_computed_case():
+    # On a line with k = 1: real balls 0 (radius 1), 1 (1), 4 (3); generated balls 1.5 (8.5), 10
+    # (8.5). 1.5 lies in the balls of 1 and 4, as 0 is 1.5 away; 10 lies in none. Real 0, 1 and 4
+    # lie in the ball of 1.5.
+    numbers = prdc(
+        real_features=np.array([[0.0], [1.0], [4.0]]),
+        generated_features=np.array([[1.5], [10.0]]),
+        nearest_k=1,
+    )
+    assert numbers == pytest.approx(
+        {"precision": 0.5, "recall": 1.0, "density": 1.0, "coverage": 2 / 3}
+    )
+
+
+def test_a_point_on_the_sphere_is_outside():
+    numbers = prdc(
+        real_features=np.array([[0.0], [2.0]]),
+        generated_features=np.array([[-2.0], [40.0]]),
+        nearest_k=1,
+    )
+    assert numbers["precision"] == numbers["density"] == numbers["coverage"] == 0.0
+
+
+def test_precision_and_recall_are_not_swapped():
+    # Samples from a part of the real region: all plausible, much missing.
+    real, narrow = gaussian(600), 0.2 * gaussian(600, seed=1)
+    numbers = prdc(real_features=real, generated_features=narrow)
+    assert numbers["precision"] > 0.95
+    assert numbers["recall"] < 0.3
+    mirrored = prdc(real_features=narrow, generated_features=real)
+    assert mirrored["precision"] == numbers["recall"]
+    assert mirrored["recall"] == numbers["precision"]
+
+
+def test_the_same_distribution_scores_near_one():
+    numbers = prdc(real_features=gaussian(800), generated_features=gaussian(800, seed=1))
+    assert numbers["density"] == pytest.approx(1.0, abs=0.1)
+    assert numbers["coverage"] > 0.9
+
+
+def test_a_collapsed_sampler_covers_little():
+    real = gaussian(500)
+    collapsed = np.repeat(real[:1], 500, axis=0) + 1e-3 * gaussian(500, seed=1)
+    numbers = prdc(real_features=real, generated_features=collapsed)
+    assert numbers["recall"] < 0.01
+    assert numbers["coverage"] < 0.05
+
+
+def test_radii_leave_the_point_itself_out():
+    features = gaussian(50)
+    distances = np.sqrt(((features[:, None] - features[None]) ** 2).sum(-1))
+    np.testing.assert_allclose(squared_distances(features, features), distances**2, atol=1e-12)
+    np.testing.assert_allclose(
+        np.sqrt(squared_radii(features, 3)), np.sort(distances, axis=1)[:, 3], rtol=1e-9
+    )
+
+
+def test_too_few_samples_says_how_many():
+    with pytest.raises(ValueError, match="nearest_k=5, 5 real and 9 generated"):
+        prdc(real_features=gaussian(5), generated_features=gaussian(9))
+    assert PRDC(nearest_k=5).minimum_samples == 6
