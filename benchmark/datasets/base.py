@@ -1,0 +1,92 @@
+"""What every dataset is once it is loaded, and what is asked of it."""
+
+import re
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from benchmark.errors import UserError
+
+ARRAY_NAMES = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+@dataclass(frozen=True, eq=False)
+class ImageDataset:
+    """Training and test images with their labels, checked when built.
+
+    Attributes:
+        name: What tables and result folders call the dataset; letters, digits, `_`, `-`, `.`.
+        train_images: uint8 array of shape `(N, height, width, channels)`, channels 1 or 3,
+            0..255. May be a read-only memory map.
+        train_labels: int64 array of shape `(N,)`, in `0 <= label < num_classes`; all 0 where
+            the dataset has no labels.
+        test_images: As `train_images`, with images of the same shape.
+        test_labels: As `train_labels`.
+        num_classes: Number of classes; `None` where the dataset has no labels.
+        fingerprint: SHA-256 (hex) of the four arrays and of the preprocessing.
+        class_names: One name per class; empty where the dataset has no labels.
+
+    Raises:
+        UserError: If an array has another shape, dtype or range.
+    """
+
+    name: str
+    train_images: np.ndarray = field(repr=False)
+    train_labels: np.ndarray = field(repr=False)
+    test_images: np.ndarray = field(repr=False)
+    test_labels: np.ndarray = field(repr=False)
+    num_classes: int | None
+    fingerprint: str
+    class_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        for split in ("train", "test"):
+            self._check_split(split)
+        if self.train_images.shape[1:] != self.test_images.shape[1:]:
+            raise UserError(
+                f"dataset {self.name}: training and test images must have one shape. "
+                f"Received: {self.train_images.shape[1:]} and {self.test_images.shape[1:]}."
+            )
+        if len(self.class_names) != (self.num_classes or 0):
+            raise UserError(
+                f"dataset {self.name}: expected {self.num_classes or 0} class names. "
+                f"Received: {len(self.class_names)}."
+            )
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """`(height, width, channels)` of one image."""
+        height, width, channels = self.train_images.shape[1:]
+        return height, width, channels
+
+    def _check_split(self, split: str) -> None:
+        images = getattr(self, f"{split}_images")
+        labels = getattr(self, f"{split}_labels")
+        what = f"dataset {self.name}, {split} split"
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
+            raise UserError(
+                f"{what}: images must be uint8 of shape (N, height, width, 1 or 3). "
+                f"Received: {images.dtype} of shape {images.shape}."
+            )
+        if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
+            raise UserError(
+                f"{what}: labels must be int64 of shape {images.shape[:1]}. "
+                f"Received: {labels.dtype} of shape {labels.shape}."
+            )
+        if not len(images):
+            raise UserError(f"{what}: expected at least one image. Received: none.")
+        top = self.num_classes or 1
+        if labels.min() < 0 or labels.max() >= top:
+            raise UserError(
+                f"{what}: labels must lie in 0..{top - 1}. "
+                f"Received: {labels.min()}..{labels.max()}."
+            )
+
+
+def check_name(name: str) -> None:
+    """Refuses a name that could not be a folder's name."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise UserError(
+            f"`dataset.name` must consist of letters, digits, `_`, `-`, `.`. Received: {name!r}."
+        )

@@ -1,0 +1,140 @@
+"""Finds a dataset of TensorFlow Datasets and prepares it, or says within seconds why it cannot."""
+
+import difflib
+import logging
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import EnvironmentProblem, UserError
+
+NETWORK_TIMEOUT_SECONDS = 6
+
+
+def find_builder(name: str, source: str | Path | None) -> Any:
+    """Returns the TFDS builder of a dataset, prepared or not.
+
+    Args:
+        name: Name in the spelling of TFDS.
+        source: Folder that is searched first: a dataset's own folder (`dataset_info.json` lies in
+            it) or one laid out as TFDS's (`<name>/<version>`). `None` for TFDS's own folder.
+
+    Returns:
+        A `tfds.core.DatasetBuilder`.
+
+    Raises:
+        UserError: If there is no such folder or no such dataset.
+        EnvironmentProblem: If a package that the dataset's code needs is missing.
+    """
+    import tensorflow_datasets as tfds
+
+    # It warns of every dataset that is not prepared yet; we say that ourselves.
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    if source is None:
+        return _build(name)
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder}. Mend dataset.source=<folder>.")
+    if (folder / "dataset_info.json").is_file():
+        return tfds.builder_from_directory(folder)
+    builder = _build(name, data_dir=folder)
+    return builder if builder.is_prepared() else _build(name)
+
+
+def prepare(builder: Any, source: str | Path | None) -> None:
+    """Downloads a dataset, or takes its original archives from `source`, and converts it.
+
+    TFDS without a network retries for minutes, so whether there is one is looked at first.
+
+    Args:
+        builder: A `tfds.core.DatasetBuilder` that is not prepared.
+        source: Folder of the original archives, or `None`.
+
+    Raises:
+        EnvironmentProblem: If an archive cannot be fetched or read.
+    """
+    import tensorflow_datasets as tfds
+
+    folder = None if source is None else Path(source).expanduser()
+    missing = {
+        url: info.filename
+        for url, info in builder.url_infos.items()
+        if folder is None or not (folder / info.filename).is_file()
+    }
+    if missing and not _is_reachable(next(iter(missing))):
+        raise EnvironmentProblem(_explain(builder, "there is no network to fetch it", missing))
+    try:
+        builder.download_and_prepare(
+            download_config=tfds.download.DownloadConfig(manual_dir=folder, try_download_gcs=False)
+        )
+    except Exception as error:  # Hundreds of builders, each with errors of its own.
+        reason = f"TFDS failed with {_first_line(error)}"
+        raise EnvironmentProblem(_explain(builder, reason, missing)) from error
+
+
+def _build(name: str, **options: Any) -> Any:
+    import tensorflow_datasets as tfds
+
+    try:
+        return tfds.builder(name, **options)
+    except ImportError as error:
+        raise EnvironmentProblem(
+            f"TFDS needs another package for {name!r}: {_first_line(error)}."
+        ) from error
+    except tfds.core.registered.DatasetNotFoundError as error:
+        raise UserError(f"TFDS knows no dataset {name!r}.{_suggest(name)}") from error
+    except (ValueError, AssertionError) as error:  # A wrong spelling, configuration or version.
+        reason = str(error).strip().splitlines()[0].split(" Here are")[0]
+        raise UserError(f"TFDS refuses {name!r}: {reason}{_suggest(name)}") from error
+
+
+def _suggest(name: str) -> str:
+    import tensorflow_datasets as tfds
+
+    known = tfds.list_builders(with_community_datasets=False)
+    stem = name.split("/")[0].split(":")[0].lower().replace("-", "_")
+    if name.startswith(stem) and stem in known:
+        configurations = tfds.builder_cls(stem).builder_configs
+        return f" Its configurations: {', '.join(configurations)}." if configurations else ""
+    close = difflib.get_close_matches(stem, known)
+    if close:
+        return f" Did you mean {', '.join(close)}?"
+    return " The names are listed at https://www.tensorflow.org/datasets/catalog."
+
+
+def _is_reachable(url: str) -> bool:
+    """Whether the server answers at all, whatever it answers."""
+    answered = threading.Event()
+
+    def ask() -> None:
+        request = urllib.request.Request(url, method="HEAD")
+        try:
+            urllib.request.urlopen(request, timeout=NETWORK_TIMEOUT_SECONDS).close()
+            answered.set()
+        except urllib.error.HTTPError:
+            answered.set()
+        except (OSError, ValueError):
+            pass
+
+    # In a thread, as the timeout does not cover the name look-up.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(NETWORK_TIMEOUT_SECONDS)
+    return answered.is_set()
+
+
+def _explain(builder: Any, reason: str, missing: dict[str, str]) -> str:
+    archives = "; ".join(f"{url} as {filename}" for url, filename in list(missing.items())[:4])
+    fetch = f" of its archives ({archives})" if archives else " of its original archives"
+    return (
+        f"TFDS's {builder.info.full_name} is not prepared in {builder.data_dir}, and {reason}. "
+        "Either copy that folder from a machine that has it, or give dataset.source=<folder>"
+        f"{fetch} (TFDS's DownloadConfig.manual_dir; checksums are verified)."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]}"

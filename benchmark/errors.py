@@ -1,0 +1,15 @@
+"""What can go wrong that is not a defect: each is told in one line, without a traceback."""
+
+
+class UserError(Exception):
+    """A mistake in what was asked for; the message says what is wrong and how to mend it.
+
+    The command line prints the message alone and leaves with exit code 2.
+    """
+
+
+class EnvironmentProblem(Exception):
+    """A right request that this machine cannot serve now: no network, no disk, no package.
+
+    The command line prints the message alone and leaves with exit code 3.
+    """

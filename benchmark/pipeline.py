@@ -1,0 +1,129 @@
+"""The one input pipeline that every model trains on: batch k is a function of (seed, k) only."""
+
+import numpy as np
+import tensorflow as tf
+
+# With the default of 4, the orders of two epochs correlate by up to 0.9; from 8 on, by chance only.
+SHUFFLE_ROUNDS = 16
+GOLDEN_GAMMA = 0x9E3779B97F4A7C15
+# A larger array stays where it is, as a memory map, and is read from Python.
+LARGEST_TENSOR_BYTES = 2 * 1024**3
+
+
+def build_pipeline(
+    images: np.ndarray,
+    *,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    num_steps: int | None = None,
+    labels: np.ndarray | None = None,
+) -> tf.data.Dataset:
+    """Builds a dataset of shuffled batches that can start at any step.
+
+    Each epoch is a true permutation of the examples; epochs follow one another without a gap, so a
+    batch may hold the end of one and the start of the next, and may be larger than the dataset.
+    Started at `start_step=k`, the pipeline yields bit for bit what a run from 0 yields from its
+    k-th batch on.
+
+    Args:
+        images: uint8 array of shape `(N, height, width, channels)`; may be a memory map.
+        batch_size: Examples per batch, at least 1.
+        seed: Seed of the order, 0 or larger.
+        start_step: Index of the first batch.
+        num_steps: Number of batches; `None` for an endless dataset.
+        labels: Optional int64 array of shape `(N,)`.
+
+    Returns:
+        A `tf.data.Dataset` of uint8 tensors `(batch_size, height, width, channels)`, or of pairs
+        `(images, labels)` if there are labels.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+    _check(images, labels)
+    _check_range("batch_size", batch_size, lowest=1)
+    _check_range("seed", seed, lowest=0)
+    _check_range("start_step", start_step, lowest=0)
+    _check_range("num_steps", 0 if num_steps is None else num_steps, lowest=0)
+    gather_images = _build_gather(images)
+    gather_labels = None if labels is None else _build_gather(labels)
+
+    def load_batch(step: tf.Tensor):
+        indices = _batch_indices(step, seed=seed, batch_size=batch_size, num_examples=len(images))
+        if gather_labels is None:
+            return gather_images(indices)
+        return gather_images(indices), gather_labels(indices)
+
+    steps = tf.data.Dataset.counter(start=start_step)
+    if num_steps is not None:
+        steps = steps.take(num_steps)
+    batches = steps.map(load_batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def _batch_indices(step: tf.Tensor, *, seed: int, batch_size: int, num_examples: int) -> tf.Tensor:
+    positions = step * batch_size + tf.range(batch_size, dtype=tf.int64)
+    epochs = positions // num_examples
+    return tf.raw_ops.RandomIndexShuffle(
+        index=positions % num_examples,
+        seed=_shuffle_keys(epochs, seed),
+        max_index=np.int64(num_examples - 1),
+        rounds=SHUFFLE_ROUNDS,
+    )
+
+
+def _shuffle_keys(epochs: tf.Tensor, seed: int) -> tf.Tensor:
+    """Returns a key of three words per epoch, hashed from the epoch and the seed.
+
+    The shuffle takes no more than the lowest 8 bits of each word while there are at most 65,536
+    examples: unhashed, seed 256 would be seed 0, and epoch 256 would repeat epoch 0.
+    """
+    first = _mix(tf.constant([seed], tf.uint64))
+    hashes = _mix(first + tf.cast(epochs + 1, tf.uint64) * tf.constant(GOLDEN_GAMMA, tf.uint64))
+    words = [_shift(hashes, by) for by in (0, 21, 42)]
+    return tf.cast(tf.stack(words, axis=-1) % 2**21, tf.uint32)
+
+
+def _mix(hashes: tf.Tensor) -> tf.Tensor:
+    # SplitMix64 (Steele, Lea, Flood 2014), as seeds that differ by one bit need unrelated keys.
+    hashes = tf.bitwise.bitwise_xor(hashes, _shift(hashes, 30))
+    hashes *= tf.constant(0xBF58476D1CE4E5B9, tf.uint64)
+    hashes = tf.bitwise.bitwise_xor(hashes, _shift(hashes, 27))
+    hashes *= tf.constant(0x94D049BB133111EB, tf.uint64)
+    return tf.bitwise.bitwise_xor(hashes, _shift(hashes, 31))
+
+
+def _shift(hashes: tf.Tensor, by: int) -> tf.Tensor:
+    return tf.bitwise.right_shift(hashes, tf.constant(by, tf.uint64))
+
+
+def _build_gather(array: np.ndarray):
+    """Returns a function from indices to the rows of `array`, as tensors of static shape."""
+    if array.nbytes <= LARGEST_TENSOR_BYTES:
+        with tf.device("CPU:0"):  # Where the pipeline runs; a GPU would be given it by default.
+            table = tf.constant(array)
+        return lambda indices: tf.gather(table, indices)
+
+    def read(indices: tf.Tensor) -> tf.Tensor:
+        rows = tf.numpy_function(lambda chosen: array[chosen], [indices], array.dtype)
+        return tf.ensure_shape(rows, (*indices.shape, *array.shape[1:]))
+
+    return read
+
+
+def _check(images: np.ndarray, labels: np.ndarray | None) -> None:
+    if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
+        raise ValueError(
+            "`images` must be uint8 of shape (N, height, width, channels) with N > 0. "
+            f"Received: {images.dtype} of shape {images.shape}."
+        )
+    if labels is not None and labels.shape != images.shape[:1]:
+        raise ValueError(
+            f"`labels` must have shape {images.shape[:1]}. Received: shape {labels.shape}."
+        )
+
+
+def _check_range(name: str, value: int, lowest: int) -> None:
+    if not lowest <= value < 2**64:
+        raise ValueError(f"`{name}` must be in [{lowest}, 2**64). Received: {name}={value}.")
