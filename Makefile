@@ -1,0 +1,55 @@
+# make run                     trains and measures the default model
+# make run ARGS="model=vae"    passes these arguments to `python -m benchmark` instead
+# make run EXTRAS=gpu,sweep    installs optional groups too: gpu, sweep, tensorboard
+# make test                    everything that is checked before a change goes in
+# make clean                   removes the environment and the caches, never the results
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?= model=ddpm dataset=mnist
+EXTRAS ?=
+PYTEST_ARGS ?=
+
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+comma := ,
+
+# What is installed is remembered in a file, so that the second call starts at once.
+RUN_STAMP := $(VENV)/.installed-run-$(EXTRAS)
+TEST_STAMP := $(VENV)/.installed-test-$(EXTRAS)
+
+.PHONY: run test lint typecheck clean
+
+run: $(RUN_STAMP)
+	@$(BIN)/python -m benchmark $(ARGS)
+
+test: lint typecheck
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(TEST_STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+typecheck: $(TEST_STAMP)
+	$(BIN)/mypy
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or later is needed: make PYTHON=<python>." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(RUN_STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing into $(VENV), once; this takes some minutes."
+	$(PIP_INSTALL) --editable '.$(if $(EXTRAS),[$(EXTRAS)])'
+	@touch $@
+
+$(TEST_STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing into $(VENV), once; this takes some minutes."
+	$(PIP_INSTALL) --editable '.[dev$(if $(EXTRAS),$(comma)$(EXTRAS))]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

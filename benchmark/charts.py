@@ -1,0 +1,247 @@
+"""Charts of the results: the Pareto plot and the class histograms, as matplotlib Figures."""
+
+import math
+
+import numpy as np
+from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, PercentFormatter
+
+from benchmark.figures import (
+    INK,
+    LABEL_SIZE,
+    MUTED,
+    PALETTE,
+    SMALL_SIZE,
+    TICK_SIZE,
+    TITLE_SIZE,
+    log_ticks,
+    new_figure,
+    style_axes,
+)
+from benchmark.label_placement import place_labels
+from benchmark.rows import is_sanity, reference_levels, row_labels, row_styles, subject
+
+LATENCY = "latency_ms_per_image_p50"
+_BUBBLE_AREA = 420.0  # square points at coverage 1
+
+
+def pareto(rows, *, styles=None):
+    """Sets sampling time against quality; down and to the left is better.
+
+    The area of a bubble is its coverage. The test images mark what a perfect sampler would score at
+    this sample count, noise what none would. The quality axis is logarithmic; where a KID is zero
+    or negative, as an unbiased estimate may be, it is linear around zero and logarithmic outside.
+
+    Args:
+        rows: DataFrame of results of one protocol, sanity rows included.
+        styles: Result of `row_styles`, to match other charts.
+
+    Returns:
+        A matplotlib `Figure`, or `None` if no row has both a latency and a KID.
+    """
+    points = _labelled(rows, [LATENCY, "kid_mean"], styles)
+    points = points[points[LATENCY] > 0]
+    if points.empty:
+        return None
+    figure = new_figure(6.6, 4.7)
+    axes = figure.add_subplot()
+    style_axes(axes)
+    levels = {name: 1e3 * value for name, value in reference_levels(rows).items()}
+    _scale_pareto_axes(axes, points, levels)
+    obstacles = _draw_reference_lines(axes, levels)
+    obstacles += _draw_front(axes, points)
+    obstacles += _draw_bubbles(axes, points)
+    axes.set_xlabel("milliseconds per image, batch 1, end to end (median)", fontsize=LABEL_SIZE)
+    axes.set_ylabel("KID × 1000 (mean ± std over subsets)", fontsize=LABEL_SIZE)
+    axes.set_title(subject(rows), fontsize=TITLE_SIZE, color=INK, loc="left")
+    _add_bubble_legend(figure)
+    place_labels(
+        axes,
+        points[["x", "y"]].to_numpy(),
+        points["label"].tolist(),
+        colors=[style.color for style in points["style"]],
+        sizes=points["diameter"].tolist(),
+        obstacles=obstacles,
+    )
+    return figure
+
+
+def pareto_front(costs):
+    """Finds the points that no other point beats in both costs.
+
+    Args:
+        costs: Array `(count, 2)`; lower is better.
+
+    Returns:
+        Indices of the points on the front, by rising first cost.
+    """
+    costs = np.asarray(costs, dtype=float)
+    front, best = [], math.inf
+    for index in np.lexsort((costs[:, 1], costs[:, 0])):
+        if costs[index, 1] < best:
+            front.append(int(index))
+            best = costs[index, 1]
+    return front
+
+
+def class_histograms(histograms, real, class_names, *, styles=None):
+    """Compares the share of each class among the generated images with its real share.
+
+    Args:
+        histograms: Mapping from a row's label to its counts per class.
+        real: Counts per class of the real images.
+        class_names: Names of the classes. Beyond 40 classes the names are left out and the shares
+            are sorted, so that missing modes show as the empty end.
+        styles: Result of `row_styles`, to match other charts.
+
+    Returns:
+        A matplotlib `Figure`.
+    """
+    columns = min(len(histograms), 3)
+    rows = math.ceil(len(histograms) / columns)
+    figure = new_figure(2.9 * columns + 0.4, 1.9 * rows + 0.5)
+    shared = None
+    for index, (label, counts) in enumerate(histograms.items()):
+        axes = figure.add_subplot(rows, columns, index + 1, sharey=shared)
+        shared = shared or axes
+        color = styles[label].color if styles else PALETTE[index % len(PALETTE)]
+        _draw_histogram(axes, _shares(counts), _shares(real), class_names, color)
+        axes.set_title(label, fontsize=TITLE_SIZE, color=INK, loc="left")
+        axes.tick_params(labelleft=index % columns == 0)
+    figure.supylabel("share of the images", fontsize=LABEL_SIZE)
+    handles = [Line2D([], [], color=INK, linewidth=1.4, label="real share")]
+    figure.legend(handles=handles, loc="outside lower center", fontsize=TICK_SIZE, frameon=False)
+    return figure
+
+
+def _labelled(rows, needed, styles):
+    """Returns the measured rows that have finite values in `needed`, with label and style."""
+    styles = styles or row_styles(rows)
+    measured = rows[~is_sanity(rows)]
+    measured = measured.assign(label=row_labels(measured))
+    finite = np.isfinite(measured[needed].astype(float)).all(axis=1)
+    measured = measured[finite]
+    coverage = measured["coverage"].astype(float)
+    return measured.assign(
+        style=[styles[label] for label in measured["label"]],
+        x=measured[LATENCY].astype(float),
+        y=1e3 * measured["kid_mean"].astype(float),
+        error=1e3 * measured["kid_std"].astype(float),
+        area=coverage.clip(0) * _BUBBLE_AREA,
+        diameter=np.maximum(np.sqrt(coverage.fillna(0).clip(0) * _BUBBLE_AREA * 4 / math.pi), 5),
+    )
+
+
+def _scale_pareto_axes(axes, points, levels):
+    x = points["x"]
+    low, high = x.min() / 2.2, x.max() * 2.2
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    log_ticks(axes.xaxis, low, high)
+    shown = np.array([*points["y"], *levels.values()])
+    spread = points["error"].fillna(0)
+    tops, bottoms = points["y"] + spread, points["y"] - spread
+    if shown.min() > 0:
+        low = min(shown.min(), bottoms[bottoms > 0].min()) / 1.6
+        high = max(shown.max(), tops.max()) * 1.6
+        axes.set_yscale("log")
+        axes.set_ylim(low, high)
+        log_ticks(axes.yaxis, low, high)
+    else:
+        _symmetric_log(axes, min(shown.min(), bottoms.min()), max(shown.max(), tops.max()))
+
+
+def _symmetric_log(axes, low, high):
+    """Linear around zero, logarithmic outside; the seam is the power of ten above the negatives."""
+    seam = 10.0 ** math.ceil(math.log10(max(-low, high / 1e4, 1e-6)))
+    axes.set_yscale("symlog", linthresh=seam, linscale=0.6)
+    axes.set_ylim(min(1.4 * low, -0.3 * seam), max(high * 1.6, 1.2 * seam))
+    decades = range(round(math.log10(seam)), math.ceil(math.log10(max(high * 1.6, seam))))
+    ticks = [-seam, 0.0, *(10.0**power for power in decades)]
+    axes.yaxis.set_major_locator(FixedLocator(ticks))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+
+
+def _draw_reference_lines(axes, levels):
+    names = {"test_images": "test images", "noise": "noise"}
+    for name, level in levels.items():
+        axes.axhline(level, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
+        axes.annotate(
+            f"{names[name]}\n{level:.2f}", (1, level), (4, 0), xycoords=("axes fraction", "data"),
+            textcoords="offset points", va="center", fontsize=SMALL_SIZE, color=MUTED,
+            annotation_clip=False,
+        )  # fmt: skip
+    left, right = axes.get_xlim()
+    return [[(left, level), (right, level)] for level in levels.values()]
+
+
+def _draw_front(axes, points):
+    front = points.iloc[pareto_front(points[["x", "y"]])]
+    if len(front) < 2:
+        return []
+    axes.step(front["x"], front["y"], where="post", color=INK, linewidth=0.9, alpha=0.55, zorder=2)
+    corners = np.repeat(front[["x", "y"]].to_numpy(), 2, axis=0)
+    return [np.column_stack([corners[1:, 0], corners[:-1, 1]])]
+
+
+def _draw_bubbles(axes, points):
+    """Draws each point with its error bar; returns the bars as lines for the labels to avoid."""
+    bottom, _ = axes.get_ylim()
+    bars = []
+    for row in points.itertuples():
+        color, marker = row.style.color, row.style.marker
+        if math.isfinite(row.area):
+            axes.scatter(row.x, row.y, s=row.area, marker=marker, color=color, alpha=0.25, zorder=3)
+            axes.scatter(
+                row.x, row.y, s=row.area, marker=marker, facecolor="none", edgecolor=color,
+                linewidth=1.1, zorder=3,
+            )  # fmt: skip
+        filled = color if math.isfinite(row.area) else "white"
+        axes.plot(row.x, row.y, marker=marker, color=color, markersize=3.5, mfc=filled, zorder=4)
+        if math.isfinite(row.error):
+            bar = [(row.x, max(row.y - row.error, bottom)), (row.x, row.y + row.error)]
+            axes.plot(*zip(*bar, strict=True), color=color, linewidth=1.1, zorder=4)
+            bars.append(bar)
+    return bars
+
+
+def _add_bubble_legend(figure):
+    handles = [
+        Line2D(
+            [], [], linestyle="none", marker="o", color=MUTED, markerfacecolor="none",
+            markersize=math.sqrt(share * _BUBBLE_AREA), label=f"{share:g}",
+        )
+        for share in (0.25, 0.5, 1.0)
+    ]  # fmt: skip
+    handles.insert(0, Line2D([], [], linestyle="none", label="bubble area: coverage"))
+    handles.append(Line2D([], [], color=INK, alpha=0.55, linewidth=0.9, label="Pareto front"))
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=5, fontsize=TICK_SIZE, frameon=False,
+        handletextpad=0.6, columnspacing=1.4,
+    )  # fmt: skip
+
+
+def _shares(counts):
+    counts = np.asarray(counts, dtype=float)
+    return counts / max(counts.sum(), 1)
+
+
+def _draw_histogram(axes, generated, real, class_names, color):
+    style_axes(axes, grid="y")
+    if len(generated) > 40:
+        positions = np.arange(len(generated))
+        axes.fill_between(positions, np.sort(generated)[::-1], step="mid", color=color, alpha=0.6)
+        axes.plot(positions, np.sort(real)[::-1], color=INK, linewidth=1.4)
+        axes.set_xlabel("modes, sorted by share", fontsize=TICK_SIZE)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    else:
+        positions = np.arange(len(generated))
+        axes.bar(positions, generated, width=0.72, color=color, alpha=0.75)
+        axes.hlines(real, positions - 0.46, positions + 0.46, color=INK, linewidth=1.4)
+        names = [str(name) for name in class_names]
+        turned = max(map(len, names), default=0) > 2
+        axes.set_xticks(
+            positions, names, rotation=45 if turned else 0, ha="right" if turned else "center"
+        )
+        axes.tick_params(axis="x", length=0)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))

@@ -1,0 +1,189 @@
+"""The schema of a run's configuration and the checks that need no model and no data."""
+
+import difflib
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from benchmark.errors import EnvironmentProblem, UserError
+
+PRESETS = ("smoke", "quick", "standard", "paper")
+DEVICES = ("auto", "cpu", "gpu")
+
+
+@dataclass
+class TrainingConfig:
+    """How long and in which batches; the state is saved `num_checkpoints` times."""
+
+    batch_size: int = MISSING
+    num_steps: int = MISSING
+    num_checkpoints: int = MISSING
+
+
+@dataclass
+class SamplingConfig:
+    """Images for each call of the sampler."""
+
+    batch_size: int = MISSING
+
+
+@dataclass
+class RunConfig:
+    """The run-level keys. The parts' own options are those of their constructors."""
+
+    preset: str = MISSING
+    seed: int = MISSING
+    num_samples: int = MISSING
+    results_dir: str = MISSING
+    cache_dir: str = MISSING
+    force: bool = MISSING
+    device: str = MISSING
+    dataset: Any = MISSING
+    model: Any = MISSING
+    sampler: Any = None
+    samplers: list[Any] = field(default_factory=list)
+    encoder: Any = MISSING
+    metric: Any = field(default_factory=dict)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+
+
+def register() -> None:
+    """Makes the schema and the resolvers known to Hydra."""
+    ConfigStore.instance().store(name="schema", node=RunConfig)
+    OmegaConf.register_new_resolver("by_preset", by_preset, replace=True)
+    OmegaConf.register_new_resolver("share", share, replace=True)
+    OmegaConf.register_new_resolver("user_cache_dir", user_cache_dir, replace=True)
+
+
+def by_preset(values: dict, *, _root_: DictConfig) -> Any:
+    """Takes the value for the run's preset, or that of the nearest smaller preset given."""
+    for preset in reversed(PRESETS[: PRESETS.index(_root_.preset) + 1]):
+        if preset in values:
+            return values[preset]
+    raise UserError(f"no value for preset={_root_.preset} among {dict(values)}")
+
+
+def share(part: float, count: int) -> int:
+    """A part of a count, rounded up: 5 % of the steps is `${share:0.05,${training.num_steps}}`."""
+    return math.ceil(part * count)
+
+
+def user_cache_dir() -> str:
+    """The user's cache folder, by the XDG base directory specification."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return str(Path(root) / "generative-trilemma-benchmark")
+
+
+def validate(config: DictConfig) -> dict[str, Any]:
+    """Checks ranges, combinations and folders before anything costly starts.
+
+    Args:
+        config: The composed configuration.
+
+    Returns:
+        The configuration as plain, resolved Python containers.
+
+    Raises:
+        UserError: If a value or a combination is not allowed.
+        EnvironmentProblem: If a folder cannot be written.
+    """
+    settings = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    if settings["sampler"] is not None:
+        settings["samplers"] = [settings["sampler"]]
+    check_numbers(settings)
+    check_choices(settings)
+    check_samplers(settings)
+    check_sample_count(settings)
+    for key in ("results_dir", "cache_dir"):
+        check_writable(key, settings[key])
+    return settings
+
+
+def check_numbers(node: Any, key: str = "") -> None:
+    """Refuses negative numbers anywhere, and zero where one is the least that makes sense."""
+    if isinstance(node, dict):
+        for name, value in node.items():
+            check_numbers(value, f"{key}.{name}" if key else name)
+    elif isinstance(node, list):
+        for value in node:
+            check_numbers(value, key)
+    elif isinstance(node, int | float) and not isinstance(node, bool):
+        counts = key.rpartition(".")[2].startswith("num_") or key.endswith(("_size", "_dim"))
+        if node < 0 or node != node or (counts and node < 1):
+            least = "at least 1" if counts else "not negative"
+            raise UserError(f"`{key}` must be {least}. Received: {key}={node}")
+
+
+def check_choices(settings: dict[str, Any]) -> None:
+    if settings["device"] not in DEVICES:
+        raise UserError(
+            f"`device` must be one of {', '.join(DEVICES)}. Received: device={settings['device']}"
+        )
+    if settings["seed"] >= 2**32:
+        raise UserError(f"`seed` must be below 2**32. Received: seed={settings['seed']}")
+    if not settings["samplers"]:
+        raise UserError("`samplers` must name at least one way to sample. Received: samplers=[]")
+
+
+def check_samplers(settings: dict[str, Any]) -> None:
+    """A diffusion model samples in 1..T steps; other models have no choice of sampler."""
+    num_timesteps = settings["model"].get("num_timesteps")
+    if num_timesteps is None and settings["sampler"] is not None:
+        raise UserError(
+            f"model={settings['model']['name']} samples in one pass and takes no `sampler`; "
+            "samplers go with model=ddpm or model=ddim"
+        )
+    for sampler in settings["samplers"]:
+        num_steps = sampler.get("num_steps", 1)
+        if num_timesteps is not None and num_steps > num_timesteps:
+            raise UserError(
+                f"`sampler.num_steps` must be in 1..{num_timesteps}, the model's time steps "
+                f"(model.num_timesteps). Received: num_steps={num_steps}"
+            )
+
+
+def check_sample_count(settings: dict[str, Any]) -> None:
+    for name, metric in settings["metric"].items():
+        subset_size = metric.get("subset_size", 0)
+        if settings["num_samples"] < subset_size:
+            raise UserError(
+                f"`num_samples` must be at least metric.{name}.subset_size={subset_size}. "
+                f"Received: num_samples={settings['num_samples']}"
+            )
+
+
+def check_writable(key: str, folder: str) -> None:
+    """Creates `folder` and a file in it, or says why that is not possible."""
+    probe = Path(folder) / f".writable_{os.getpid()}"
+    try:
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"`{key}` cannot be written: {folder} ({error.strerror}). "
+            f"Give a folder that can: {key}=<folder>"
+        ) from None
+
+
+def explain(message: str) -> str:
+    """Hydra's message as one line, with the nearest key for a mistyped one."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    head = [line for line in lines if not line.startswith(("To append", "Set the environment"))]
+    options = [line for line in head[1:] if " " not in line]
+    text = " ".join(line for line in head if line not in options)
+    if options:
+        text = f"{text} {', '.join(options)}"
+    if "Could not override" in text:
+        typed = text.split("'")[1]
+        keys = [*RunConfig.__dataclass_fields__, "preset", "experiment"]
+        near = difflib.get_close_matches(typed.split(".")[0], keys, n=1)
+        hint = f" Did you mean {near[0]}?" if near and near[0] != typed else ""
+        return f"unknown key '{typed}'.{hint} Keys of a run: {', '.join(sorted(set(keys)))}"
+    return text

@@ -1,0 +1,112 @@
+"""What the terminal shows: stages, progress and results."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+from rich import box
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+SECONDS_BETWEEN_LINES = 15  # of progress where the output is not a terminal
+
+console = Console(highlight=False)
+
+
+def stage(title: str) -> None:
+    """Announces a stage of the run."""
+    console.print(f"\n[bold cyan]▸ {title}[/bold cyan]")
+
+
+def say(text: str, style: str = "") -> None:
+    """Prints a line below the current stage."""
+    console.print(f"  {text}", style=style, markup=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def progress(description: str, total: int, start: int = 0) -> Iterator[Callable[..., None]]:
+    """Shows how far a loop is and what time is left.
+
+    On a terminal this is a bar; elsewhere a line now and then, so that logs stay short.
+
+    Args:
+        description: What is counted.
+        total: Where the count ends.
+        start: Where it starts, for a loop that goes on.
+
+    Yields:
+        `update(completed, text="")`.
+    """
+    show = _bar if console.is_terminal else _lines
+    with show(description, total, start) as update:
+        yield update
+
+
+@contextlib.contextmanager
+def _bar(description: str, total: int, start: int) -> Iterator[Callable[..., None]]:
+    columns = (
+        TextColumn("  {task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[text]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(description, total=total, completed=start, text="")
+        yield lambda completed, text="": bar.update(task, completed=completed, text=text)
+
+
+@contextlib.contextmanager
+def _lines(description: str, total: int, start: int) -> Iterator[Callable[..., None]]:
+    began = last = time.monotonic()
+
+    def update(completed: int, text: str = "") -> None:
+        nonlocal last
+        now = time.monotonic()
+        if completed < total and now - last < SECONDS_BETWEEN_LINES:
+            return
+        last = now
+        left = (now - began) * (total - completed) / max(1, completed - start)
+        say(
+            f"{description} {completed}/{total}  {text}  {duration(left)} left".replace(
+                "    ", "  "
+            )
+        )
+
+    yield update
+
+
+def table(
+    titles: list[str], right: list[bool], body: list[list[str]], end: list[list[str]]
+) -> None:
+    """Prints rows, then a rule and the rows of `end`."""
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    for title, is_right in zip(titles, right, strict=True):
+        shown.add_column(title, justify="right" if is_right else "left")
+    for cells in body:
+        shown.add_row(*cells)
+    if body and end:
+        shown.add_section()
+    for cells in end:
+        shown.add_row(*cells, style="dim")
+    console.print(shown)
+
+
+def duration(seconds: float) -> str:
+    """A time span for reading: `42 s`, `3 min 20 s`, `2 h 05 min`."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"

@@ -1,0 +1,69 @@
+"""What each column of the tables means and where its definition comes from."""
+
+DEFINITIONS = (
+    (
+        "NFE",
+        "Number of network passes that one image takes (number of function evaluations).",
+        "",
+    ),
+    (
+        "ms/pass, ms/image",
+        "Median milliseconds of one network pass, and of one image end to end, at batch 1. "
+        "Compiled and warmed up; the clock stops when the result lies in host memory.",
+        "",
+    ),
+    (
+        "images/s",
+        "Images per second, end to end, at the largest batch that was useful on the device.",
+        "",
+    ),
+    (
+        "KID ×1000",
+        "Kernel Inception distance: unbiased squared maximum mean discrepancy with a cubic "
+        "polynomial kernel; mean ± standard deviation over subsets. Lower is better; small "
+        "negative values are valid.",
+        "Bińkowski et al. 2018",
+    ),
+    (
+        "digit KID ×1000",
+        "The same distance in the features of a digit classifier, as ImageNet features say "
+        "little about digits.",
+        "",
+    ),
+    (
+        "Modes",
+        "Classes that hold at least a tenth of their real share among the samples of which the "
+        "classifier is sure.",
+        "after Metz et al. 2017",
+    ),
+    (
+        "KL",
+        "Kullback-Leibler divergence of the generated from the real class histogram, in nats. "
+        "The floor is what a perfect sampler would score at the same number of samples.",
+        "",
+    ),
+    ("Rejected %", "Share of the samples of which the classifier is not sure.", ""),
+    (
+        "Precision, Recall",
+        "Share of generated images within the real manifold, and of real images within the "
+        "generated one, both estimated by k-nearest-neighbour balls.",
+        "Kynkäänniemi et al. 2019",
+    ),
+    (
+        "Density, Coverage",
+        "Their forms that are robust to outliers. Coverage is the share of real images with a "
+        "generated image in their neighbourhood; density may exceed 1.",
+        "Naeem et al. 2020",
+    ),
+    (
+        "Parameters, Train time",
+        "Parameters of the networks that sampling uses, and the wall-clock time of training.",
+        "",
+    ),
+    (
+        "test images, noise, repeated image",
+        "Checks of the measurement itself: what unseen real images score (the floor), what "
+        "noise scores, and what one real image scores when it is repeated.",
+        "",
+    ),
+)

@@ -1,0 +1,162 @@
+"""Runs the metrics over samples, and over images that no model made."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from benchmark import console
+from benchmark.results import Folder, digest
+
+REFERENCE_SEED = 2020  # of the choice of real images, the same for every run
+SANITY_ROWS = ("test_images", "noise", "repeated_image")
+
+
+@dataclass
+class Scores:
+    """What the metrics say of one set of images.
+
+    Attributes:
+        values: Named numbers, the columns of the table.
+        details: What a metric has beyond numbers, by metric.
+        notes: Why something was not measured.
+    """
+
+    values: dict[str, float] = field(default_factory=dict)
+    details: dict[str, dict] = field(default_factory=dict)
+    notes: str = ""
+
+
+class Judge:
+    """The instruments that all rows of a table are measured with.
+
+    The reference are as many training images as there are samples, drawn once for all runs.
+
+    Args:
+        dataset: The `ImageDataset`.
+        encoder: A `metrics.base.Encoder`, the quality metrics' feature space.
+        metrics: Metrics by name.
+        metric_settings: Their options, for the key.
+        code_version: Of the metrics' source.
+        num_samples: Images on each side.
+        cache: Where the classifier and the reference's features are kept between runs.
+    """
+
+    def __init__(
+        self, dataset, *, encoder, metrics, metric_settings, code_version, num_samples, cache
+    ):
+        self.dataset = dataset
+        self.encoder = encoder
+        self.metrics = metrics
+        self.num_samples = num_samples
+        self.cache: Folder = cache
+        self._classifier: Any = None
+        self._code_version = code_version
+        self._real_features: dict[str, np.ndarray] = {}
+        self.reference = draw(dataset.train_images, num_samples, REFERENCE_SEED)
+        plan = metric_settings.get("kid", {})
+        self.protocol = (
+            f"{encoder.label}; N={num_samples}; "
+            f"KID {plan.get('num_subsets')}x{plan.get('subset_size')}; "
+            f"reference: {len(self.reference)} training images"
+        )
+        self.key = digest(
+            [metric_settings, encoder.label, dataset.fingerprint, num_samples, code_version]
+        )
+
+    @property
+    def description(self) -> dict[str, str]:
+        """What a row says of how it was measured."""
+        return {"protocol": self.protocol, "kid_encoder": self.encoder.label}
+
+    def scores(self, images: np.ndarray, sampler: Any = None) -> Scores:
+        """Measures `images` (uint8 NHWC), and the speed of `sampler` where there is one."""
+        from metrics.base import Evaluation, NotMeasured
+
+        evaluation = Evaluation(
+            real_images=self.reference,
+            generated_images=images,
+            seed=REFERENCE_SEED,
+            real_labels=self.dataset.train_labels,
+            num_classes=self.dataset.num_classes,
+            class_names=self.dataset.class_names,
+            encoders={self.encoder.name: self.encoder},
+            classifier=self.classifier,
+            sampler=sampler,
+            real_features=self.real_features,
+        )
+        scores, notes = Scores(details=evaluation.details), []
+        for name, metric in self.metrics.items():
+            if metric.requires_sampler and sampler is None:
+                continue
+            try:
+                scores.values.update(metric(evaluation))
+            except NotMeasured as reason:
+                notes.append(f"{name} not measured: {reason}")
+        scores.notes = "; ".join(notes)
+        return scores
+
+    def sanity_images(self, row: str) -> np.ndarray:
+        """Images whose scores are known beforehand: the floor and the ceilings of the table."""
+        test_images = draw(self.dataset.test_images, self.num_samples, REFERENCE_SEED)
+        if row == "test_images":
+            return test_images
+        if row == "noise":
+            shape = (self.num_samples, *test_images.shape[1:])
+            return np.random.default_rng(REFERENCE_SEED).integers(0, 256, shape, dtype="uint8")
+        return np.repeat(test_images[:1], self.num_samples, axis=0)
+
+    @property
+    def real_features(self) -> dict[str, np.ndarray]:
+        """Features of the reference by encoder name, encoded once and kept in the cache."""
+        for encoder in (self.encoder, self.classifier):
+            if encoder is None or encoder.name in self._real_features:
+                continue
+            key = digest([self.dataset.fingerprint, encoder.label, encoder.weights_hash])
+            name = f"features/{key}_{digest(self._code_version)}_{len(self.reference)}.npz"
+            arrays = self.cache.recall_arrays(name)
+            if arrays is None:
+                console.say(f"encoding {len(self.reference)} reference images ({encoder.label})")
+                arrays = {"features": encoder(self.reference)}
+                self.cache.write_arrays(name, arrays)
+            self._real_features[encoder.name] = arrays["features"]
+        return self._real_features
+
+    @property
+    def classifier(self):
+        """The mode classifier of this dataset, trained once; `None` without labels."""
+        if self._classifier is None and self.dataset.num_classes:
+            self._classifier = load_classifier(self.dataset, self.cache, self._code_version)
+        return self._classifier
+
+
+def load_classifier(dataset, cache: Folder, code_version: str):
+    """Finds the dataset's mode classifier in the cache, or trains it."""
+    from metrics.classifier import ModeClassifier, train_classifier
+
+    name = f"classifiers/{dataset.name}_{digest([dataset.fingerprint, code_version])}.npz"
+    arrays = cache.recall_arrays(name)
+    if arrays is not None:
+        return ModeClassifier.from_arrays(arrays)
+    with cache.waiting_lock("classifier"):
+        arrays = cache.recall_arrays(name)
+        if arrays is not None:
+            return ModeClassifier.from_arrays(arrays)
+        console.say(f"training the mode classifier for {dataset.name}, once for this machine")
+        classifier = train_classifier(
+            images=dataset.train_images,
+            labels=dataset.train_labels,
+            test_images=dataset.test_images,
+            test_labels=dataset.test_labels,
+            num_classes=dataset.num_classes,
+            seed=REFERENCE_SEED,
+        )
+        cache.write_arrays(name, classifier.to_arrays())
+    console.say(f"test accuracy {classifier.test_accuracy:.2%}")
+    return classifier
+
+
+def draw(images: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Draws up to `count` images without replacement."""
+    chosen = np.random.default_rng(seed).permutation(len(images))[:count]
+    return np.asarray(images[np.sort(chosen)])

@@ -1,0 +1,295 @@
+"""Pictures of images and of training: arrays and tables in, PIL images or Figures out."""
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
+from PIL import Image
+
+DPI = 150
+TITLE_SIZE, LABEL_SIZE, TICK_SIZE, SMALL_SIZE = 10, 9, 8, 7
+INK, MUTED, GRID = "#222222", "#6b6b6b", "#e3e3e3"
+# Okabe & Ito (2008), without its yellow, which vanishes on white.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444")
+
+_NOT_LOSSES = ("step", "epoch", "images_seen", "seconds", "learning_rate")
+_GIF_GREY_LEVELS = 32
+
+
+def image_grid(images, *, columns, scale=2, padding=2):
+    """Tiles images row by row on white, for a look at many samples at once.
+
+    Args:
+        images: uint8 array `(count, height, width, channels)` with 1 or 3 channels.
+        columns: Number of images in a row. A last row that is not full is left white.
+        scale: Whole factor by which each pixel is repeated.
+        padding: White pixels around each image, counted after scaling.
+
+    Returns:
+        A `PIL.Image.Image` of mode `L` or `RGB`.
+
+    Raises:
+        ValueError: If `images` is not a non-empty uint8 NHWC array of 1 or 3 channels.
+    """
+    images = _checked_images(images)
+    count, height, width, channels = images.shape
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    tile_height, tile_width = height * scale + padding, width * scale + padding
+    canvas = np.full(
+        (rows * tile_height + padding, columns * tile_width + padding, channels), 255, np.uint8
+    )
+    for index, image in enumerate(images.repeat(scale, axis=1).repeat(scale, axis=2)):
+        top = padding + index // columns * tile_height
+        left = padding + index % columns * tile_width
+        canvas[top : top + height * scale, left : left + width * scale] = image
+    return Image.fromarray(canvas[..., 0] if channels == 1 else canvas)
+
+
+def animation(frames, *, columns, scale=2, frame_ms, hold_ms):
+    """Shows a process, noise to images for example, as an endless GIF that rests on its end.
+
+    Grey images are written with 32 grey levels: noise compresses badly and the eye sees no more.
+
+    Args:
+        frames: uint8 array `(num_frames, count, height, width, channels)`.
+        columns: Number of images in a row.
+        scale: Whole factor by which each pixel is repeated.
+        frame_ms: Milliseconds that each frame but the last is shown.
+        hold_ms: Milliseconds that the last frame is shown.
+
+    Returns:
+        The bytes of the GIF file.
+    """
+    pages = [
+        _with_palette(image_grid(frame, columns=columns, scale=scale))
+        for frame in np.asarray(frames)
+    ]
+    buffer = io.BytesIO()
+    pages[0].save(
+        buffer,
+        format="GIF",
+        save_all=True,
+        append_images=pages[1:],
+        duration=[frame_ms] * (len(pages) - 1) + [hold_ms],
+        loop=0,
+    )
+    return buffer.getvalue()
+
+
+def illustration(picture):
+    """Draws a labelled table of images, such as a forward process or a latent manifold.
+
+    Args:
+        picture: A `models.base.Illustration`, or anything with its attributes.
+
+    Returns:
+        A matplotlib `Figure`.
+
+    Raises:
+        ValueError: If labels are given and their number is not that of the rows or columns.
+    """
+    images = np.asarray(picture.images)
+    rows, columns = images.shape[:2]
+    inches = min(0.62, 7.0 / columns)
+    left = 0.75 if picture.row_labels or picture.y_label else 0.1
+    figure = new_figure(inches * columns + left + 0.1, inches * rows + 0.5)
+    axes = figure.add_subplot()
+    padding = 4 if inches > 0.4 else 1
+    tile = _show_grid(axes, images.reshape(-1, *images.shape[2:]), columns=columns, padding=padding)
+    _label_tiles(axes.xaxis, picture.column_labels, columns, tile.x_center, picture.x_label)
+    _label_tiles(axes.yaxis, picture.row_labels, rows, tile.y_center, picture.y_label)
+    return figure
+
+
+def _label_tiles(axis, labels, count, center, title):
+    if labels and len(labels) != count:
+        raise ValueError(f"expected {count} labels. Received: {len(labels)} labels.")
+    most = min(count, 12)
+    shown = np.unique(np.linspace(0, count - 1, most).round().astype(int)) if labels else []
+    axis.set_ticks([center(index) for index in shown], [labels[index] for index in shown])
+    axis.set_label_text(title)
+    axis.label.set_size(LABEL_SIZE)
+
+
+def sample_strips(strips, *, colors=None):
+    """Shows a few images of each source in one labelled line, for comparison by eye.
+
+    Args:
+        strips: Mapping from a label to a uint8 array `(count, height, width, channels)`.
+        colors: Optional mapping from a label to the colour it is written in.
+
+    Returns:
+        A matplotlib `Figure`.
+    """
+    columns = max(len(images) for images in strips.values())
+    figure = new_figure(0.5 * columns + 1.6, 0.5 * len(strips) + 0.1)
+    canvas = np.concatenate([_filled_up(images, columns) for images in strips.values()])
+    axes = figure.add_subplot()
+    tile = _show_grid(axes, canvas, columns=columns)
+    axes.set_xticks([])
+    axes.set_yticks([tile.y_center(row) for row in range(len(strips))], list(strips))
+    for text, label in zip(axes.get_yticklabels(), strips, strict=True):
+        text.set_color((colors or {}).get(label, INK))
+        text.set_fontsize(LABEL_SIZE)
+    return figure
+
+
+def loss_curves(history, *, title):
+    """Draws every logged loss over the images seen: as logged (thin) and smoothed (bold).
+
+    The smoothed line is a centred mean over a twenty-fifth of the logged points. The losses of a
+    GAN's two players share the axes, and their sum, which means nothing, is left out. The vertical
+    axis is logarithmic where all losses are positive and span more than a decade.
+
+    Args:
+        history: DataFrame with `images_seen` (or `step`) and one column per loss.
+        title: Title of the figure.
+
+    Returns:
+        A matplotlib `Figure`.
+    """
+    return loss_panels({title: history}, panel_size=(6.0, 3.4))
+
+
+def loss_panels(histories: Mapping[str, pd.DataFrame], *, panel_size=(3.6, 2.5)):
+    """Draws the losses of several runs side by side, each as `loss_curves` does.
+
+    Args:
+        histories: Mapping from a title to the history of that run.
+        panel_size: Width and height of one panel, in inches.
+
+    Returns:
+        A matplotlib `Figure`.
+    """
+    columns = min(len(histories), 3)
+    rows = math.ceil(len(histories) / columns)
+    figure = new_figure(panel_size[0] * columns, panel_size[1] * rows)
+    for index, (title, history) in enumerate(histories.items()):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        _draw_losses(axes, history)
+        axes.set_title(title, fontsize=TITLE_SIZE, color=INK, loc="left")
+    return figure
+
+
+def new_figure(width, height):
+    """Makes an empty Figure of the given size in inches, on white, with automatic margins."""
+    return Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
+
+
+def style_axes(axes, *, grid="both"):
+    """Gives axes the house style: no box, quiet ticks, a faint grid behind the data."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(MUTED)
+    axes.tick_params(which="both", labelsize=TICK_SIZE, color=MUTED, labelcolor=INK)
+    axes.set_axisbelow(True)
+    if grid:
+        axes.grid(axis=grid, color=GRID, linewidth=0.6)
+
+
+def log_ticks(axis, low, high):
+    """Writes plain numbers at 1, 2, 5 per decade on a log axis, or at whole decades if many."""
+    decades = math.log10(high / low)
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2.5 else (1,), numticks=20))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+class _Tiles:
+    """Where the centres of a drawn grid's images are, in pixels of the grid."""
+
+    def __init__(self, height, width, padding):
+        self._height, self._width, self._padding = height, width, padding
+
+    def x_center(self, column):
+        return self._padding + column * (self._width + self._padding) + self._width / 2 - 0.5
+
+    def y_center(self, row):
+        return self._padding + row * (self._height + self._padding) + self._height / 2 - 0.5
+
+
+def _show_grid(axes, images, *, columns, scale=3, padding=4):
+    grid = image_grid(images, columns=columns, scale=scale, padding=padding)
+    axes.imshow(grid, cmap="gray", vmin=0, vmax=255)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, labelsize=TICK_SIZE, labelcolor=INK)
+    height, width = np.shape(images)[1:3]
+    return _Tiles(height * scale, width * scale, padding)
+
+
+def _checked_images(images):
+    images = np.asarray(images)
+    if images.ndim != 4 or not len(images) or images.shape[3] not in (1, 3):
+        raise ValueError(
+            "expected images of shape (count, height, width, 1 or 3), count at least 1. "
+            f"Received: shape={images.shape}."
+        )
+    if images.dtype != np.uint8:
+        raise ValueError(f"expected images of dtype uint8. Received: dtype={images.dtype}.")
+    return images
+
+
+def _with_palette(image):
+    if image.mode == "L":
+        step = 255 / (_GIF_GREY_LEVELS - 1)
+        levels = np.rint(np.rint(np.asarray(image) / step) * step).astype(np.uint8)
+        return Image.fromarray(levels)
+    return image.quantize(256, dither=Image.Dither.NONE)
+
+
+def _filled_up(images, count):
+    images = _checked_images(images)
+    blank = np.full((count - len(images), *images.shape[1:]), 255, np.uint8)
+    return np.concatenate([images, blank])
+
+
+def _loss_columns(history) -> Sequence[str]:
+    numeric = history.select_dtypes("number").columns
+    names = [name for name in numeric if name not in _NOT_LOSSES and history[name].notna().any()]
+    if {"generator_loss", "discriminator_loss"} <= set(names):
+        names = [name for name in names if name != "loss"]
+    return names
+
+
+def _draw_losses(axes, history):
+    style_axes(axes)
+    over = "images_seen" if "images_seen" in history else "step"
+    names = _loss_columns(history)
+    losses = history[names].astype(float).replace([np.inf, -np.inf], np.nan)
+    for name, color in zip(names, PALETTE * math.ceil(len(names) / len(PALETTE)), strict=False):
+        points = losses[name].dropna()
+        position = history.loc[points.index, over]
+        window = max(1, len(points) // 25)
+        smooth = points.rolling(window, center=True, min_periods=1).mean()
+        axes.plot(position, points, color=color, linewidth=0.5, alpha=0.35)
+        axes.plot(position, smooth, color=color, linewidth=1.6, label=name.replace("_", " "))
+    _scale_losses(axes, losses.to_numpy())
+    _mark_divergence(axes, history[over], losses)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.set_xlabel(over.replace("_", " "), fontsize=LABEL_SIZE)
+    axes.set_ylabel("loss", fontsize=LABEL_SIZE)
+    if names:
+        axes.legend(fontsize=TICK_SIZE, frameon=False, loc="best")
+
+
+def _scale_losses(axes, values):
+    values = values[np.isfinite(values)]
+    if len(values) and values.min() > 0 and values.max() / values.min() > 10:
+        axes.set_yscale("log")
+        log_ticks(axes.yaxis, values.min(), values.max())
+
+
+def _mark_divergence(axes, position, losses):
+    """Marks the place after which no loss was finite."""
+    if len(losses) and losses.iloc[-1].isna().all():
+        last = losses.dropna(how="all").index
+        end = position[last[-1]] if len(last) else position.iloc[0]
+        axes.axvline(end, color=INK, linewidth=0.8, linestyle=":")
+        axes.annotate(
+            "diverged", (end, 1), (-3, -2), xycoords=("data", "axes fraction"),
+            textcoords="offset points", fontsize=SMALL_SIZE, color=INK, ha="right", va="top",
+        )  # fmt: skip

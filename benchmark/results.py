@@ -1,0 +1,232 @@
+"""The only reader and writer of the results folder.
+
+    results/runs/<dataset>/<model>/<key>/   one trained model
+        config.yaml  run.json  history.csv  weights.npz  checkpoints/  *.png
+        samplers/<sampler>/  samples.npy  metrics.json  latency.json  grid.png  process.gif
+    results/sanity/<dataset>/<key>/<row>/metrics.json
+
+Every file appears whole or not at all: it is written beside its place, then moved.
+"""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from filelock import FileLock, Timeout
+
+from benchmark import console
+from benchmark.errors import EnvironmentProblem
+
+COLUMNS = (
+    "dataset model sampler preset seed status network_passes "
+    "latency_ms_per_pass_p50 latency_ms_per_pass_iqr latency_ms_per_image_p50 "
+    "latency_ms_per_image_iqr overhead_ms_per_image images_per_second throughput_batch_size "
+    "kid_mean kid_std kid_encoder kid_digits_mean kid_digits_std modes_covered num_modes mode_kl "
+    "mode_kl_floor rejected_share precision recall density coverage num_parameters train_seconds "
+    "sample_seconds num_samples protocol run overrides device notes path"
+).split()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file that is either whole or absent, whenever the process is killed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def digest(content: Any) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of a JSON-able value."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Folder:
+    """A folder whose files are written atomically, by kind."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        write_atomically(self.path / name, (json.dumps(content, indent=1) + "\n").encode())
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """The content of a JSON file, empty if there is none."""
+        path = self.path / name
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def write_arrays(self, name: str, arrays: dict[str, np.ndarray]) -> None:
+        """Writes an uncompressed npz with a SHA-256 beside it, inside the same file."""
+        buffer = io.BytesIO()
+        np.savez(buffer, sha256=np.array(hash_arrays(arrays)), **arrays)
+        write_atomically(self.path / name, buffer.getvalue())
+
+    def read_arrays(self, name: str) -> dict[str, np.ndarray] | None:
+        """The arrays of an npz, `None` if there is none.
+
+        Raises:
+            EnvironmentProblem: If the file is damaged.
+        """
+        path = self.path / name
+        if not path.exists():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {key: file[key] for key in file.files}
+        except Exception as error:
+            raise damaged(path, str(error)) from error
+        if str(arrays.pop("sha256", "")) != hash_arrays(arrays):
+            raise damaged(path, "its checksum differs")
+        return arrays
+
+    def recall_arrays(self, name: str) -> dict[str, np.ndarray] | None:
+        """Like `read_arrays` for what can be made again: a damaged file counts as absent."""
+        try:
+            return self.read_arrays(name)
+        except EnvironmentProblem as problem:
+            console.say(f"warning: {problem}; it is made again", style="yellow")
+            return None
+
+    def write_array(self, name: str, array: np.ndarray) -> None:
+        buffer = io.BytesIO()
+        np.save(buffer, array)
+        write_atomically(self.path / name, buffer.getvalue())
+
+    def read_array(self, name: str) -> np.ndarray | None:
+        path = self.path / name
+        return np.load(path, allow_pickle=False) if path.exists() else None
+
+    def write_text(self, name: str, text: str) -> None:
+        write_atomically(self.path / name, text.encode())
+
+    def write_image(self, name: str, image: Any) -> None:
+        """Writes a `PIL.Image` or a matplotlib `Figure` as PNG, or bytes as they are."""
+        buffer = io.BytesIO()
+        if isinstance(image, bytes):
+            buffer.write(image)
+        elif hasattr(image, "savefig"):
+            image.savefig(buffer, format="png", dpi=150)
+        else:
+            image.save(buffer, format="png", optimize=True)
+        write_atomically(self.path / name, buffer.getvalue())
+
+    def remove(self, name: str) -> None:
+        """Removes a file or a folder, if it is there."""
+        path = self.path / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+    def lock(self) -> FileLock:
+        """Keeps other processes out while a `with` block works in the folder.
+
+        Raises:
+            EnvironmentProblem: If another process is working there.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=1)
+        except Timeout:
+            raise EnvironmentProblem(
+                f"another process is working in {self.path}; wait until it ends, or give another "
+                "results_dir"
+            ) from None
+        return lock
+
+    def waiting_lock(self, name: str) -> FileLock:
+        """Lets one process at a time into a `with` block; the others wait for it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.path / f".{name}.lock")
+
+
+class RunFolder(Folder):
+    """The folder of one trained model.
+
+    Args:
+        results_dir: The results folder.
+        dataset: Name of the dataset.
+        model: Name of the model.
+        key: Hash of everything that determines the weights.
+    """
+
+    CHECKPOINT = "checkpoints/latest.npz"
+
+    def __init__(self, results_dir: str | Path, dataset: str, model: str, key: str) -> None:
+        super().__init__(Path(results_dir) / "runs" / dataset / model / key)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """run.json: status, timings, environment; empty before the run's start."""
+        return self.read_json("run.json")
+
+    def update_state(self, **entries: Any) -> None:
+        self.write_json("run.json", {**self.state, **entries})
+
+    def write_config(self, settings: dict[str, Any]) -> None:
+        self.write_text("config.yaml", yaml.safe_dump(settings, sort_keys=False))
+
+    def write_history(self, history: list[dict[str, float]]) -> None:
+        self.write_text("history.csv", pd.DataFrame(history).to_csv(index=False))
+
+    def sampler(self, name: str) -> Folder:
+        return Folder(self.path / "samplers" / name)
+
+    def clear(self) -> None:
+        """Removes what an earlier run left, except the lock."""
+        for path in self.path.iterdir():
+            if path.name != ".lock":
+                self.remove(path.name)
+
+
+def sanity_folder(results_dir: str | Path, dataset: str, key: str, row: str) -> Folder:
+    """The folder of a row that no model made."""
+    return Folder(Path(results_dir) / "sanity" / dataset / key / row)
+
+
+def collect_rows(results_dir: str | Path) -> pd.DataFrame:
+    """Reads the rows of all runs and sanity checks, in the columns `COLUMNS` and then others.
+
+    A run that diverged has one row without figures.
+    """
+    root = Path(results_dir)
+    rows = []
+    for path in sorted(root.glob("runs/*/*/*/run.json")):
+        state = json.loads(path.read_text())
+        if state.get("status") == "diverged":
+            rows.append({**state["row"], "path": str(path.parent.relative_to(root))})
+    for pattern in ("runs/*/*/*/samplers/*/metrics.json", "sanity/*/*/*/metrics.json"):
+        for path in sorted(root.glob(pattern)):
+            row = json.loads(path.read_text())["row"]
+            rows.append({**row, "path": str(path.parent.relative_to(root))})
+    others = {key for row in rows for key in row} - set(COLUMNS)
+    return pd.DataFrame(rows, columns=[*COLUMNS, *sorted(others)])
+
+
+def hash_arrays(arrays: dict[str, np.ndarray]) -> str:
+    """SHA-256 of named arrays: names, types, shapes and contents."""
+    sha = hashlib.sha256()
+    for key in sorted(arrays):
+        array = np.ascontiguousarray(arrays[key])
+        sha.update(f"{key} {array.dtype.str} {array.shape}".encode())
+        sha.update(array.tobytes())
+    return sha.hexdigest()
+
+
+def damaged(path: Path, reason: str) -> EnvironmentProblem:
+    return EnvironmentProblem(f"{path} is damaged ({reason})")

@@ -1,0 +1,53 @@
+"""From a sampler to uint8 images, in shards that survive a stop."""
+
+import time
+from typing import Any
+
+import numpy as np
+
+from benchmark import console
+from benchmark.results import Folder
+from models.base import to_uint8
+
+
+def sample(sampler: Any, *, folder: Folder, num_samples: int, batch_size: int) -> np.ndarray:
+    """Generates the images 0 to `num_samples` - 1, or finds them made.
+
+    Every batch is written as a numbered shard, so a stopped run goes on after the last one; the
+    shards end as one file, `samples.npy`, with the seconds they took in `samples.json`.
+
+    Args:
+        sampler: A `models.base.Sampler`.
+        folder: The sampler's folder.
+        num_samples: Number of images.
+        batch_size: Images for each call of the sampler.
+
+    Returns:
+        uint8 `(num_samples, height, width, channels)`.
+    """
+    images = folder.read_array("samples.npy")
+    if images is not None and len(images) == num_samples:
+        return images
+    with console.progress("image", num_samples) as update:
+        starts = range(0, num_samples, batch_size)
+        shards = []
+        for number, start in enumerate(starts):
+            shards.append(_shard(sampler, folder, number, start, batch_size))
+            update(min(start + batch_size, num_samples))
+    images = np.concatenate([shard["images"] for shard in shards])[:num_samples]
+    seconds = sum(float(shard["seconds"]) for shard in shards)
+    folder.write_json("samples.json", {"num_samples": num_samples, "seconds": round(seconds, 3)})
+    folder.write_array("samples.npy", images)
+    folder.remove("shards")
+    return images
+
+
+def _shard(sampler, folder, number, start, batch_size):
+    name = f"shards/{number:05d}_{batch_size}.npz"
+    shard = folder.read_arrays(name)
+    if shard is None:
+        begin = time.perf_counter()
+        images = to_uint8(sampler.sample(*sampler.inputs(start, batch_size)))
+        shard = {"images": images, "seconds": np.array(time.perf_counter() - begin)}
+        folder.write_arrays(name, shard)
+    return shard

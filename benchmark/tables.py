@@ -1,0 +1,386 @@
+"""Tables of the results: which rows may stand together, and how their numbers are written."""
+
+import hashlib
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from benchmark.rows import is_sanity
+
+RAW_COLUMNS = (
+    "dataset", "model", "sampler", "preset", "seed", "status", "network_passes",
+    "latency_ms_per_pass_p50", "latency_ms_per_pass_iqr", "latency_ms_per_image_p50",
+    "latency_ms_per_image_iqr", "overhead_ms_per_image", "images_per_second",
+    "throughput_batch_size", "kid_mean", "kid_std", "kid_encoder", "kid_digits_mean",
+    "kid_digits_std", "modes_covered", "num_modes", "mode_kl", "mode_kl_floor", "rejected_share",
+    "precision", "recall", "density", "coverage", "num_parameters", "train_seconds",
+    "sample_seconds", "num_samples", "protocol", "run", "overrides", "device", "notes", "path",
+)  # fmt: skip
+_WHOLE_NUMBERS = (
+    "seed", "network_passes", "throughput_batch_size", "modes_covered", "num_modes",
+    "num_parameters", "num_samples",
+)  # fmt: skip
+_TEXTS = (
+    "dataset", "model", "sampler", "preset", "status", "kid_encoder", "protocol", "run",
+    "overrides", "device", "notes", "path",
+)  # fmt: skip
+MISSING = "–"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that were measured alike: one dataset, one preset, one protocol.
+
+    Attributes:
+        dataset, preset, protocol: What the rows have in common.
+        stem: Start of the names of the group's figure files.
+        rows: The rows of the trained models, sorted, then the sanity rows.
+    """
+
+    dataset: str
+    preset: str
+    protocol: str
+    stem: str
+    rows: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        title: What stands above it.
+        write: Function from a row, a Series, to the text of the cell.
+        right: Whether the cells are aligned to the right, as numbers are.
+    """
+
+    title: str
+    write: Callable[[pd.Series], str]
+    right: bool = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """The texts of a table.
+
+    Attributes:
+        titles: One per column.
+        right: One per column: whether it is aligned to the right.
+        body: Cells of the models' rows, row by row.
+        sanity: Cells of the sanity rows.
+        footnotes: The notes that the last column's numbers stand for.
+    """
+
+    titles: list[str]
+    right: list[bool]
+    body: list[list[str]]
+    sanity: list[list[str]]
+    footnotes: list[str]
+
+
+def complete(rows):
+    """Brings rows to the raw columns in their order: text never missing, whole numbers whole."""
+    extra = [name for name in rows.columns if name not in RAW_COLUMNS]
+    rows = rows.reindex(columns=[*RAW_COLUMNS, *extra])
+    for name in _TEXTS:
+        rows[name] = rows[name].astype(object).where(rows[name].notna(), "").astype(str)
+    numbers = [name for name in RAW_COLUMNS if name not in _TEXTS]
+    rows[numbers] = rows[numbers].apply(pd.to_numeric, errors="coerce").astype(float)
+    return rows.reset_index(drop=True)
+
+
+def to_csv(rows):
+    """Writes all raw columns at full precision."""
+    rows = complete(rows)
+    for name in _WHOLE_NUMBERS:
+        rows[name] = rows[name].round().astype("Int64")
+    return rows.to_csv(index=False, lineterminator="\n")
+
+
+def group_rows(rows):
+    """Splits rows into groups within which numbers may be compared.
+
+    Sanity rows belong to every group of their dataset and protocol. A row that was never evaluated
+    (a diverged run) has no protocol and nothing to compare: it stands in every group of its dataset
+    and preset.
+
+    Args:
+        rows: DataFrame of results.
+
+    Returns:
+        List of `Group`, by dataset, preset and protocol.
+    """
+    rows = complete(rows)
+    sanity, trained = rows[is_sanity(rows)], rows[~is_sanity(rows)]
+    keys = set(trained[["dataset", "preset", "protocol"]].itertuples(index=False, name=None))
+    measured = {key for key in keys if key[2]}
+    unmeasured = {key for key in keys - measured if not any(key[:2] == k[:2] for k in measured)}
+    groups = []
+    for dataset, preset, protocol in sorted(measured | unmeasured):
+        alike = (trained["dataset"] == dataset) & (trained["preset"] == preset)
+        alike &= trained["protocol"].isin(["", protocol])
+        checks = (sanity["dataset"] == dataset) & (sanity["protocol"] == protocol)
+        chosen = [_sorted(trained[alike]), sanity[checks].drop_duplicates("model")]
+        several = sum(key[:2] == (dataset, preset) for key in measured) > 1
+        groups.append(
+            Group(
+                dataset, preset, protocol, figure_stem(dataset, preset, protocol if several else ""),
+                pd.concat(chosen, ignore_index=True),
+            )
+        )  # fmt: skip
+    return groups
+
+
+def describe(group):
+    """Says in one line what the numbers of a group's table rest on."""
+    rows = group.rows
+    trained = rows[~is_sanity(rows)]
+    counts = sorted({int(count) for count in trained["num_samples"].dropna()})
+    encoders = _distinct(trained["kid_encoder"])
+    devices = _distinct(trained["device"])
+    facts = [
+        f"dataset {group.dataset}",
+        f"preset {group.preset}",
+        "N = " + " or ".join(f"{count:,}" for count in counts) if counts else "",
+        "encoder " + " or ".join(encoders) if encoders else "",
+        f"protocol: {group.protocol}" if group.protocol else "",
+        "device " + " or ".join(devices) if devices else "",
+    ]
+    return "; ".join(fact for fact in facts if fact)
+
+
+def why_apart(groups):
+    """Says why there are several tables; empty for a single one."""
+    if len(groups) < 2:
+        return ""
+    reasons = {
+        "dataset": "distances depend on the data",
+        "preset": "a preset fixes how long a model trains and how it is measured",
+        "protocol": "KID and PRDC change with encoder, reference images and number of samples",
+    }
+    differing = [name for name in reasons if len({getattr(group, name) for group in groups}) > 1]
+    return (
+        f"The results stand in {len(groups)} tables because they differ in "
+        f"{' and '.join(differing)}: {'; '.join(reasons[name] for name in differing)}. "
+        "Numbers of different tables must not be compared."
+    )
+
+
+def warnings(group):
+    """Says what a reader of the group's table should beware of, one sentence each."""
+    trained = group.rows[~is_sanity(group.rows)]
+    found = []
+    if len(_distinct(trained["device"])) > 1:
+        found.append("The times come from different devices and must not be compared.")
+    if group.preset == "smoke":
+        found.append("The smoke preset shows that all parts work; its numbers mean nothing.")
+    return found
+
+
+def build_table(group):
+    """Writes a group's numbers as text, rounded to what a reader can use.
+
+    Args:
+        group: The `Group`.
+
+    Returns:
+        A `Table`.
+    """
+    rows, footnotes = group.rows, []
+    columns = [*_identity_columns(rows), *_measurement_columns(rows)]
+    columns.append(Column("Notes", lambda row: _note_number(row, footnotes), right=False))
+    cells = [[column.write(row) or MISSING for column in columns] for _, row in rows.iterrows()]
+    checks = is_sanity(rows).tolist()
+    for line in cells:
+        line[-1] = "" if line[-1] == MISSING else line[-1]
+    return Table(
+        titles=[column.title for column in columns],
+        right=[column.right for column in columns],
+        body=[line for line, check in zip(cells, checks, strict=True) if not check],
+        sanity=[line for line, check in zip(cells, checks, strict=True) if check],
+        footnotes=footnotes,
+    )
+
+
+def to_markdown(table):
+    """Writes a table in Markdown, padded so that it also reads as plain text."""
+    separator = [[""] * len(table.titles)] if table.sanity else []
+    lines = [table.titles, *table.body, *separator, *table.sanity]
+    lines = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    widths = [max(3, *(len(line[index]) for line in lines)) for index in range(len(table.titles))]
+    padded = [
+        [
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, table.right, strict=True)
+        ]
+        for line in lines
+    ]
+    rule = [
+        "-" * (width - right) + ":" * right
+        for width, right in zip(widths, table.right, strict=True)
+    ]
+    padded.insert(1, rule)
+    return "\n".join("| " + " | ".join(line) + " |" for line in padded)
+
+
+def split(table):
+    """Splits a table that is too wide for paper into speed and size, and quality and diversity."""
+    kid = table.titles.index("KID ×1000")
+    names, speed = range(table.titles.index("NFE")), range(table.titles.index("NFE"), kid)
+    size = [table.titles.index("Parameters"), table.titles.index("Train time")]
+    quality = [index for index in range(kid, len(table.titles)) if index not in size]
+    return [_select(table, [*names, *speed, *size]), _select(table, [*names, *quality])]
+
+
+def summarize(table):
+    """Picks what fits a terminal: first speed, then quality and diversity."""
+    names = ["Model", "Sampler"]
+    speed = ["NFE", "ms/pass", "ms/image", "images/s", "Train time"]
+    quality = ["KID ×1000", "Modes", "KL", "Rejected %", "Coverage"]
+    return [_select(table, _indices(table, names + titles)) for titles in (speed, quality)]
+
+
+def _indices(table, titles):
+    return [
+        index
+        for index, title in enumerate(table.titles)
+        if title in (*titles, "Seed", "Overrides") or title.split(" (")[0] in titles
+    ]
+
+
+def _select(table, columns):
+    def cut(line):
+        return [line[index] for index in columns]
+
+    return Table(
+        titles=cut(table.titles),
+        right=cut(table.right),
+        body=[cut(line) for line in table.body],
+        sanity=[cut(line) for line in table.sanity],
+        footnotes=table.footnotes,
+    )
+
+
+def _identity_columns(rows):
+    trained = rows[~is_sanity(rows)]
+    columns = [
+        Column("Model", lambda row: row["model"].replace("_", " "), right=False),
+        Column("Sampler", lambda row: row["sampler"], right=False),
+    ]
+    names = ["model", "sampler"]
+    if trained["seed"].nunique() > 1:
+        columns.append(Column("Seed", lambda row: _whole(row["seed"])))
+        names.append("seed")
+    for name in ("overrides", "run", "device"):
+        needed = name == "device" and trained["device"].replace("", None).nunique() > 1
+        if needed or (trained.duplicated(names).any() and trained[name].nunique() > 1):
+            columns.append(Column(name.title(), lambda row, name=name: row[name], right=False))
+            names.append(name)
+    return columns
+
+
+def _measurement_columns(rows):
+    floors = rows["mode_kl_floor"].dropna().map("{:.4f}".format).unique()
+    kl_title = f"KL (floor {floors[0]})" if len(floors) == 1 else "KL (floor)"
+    return [
+        Column("NFE", lambda row: _whole(row["network_passes"])),
+        Column("ms/pass", lambda row: _significant(row["latency_ms_per_pass_p50"])),
+        Column("ms/image", lambda row: _significant(row["latency_ms_per_image_p50"])),
+        Column("images/s", lambda row: _significant(row["images_per_second"])),
+        Column("KID ×1000", lambda row: _kid(row["kid_mean"], row["kid_std"])),
+        Column("digit KID ×1000", lambda row: _kid(row["kid_digits_mean"], row["kid_digits_std"])),
+        Column("Modes", _modes),
+        Column(kl_title, lambda row: _divergence(row, len(floors) > 1)),
+        Column("Rejected %", lambda row: _fixed(100 * row["rejected_share"], 1)),
+        *(
+            Column(name.title(), lambda row, name=name: _fixed(row[name], 3))
+            for name in ("precision", "recall", "density", "coverage")
+        ),
+        Column("Parameters", lambda row: _parameters(row["num_parameters"])),
+        Column("Train time", lambda row: _duration(row["train_seconds"])),
+    ]
+
+
+def _note_number(row, footnotes):
+    notes = row["notes"].strip()
+    if row["status"] not in ("finished", "sanity", ""):
+        notes = (
+            notes if row["status"] in notes.lower() else f"{row['status']}: {notes}".rstrip(": ")
+        )
+    if not notes:
+        return ""
+    if notes not in footnotes:
+        footnotes.append(notes)
+    number = f"[{footnotes.index(notes) + 1}]"
+    return number if row["status"] in ("finished", "sanity", "") else f"{row['status']} {number}"
+
+
+def _whole(value):
+    return "" if math.isnan(value) else f"{round(value):,}"
+
+
+def _fixed(value, digits):
+    return "" if math.isnan(value) else f"{value:,.{digits}f}"
+
+
+def _significant(value, digits=3):
+    if math.isnan(value) or value <= 0:
+        return "" if math.isnan(value) else f"{value:g}"
+    return f"{value:,.{max(0, digits - 1 - math.floor(math.log10(value)))}f}"
+
+
+def _kid(mean, std):
+    if math.isnan(mean):
+        return ""
+    return _fixed(1e3 * mean, 2) + ("" if math.isnan(std) else f" ± {1e3 * std:.2f}")
+
+
+def _modes(row):
+    if math.isnan(row["modes_covered"]):
+        return ""
+    total = "" if math.isnan(row["num_modes"]) else f"/{round(row['num_modes'])}"
+    return f"{round(row['modes_covered'])}{total}"
+
+
+def _divergence(row, with_floor):
+    text = _fixed(row["mode_kl"], 4)
+    floor = _fixed(row["mode_kl_floor"], 4)
+    return f"{text} ({floor})" if with_floor and text and floor else text
+
+
+def _parameters(count):
+    if math.isnan(count):
+        return ""
+    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= size:
+            return f"{_significant(count / size)} {unit}"
+    return f"{round(count)}"
+
+
+def _duration(seconds):
+    if math.isnan(seconds):
+        return ""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+
+
+def _distinct(values):
+    return sorted({value for value in values if value})
+
+
+def _sorted(rows):
+    order = ["model", "network_passes", "sampler", "seed", "overrides", "run"]
+    return rows.sort_values(order, ascending=[True, False, True, True, True, True], kind="stable")
+
+
+def figure_stem(dataset, preset, protocol=""):
+    """Returns the start of the names of a group's figures; a protocol adds four hex digits."""
+    parts = [dataset, preset]
+    if protocol:
+        parts.append(hashlib.sha256(protocol.encode()).hexdigest()[:4])
+    return "_".join(re.sub(r"[^A-Za-z0-9.-]+", "-", part) for part in parts if part)

@@ -1,0 +1,177 @@
+"""Training under plain `fit` that can stop after any step and go on bit for bit.
+
+An epoch is the stretch between two checkpoints. A checkpoint is one atomic file with all of
+the state: weights, optimizer, random seeds and history. The order of the images is a function of
+(seed, step), so nothing else has to be restored.
+"""
+
+import json
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from benchmark import console
+from benchmark.pipeline import build_pipeline
+from benchmark.results import RunFolder
+
+STEPS_BEFORE_ESTIMATE = 25  # the first ones are slow: functions are traced
+
+
+@dataclass
+class Training:
+    """How a training went.
+
+    Attributes:
+        history: A row for each checkpoint: step, images_seen, seconds, and each loss.
+        diverged: Why it was stopped, empty if it ended well.
+    """
+
+    history: list[dict[str, float]]
+    diverged: str = ""
+
+    @property
+    def seconds(self) -> float:
+        return self.history[-1]["seconds"] if self.history else 0.0
+
+
+def train(
+    model: keras.Model,
+    images: np.ndarray,
+    *,
+    run: RunFolder,
+    seed: int,
+    batch_size: int,
+    num_steps: int,
+    num_checkpoints: int,
+) -> Training:
+    """Trains `model`, from the run's last checkpoint on if there is one.
+
+    Args:
+        model: A compiled `models.base.GenerativeModel`.
+        images: uint8 `(N, height, width, channels)`.
+        run: Where the checkpoints go.
+        seed: Integer that determines the order of the images.
+        batch_size: Images a step.
+        num_steps: Steps in all, rounded up to a multiple of `num_checkpoints`.
+        num_checkpoints: How many times the state is saved.
+
+    Returns:
+        The `Training`. The model holds the final weights: the averages, if its optimizer keeps any.
+    """
+    steps_per_epoch = math.ceil(num_steps / num_checkpoints)
+    history = restore(model, run.read_arrays(RunFolder.CHECKPOINT))
+    first_epoch = len(history)
+    if first_epoch:
+        console.say(f"going on from the checkpoint at step {history[-1]['step']}")
+    watch = Watch(history, batch_size=batch_size, first_step=first_epoch * steps_per_epoch, run=run)
+    if first_epoch < num_checkpoints:
+        total = steps_per_epoch * num_checkpoints
+        with console.progress("step", total, start=watch.step) as watch.update:
+            model.fit(
+                build_pipeline(images, batch_size=batch_size, seed=seed, start_step=watch.step),
+                initial_epoch=first_epoch,
+                epochs=num_checkpoints,
+                steps_per_epoch=steps_per_epoch,
+                shuffle=False,
+                verbose=0,
+                callbacks=[watch],
+            )
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    return Training(history, watch.diverged)
+
+
+class Watch(keras.callbacks.Callback):
+    """Shows progress, saves checkpoints and stops at the first loss that is not a number."""
+
+    def __init__(self, history, *, batch_size, first_step, run):
+        super().__init__()
+        self.history = history
+        self.batch_size = batch_size
+        self.step = first_step
+        self.run = run
+        self.diverged = ""
+        self.update = None
+        self._first_step = first_step
+        self._earlier_seconds = history[-1]["seconds"] if history else 0.0
+        self._start = self._estimate_start = None
+
+    def on_train_begin(self, logs=None):
+        self._start = time.perf_counter()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
+        self._guard(logs)
+        self._estimate()
+        self.update(self.step, "  ".join(f"{name} {value:.4g}" for name, value in logs.items()))
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.diverged:
+            return
+        seconds = self._earlier_seconds + time.perf_counter() - self._start
+        counts = {"step": self.step, "images_seen": self.step * self.batch_size}
+        losses = {name: float(value) for name, value in logs.items()}
+        self.history.append({**counts, "seconds": round(seconds, 3), **losses})
+        self.run.write_arrays(RunFolder.CHECKPOINT, state(self.model, self.history))
+
+    def _guard(self, logs):
+        broken = [name for name, value in logs.items() if not np.isfinite(value)]
+        if broken:
+            self.diverged = f"{broken[0]} was {logs[broken[0]]} at step {self.step}"
+            self.model.stop_training = True
+
+    def _estimate(self):
+        done = self.step - self._first_step
+        if done == STEPS_BEFORE_ESTIMATE:
+            self._estimate_start = time.perf_counter()
+        elif done == 2 * STEPS_BEFORE_ESTIMATE:
+            seconds = (time.perf_counter() - self._estimate_start) / STEPS_BEFORE_ESTIMATE
+            total = self.params["steps"] * (self.params["epochs"] - len(self.history))
+            left = max(0, total - STEPS_BEFORE_ESTIMATE) * seconds
+            console.say(
+                f"{1000 * seconds / self.batch_size:.2f} ms an image: "
+                f"training will take about {console.duration(left)} more"
+            )
+
+
+def state(model: keras.Model, history: list[dict[str, float]]) -> dict[str, np.ndarray]:
+    """Everything that training goes on from, as arrays by name."""
+    arrays: dict[str, Any] = {
+        f"{kind}/{index:04d}": keras.ops.convert_to_numpy(variable)
+        for kind, variables in stateful_variables(model).items()
+        for index, variable in enumerate(variables)
+    }
+    return {**arrays, "history": np.array(json.dumps(history))}
+
+
+def restore(model: keras.Model, arrays: dict[str, np.ndarray] | None) -> list[dict[str, float]]:
+    """Puts a saved `state` into the model; returns its history, empty without a state."""
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    if arrays is None:
+        return []
+    for kind, variables in stateful_variables(model).items():
+        for index, variable in enumerate(variables):
+            variable.assign(arrays[f"{kind}/{index:04d}"])
+    return json.loads(str(arrays["history"]))
+
+
+def stateful_variables(model: keras.Model) -> dict[str, list]:
+    """The variables of a model, its seed generators included, and of its optimizer."""
+    return {"model": model.variables, "optimizer": model.optimizer.variables}
+
+
+def weights(model: keras.Model) -> dict[str, np.ndarray]:
+    """The weights of a model as arrays by position and name."""
+    return {
+        f"{index:04d} {variable.path}": keras.ops.convert_to_numpy(variable)
+        for index, variable in enumerate(model.weights)
+    }
+
+
+def load_weights(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
+    """Puts arrays made by `weights` into a model of the same configuration."""
+    model.set_weights([arrays[key] for key in sorted(arrays)])

@@ -1,0 +1,124 @@
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from benchmark import config as configuration
+from benchmark.errors import EnvironmentProblem, UserError
+from tests.conftest import CONF, options
+
+ROOT = Path(__file__).parents[2]
+
+
+def command(*arguments, folder=ROOT):
+    return subprocess.run(
+        [sys.executable, "-m", "benchmark", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize("preset", options("preset"))
+@pytest.mark.parametrize("model", options("model"))
+def test_every_model_composes_with_every_preset(compose_config, model, preset):
+    settings = configuration.validate(compose_config(f"model={model}", f"preset={preset}"))
+    assert settings["preset"] == preset
+    assert settings["training"]["num_steps"] >= 1
+    assert settings["samplers"]
+
+
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_every_experiment_composes(compose_config, experiment):
+    configuration.validate(compose_config(f"experiment={experiment}"))
+
+
+def test_ddim_is_the_same_training_as_ddpm(compose_config):
+    ddpm, ddim = (configuration.validate(compose_config(f"model={m}")) for m in ("ddpm", "ddim"))
+    assert ddpm["model"] == ddim["model"]
+    assert ddpm["training"] == ddim["training"]
+    assert ddim["samplers"] == ddpm["samplers"][1:]
+
+
+def test_presets_fall_back_to_the_next_smaller_one():
+    configuration.register()
+    config = OmegaConf.create(
+        {"preset": "paper", "value": "${by_preset:{smoke: 1, quick: 2, standard: [3, 4]}}"}
+    )
+    assert config.value == [3, 4]
+    config.preset = "quick"
+    assert config.value == 2
+
+
+def test_a_sampler_replaces_the_models_own_list(compose_config):
+    config = compose_config("sampler=ddim", "sampler.num_steps=20")
+    samplers = configuration.validate(config)["samplers"]
+    assert [sampler["num_steps"] for sampler in samplers] == [20]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["sampler=ddim", "sampler.num_steps=500"], "1..200.*num_steps=500"),
+        (["sampler=ddim", "model=vae"], "model=vae samples in one pass"),
+        (["num_samples=-5"], "num_samples.*at least 1.*num_samples=-5"),
+        (["num_samples=999"], "subset_size=1000.*num_samples=999"),
+        (["seed=-1"], "seed.*not negative"),
+        (["seed=4294967296"], "below 2"),
+        (["training.num_steps=0"], "training.num_steps.*at least 1"),
+        (["model.optimizer.ema_momentum=-0.5"], "not negative"),
+        (["device=tpu"], "auto, cpu, gpu"),
+    ],
+)
+def test_wrong_values_are_told_with_what_is_allowed(compose_config, overrides, message):
+    with pytest.raises(UserError, match=message):
+        configuration.validate(compose_config(*overrides))
+
+
+def test_a_folder_that_cannot_be_written_is_the_environments_fault(compose_config, tmp_path):
+    (tmp_path / "file").write_text("")
+    config = compose_config()
+    config.results_dir = str(tmp_path / "file" / "results")
+    with pytest.raises(EnvironmentProblem, match="results_dir"):
+        configuration.validate(config)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["model=nosuch"], 2, "dcgan, ddim, ddpm, vae"),
+        (["sede=1"], 2, "unknown key 'sede'. Did you mean seed?"),
+        (["model.latentdim=1"], 2, "unknown key 'model.latentdim'"),
+        (["seed=abc"], 2, "abc"),
+        (["model=vae", "model.widths=[8,8,8]"], 2, "divisible by 8"),
+        (["results_dir=/dev/null/results"], 3, "results_dir"),
+    ],
+)
+def test_mistakes_end_with_one_line(arguments, code, message, tmp_path):
+    result = command(*arguments, f"cache_dir={tmp_path}/cache", f"hydra.run.dir={tmp_path}")
+    lines = result.stderr.strip().splitlines()
+    assert result.returncode == code, result.stderr
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    assert message in lines[0]
+
+
+def test_help_does_not_wait_for_tensorflow():
+    start = time.perf_counter()
+    result = command("--help")
+    seconds = time.perf_counter() - start
+    assert result.returncode == 0
+    assert "python -m benchmark model=ddpm dataset=mnist" in result.stdout
+    assert all(name in result.stdout for name in options("model"))
+    print(f"--help took {seconds:.2f} s")
+
+
+def test_no_part_of_the_configuration_is_left_unused():
+    """Every group folder is in the defaults list."""
+    groups = {path.name for path in CONF.iterdir() if path.is_dir() and path.name[0] != "_"}
+    defaults = (CONF / "config.yaml").read_text()
+    assert all(f"- {group}:" in defaults for group in groups)

@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+
+from benchmark import config as configuration
+from benchmark import training
+from benchmark.cli import Parts
+from benchmark.errors import EnvironmentProblem
+from benchmark.results import RunFolder
+from tests.conftest import options
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (70, 28, 28, 1), dtype="uint8")
+PLAN = {"batch_size": 8, "num_steps": 12, "num_checkpoints": 3}
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.fixture
+def build(compose_config):
+    def build_model(name, *overrides):
+        config = compose_config(
+            f"model={name}",
+            "preset=smoke",
+            *(f"training.{key}={value}" for key, value in PLAN.items()),
+            *overrides,
+        )
+        return Parts(configuration.validate(config), []).build_model(IMAGES.shape[1:])
+
+    return build_model
+
+
+def train(model, folder, seed=0):
+    run = RunFolder(folder, "random", "model", "key")
+    return training.train(model, IMAGES, run=run, seed=seed, **PLAN)
+
+
+@pytest.mark.parametrize("name", options("model"))
+@pytest.mark.parametrize("kill_step", [2, 9])
+def test_a_killed_training_goes_on_bit_for_bit(build, name, kill_step, tmp_path, monkeypatch):
+    whole = build(name)
+    history = train(whole, tmp_path / "whole").history
+
+    def kill(watch, batch, logs=None):
+        end(watch, batch, logs)
+        if watch.step == kill_step:
+            raise Killed
+
+    end = training.Watch.on_train_batch_end
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(training.Watch, "on_train_batch_end", kill)
+        train(build(name), tmp_path / "killed")
+    resumed = build(name)
+    resumed_history = train(resumed, tmp_path / "killed").history
+
+    for expected, received in zip(whole.weights, resumed.weights, strict=True):
+        np.testing.assert_array_equal(expected.numpy(), received.numpy())
+    assert [row["step"] for row in resumed_history] == [4, 8, 12]
+    assert [row["loss"] for row in resumed_history] == [row["loss"] for row in history]
+
+
+def test_the_order_of_the_images_is_part_of_the_seed(build, tmp_path):
+    first = train(build("vae"), tmp_path / "first").history
+    other = train(build("vae"), tmp_path / "other", seed=1).history
+    assert first[-1]["loss"] != other[-1]["loss"]
+
+
+@pytest.mark.parametrize("name", ["reconstruction_loss", "kl_loss"])
+def test_any_loss_that_is_not_a_number_stops_the_training(build, name, tmp_path, monkeypatch):
+    """The key "loss" alone is not enough: here it stays finite."""
+    model = build("vae")
+    end = training.Watch.on_train_batch_end
+    monkeypatch.setattr(
+        training.Watch,
+        "on_train_batch_end",
+        lambda watch, batch, logs: end(
+            watch, batch, {**logs, name: np.nan} if watch.step == 5 else logs
+        ),
+    )
+    result = train(model, tmp_path)
+    assert result.diverged == f"{name} was nan at step 6"
+    assert [row["step"] for row in result.history] == [4]
+
+
+def test_a_real_divergence_is_noticed(build, tmp_path):
+    result = train(build("vae", "model.optimizer.learning_rate=1e6"), tmp_path)
+    assert "loss" in result.diverged
+
+
+def test_a_damaged_checkpoint_is_told(build, tmp_path):
+    train(build("vae"), tmp_path)
+    path = RunFolder(tmp_path, "random", "model", "key").path / RunFolder.CHECKPOINT
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(EnvironmentProblem, match="damaged"):
+        train(build("vae"), tmp_path)

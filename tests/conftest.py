@@ -1,0 +1,33 @@
+"""What all tests share."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import pytest
+from hydra import compose, initialize_config_module
+
+from benchmark import config as configuration
+
+CONF = Path(__file__).parent.parent / "conf"
+
+
+def options(group):
+    """The names of a config group's options, so that a new one is tested with no edit."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+@pytest.fixture(scope="session")
+def compose_config(tmp_path_factory):
+    """Composes the real configuration with overrides, in folders of the test."""
+    configuration.register()
+    folder = tmp_path_factory.mktemp("run")
+
+    def compose_with(*overrides):
+        folders = [f"results_dir={folder}/results", f"cache_dir={folder}/cache"]
+        with initialize_config_module("conf", version_base="1.3"):
+            return compose("config", overrides=[*folders, *overrides])
+
+    return compose_with
