@@ -23,11 +23,12 @@ INTERRUPTED = 130  # what a shell reports of a command stopped by Ctrl-C
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")
 def job(config: DictConfig) -> None:
     """Runs one configuration."""
-    settings = configuration.validate(config)
-    prepare_environment(settings)
-    from benchmark.run import run
+    with mistakes_end_the_program():
+        settings = configuration.validate(config)
+        prepare_environment(settings)
+        from benchmark.run import run
 
-    run(Parts(settings, HydraConfig.get().overrides.task))
+        run(Parts(settings, HydraConfig.get().overrides.task))
 
 
 class Parts:
@@ -72,8 +73,10 @@ def build(key: str, options: dict[str, Any], **arguments: Any) -> Any:
         cause = error.__cause__
         if isinstance(cause, UserError | EnvironmentProblem):
             raise cause from None
-        if isinstance(cause, ValueError | TypeError):
+        if isinstance(cause, ValueError):
             raise UserError(f"{key}: {' '.join(str(cause).split())}") from error
+        if isinstance(cause, TypeError):
+            raise UserError(f"{key}: an option is of the wrong type: {cause}") from error
         raise
 
 
@@ -107,25 +110,27 @@ def quiet_standard_error():
 def main() -> None:
     """Runs the command line; mistakes end with one line and exit code 2 or 3."""
     configuration.register()
-    debug = "HYDRA_FULL_ERROR" in os.environ
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here instead of ending the process
-    try:
+    own_errors = "HYDRA_FULL_ERROR" not in os.environ
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
+    with mistakes_end_the_program() if own_errors else contextlib.nullcontext():
         job()
-    except Exception as error:
-        code = exit_code(error)
-        if code is None or debug:
-            raise
-        print(f"error: {configuration.explain(str(error))}", file=sys.stderr)
-        sys.exit(code)
+
+
+@contextlib.contextmanager
+def mistakes_end_the_program():
+    """Turns a mistake of the user or of the environment into one line and an exit code."""
+    try:
+        yield
+    except EnvironmentProblem as error:
+        leave(f"error: {error}", code=3)
+    except UserError as error:
+        leave(f"error: {error}", code=2)
+    except (HydraException, OmegaConfBaseException) as error:
+        leave(f"error: {configuration.explain(error)}", code=2)
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        leave("stopped; the same command goes on from the last checkpoint", code=INTERRUPTED)
 
 
-def exit_code(error: Exception) -> int | None:
-    """2 for a mistake of the user, 3 for the environment, `None` for a defect of ours."""
-    if isinstance(error, EnvironmentProblem):
-        return 3
-    if isinstance(error, UserError | HydraException | OmegaConfBaseException):
-        return 2
-    return None
+def leave(message: str, *, code: int) -> None:
+    print(message, file=sys.stderr)
+    sys.exit(code)

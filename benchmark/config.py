@@ -3,6 +3,7 @@
 import difflib
 import math
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,8 @@ def by_preset(values: dict, *, _root_: DictConfig) -> Any:
     """Takes the value for the run's preset, or that of the nearest smaller preset given."""
     for preset in reversed(PRESETS[: PRESETS.index(_root_.preset) + 1]):
         if preset in values:
-            return values[preset]
+            value = values[preset]
+            return OmegaConf.create(value) if isinstance(value, list | dict) else value
     raise UserError(f"no value for preset={_root_.preset} among {dict(values)}")
 
 
@@ -96,6 +98,7 @@ def validate(config: DictConfig) -> dict[str, Any]:
     settings = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     if settings["sampler"] is not None:
         settings["samplers"] = [settings["sampler"]]
+    check_numbers(settings["training"], "training")
     check_numbers(settings)
     check_choices(settings)
     check_samplers(settings)
@@ -172,18 +175,27 @@ def check_writable(key: str, folder: str) -> None:
         ) from None
 
 
-def explain(message: str) -> str:
-    """Hydra's message as one line, with the nearest key for a mistyped one."""
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    head = [line for line in lines if not line.startswith(("To append", "Set the environment"))]
-    options = [line for line in head[1:] if " " not in line]
-    text = " ".join(line for line in head if line not in options)
-    if options:
-        text = f"{text} {', '.join(options)}"
-    if "Could not override" in text:
-        typed = text.split("'")[1]
-        keys = [*RunConfig.__dataclass_fields__, "preset", "experiment"]
-        near = difflib.get_close_matches(typed.split(".")[0], keys, n=1)
-        hint = f" Did you mean {near[0]}?" if near and near[0] != typed else ""
-        return f"unknown key '{typed}'.{hint} Keys of a run: {', '.join(sorted(set(keys)))}"
-    return text
+def explain(error: Exception) -> str:
+    """Hydra's error as one line, with the nearest key for a mistyped one."""
+    lines = [line.strip() for line in f"{error}\n{error.__cause__ or ''}".splitlines()]
+    typed = re.match(r"Could not override '([^']*)'", lines[0])
+    if typed:
+        return unknown_key(typed[1])
+    noise = ("Config search path", "provider=", "To append", "full_key:", "object_type=")
+    lines = [line for line in lines if line and not line.startswith(noise)]
+    if "Available options" in str(error):
+        sentences = [line for line in lines if " " in line]
+        options = [line for line in lines if " " not in line]
+        return f"{'. '.join(sentences)} {', '.join(options)}"
+    return ". ".join(lines)
+
+
+def unknown_key(key: str) -> str:
+    """Tells a mistyped key, the nearest right one and the choice."""
+    part, _, option = key.partition(".")
+    keys = sorted({*RunConfig.__dataclass_fields__, "experiment"})
+    if option and part in keys:
+        return f"unknown key '{key}'. The options of `{part}` are shown by --cfg job"
+    near = difflib.get_close_matches(part, keys, n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    return f"unknown key '{key}'.{hint} Keys of a run: {', '.join(keys)}"

@@ -1,5 +1,6 @@
 """Runs the metrics over samples, and over images that no model made."""
 
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,7 @@ from benchmark import console
 from benchmark.results import Folder, digest
 
 REFERENCE_SEED = 2020  # of the choice of real images, the same for every run
+CLASSIFIER_EPOCHS = 4
 SANITY_ROWS = ("test_images", "noise", "repeated_image")
 
 
@@ -89,10 +91,13 @@ class Judge:
         for name, metric in self.metrics.items():
             if metric.requires_sampler and sampler is None:
                 continue
+            start = time.perf_counter()
             try:
                 scores.values.update(metric(evaluation))
+                console.say(f"{name}: {console.duration(time.perf_counter() - start)}")
             except NotMeasured as reason:
                 notes.append(f"{name} not measured: {reason}")
+                console.say(notes[-1], style="yellow")
         scores.notes = "; ".join(notes)
         return scores
 
@@ -117,7 +122,8 @@ class Judge:
             arrays = self.cache.recall_arrays(name)
             if arrays is None:
                 console.say(f"encoding {len(self.reference)} reference images ({encoder.label})")
-                arrays = {"features": encoder(self.reference)}
+                with console.progress("image", len(self.reference)) as update:
+                    arrays = {"features": encoder(self.reference, lambda done, _: update(done))}
                 self.cache.write_arrays(name, arrays)
             self._real_features[encoder.name] = arrays["features"]
         return self._real_features
@@ -143,17 +149,29 @@ def load_classifier(dataset, cache: Folder, code_version: str):
         if arrays is not None:
             return ModeClassifier.from_arrays(arrays)
         console.say(f"training the mode classifier for {dataset.name}, once for this machine")
-        classifier = train_classifier(
-            images=dataset.train_images,
-            labels=dataset.train_labels,
-            test_images=dataset.test_images,
-            test_labels=dataset.test_labels,
-            num_classes=dataset.num_classes,
-            seed=REFERENCE_SEED,
-        )
+        with console.progress("epoch", CLASSIFIER_EPOCHS) as update:
+            classifier = train_classifier(
+                images=dataset.train_images,
+                labels=dataset.train_labels,
+                test_images=dataset.test_images,
+                test_labels=dataset.test_labels,
+                num_classes=dataset.num_classes,
+                seed=REFERENCE_SEED,
+                epochs=CLASSIFIER_EPOCHS,
+                callbacks=[epoch_progress(update)],
+            )
         cache.write_arrays(name, classifier.to_arrays())
     console.say(f"test accuracy {classifier.test_accuracy:.2%}")
     return classifier
+
+
+def epoch_progress(update):
+    """A Keras callback that shows finished epochs and their loss."""
+    import keras
+
+    return keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: update(epoch + 1, f"loss {logs['loss']:.4f}")
+    )
 
 
 def draw(images: np.ndarray, count: int, seed: int) -> np.ndarray:

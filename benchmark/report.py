@@ -1,4 +1,4 @@
-"""Derives the tables, the figures and the HTML report from the results (python -m benchmark.report)."""
+"""`python -m benchmark.report`: results -> tables, figures and one HTML page."""
 
 import base64
 import io

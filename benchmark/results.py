@@ -72,7 +72,7 @@ class Folder:
     def write_arrays(self, name: str, arrays: dict[str, np.ndarray]) -> None:
         """Writes an uncompressed npz with a SHA-256 beside it, inside the same file."""
         buffer = io.BytesIO()
-        np.savez(buffer, sha256=np.array(hash_arrays(arrays)), **arrays)
+        np.savez(buffer, sha256=np.array(hash_arrays(arrays)), **arrays)  # type: ignore[arg-type]
         write_atomically(self.path / name, buffer.getvalue())
 
     def read_arrays(self, name: str) -> dict[str, np.ndarray] | None:

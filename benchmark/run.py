@@ -36,17 +36,18 @@ def run(parts: Any) -> pd.DataFrame:
     judge = build_judge(parts, dataset)
     folder = run_folder(settings, dataset)
     announce(settings, dataset, methods, folder)
-    with folder.lock():
-        if settings["force"]:
-            folder.clear()
-        if is_finished(folder, methods, judge):
-            console.say("this run is finished already; force=true does it again")
-        else:
-            start = time.perf_counter()
-            model = trained_model(parts, dataset, folder)
-            for method in methods if model is not None else []:
-                measure(parts, model, method, judge, folder)
-            console.say(f"this run took {console.duration(time.perf_counter() - start)}")
+    if is_finished(folder, methods, judge) and not settings["force"]:
+        console.say("this run is finished already; force=true does it again")
+    else:
+        start = time.perf_counter()
+        model = parts.build_model(dataset.train_images.shape[1:])
+        with folder.lock():
+            if settings["force"]:
+                folder.clear()
+            if trained(parts, model, dataset, folder):
+                for method in methods:
+                    measure(parts, model, method, judge, folder)
+        console.say(f"this run took {console.duration(time.perf_counter() - start)}")
     measure_sanity(settings, dataset, judge)
     return report(settings, dataset, judge, folder)
 
@@ -100,14 +101,13 @@ def is_finished(folder, methods, judge) -> bool:
     return all(row.get("key") == judge.key for row in rows)
 
 
-def trained_model(parts, dataset, folder):
-    """The model with its final weights, trained if there are none; `None` if it diverged."""
+def trained(parts, model, dataset, folder) -> bool:
+    """Loads the final weights, or trains them if there are none; false if that diverged."""
     settings = parts.settings
-    model = parts.build_model(dataset.train_images.shape[1:])
     arrays = folder.read_arrays("weights.npz")
     if arrays is not None:
         load_weights(model, arrays)
-        return model
+        return True
     num_parameters = sum(np.prod(variable.shape, dtype=int) for variable in model.weights)
     console.stage(f"Training {model.name}: {num_parameters:,} parameters")
     folder.write_config(settings)
@@ -125,14 +125,14 @@ def trained_model(parts, dataset, folder):
         console.say(f"diverged: {training.diverged}", style="bold red")
         row = {**row_of(parts, dataset, folder), "status": "diverged"}
         folder.update_state(status="diverged", row={**row, "notes": training.diverged})
-        return None
+        return False
     folder.write_image("loss.png", figures.loss_curves(pd.DataFrame(training.history), title=""))
     for name, illustration in model.illustrate(dataset.test_images[:1000]).items():
         folder.write_image(f"{name}.png", figures.illustration(illustration))
     folder.write_arrays("weights.npz", weights(model))
     folder.update_state(status="trained")
     folder.remove("checkpoints")
-    return model
+    return True
 
 
 def measure(parts, model, method, judge, folder) -> None:

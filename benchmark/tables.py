@@ -127,7 +127,10 @@ def group_rows(rows):
         several = sum(key[:2] == (dataset, preset) for key in measured) > 1
         groups.append(
             Group(
-                dataset, preset, protocol, figure_stem(dataset, preset, protocol if several else ""),
+                dataset,
+                preset,
+                protocol,
+                figure_stem(dataset, preset, protocol if several else ""),
                 pd.concat(chosen, ignore_index=True),
             )
         )  # fmt: skip

@@ -94,7 +94,7 @@ class Sampler(keras.Model):
         self.seed = seed
         self._single_pass = SinglePass(self.pass_inputs, network)
         for model in (self, self._single_pass):
-            model.compile(jit_compile=False)
+            model.compile()
 
     def build(self, input_shape=None):
         """Nothing to do: the network is built before the sampler."""
@@ -153,3 +153,13 @@ def to_float(images):
 def to_uint8(images):
     """Maps float images in [-1, 1] to uint8 0..255, rounded to the nearest, on the host."""
     return np.clip(np.rint((np.asarray(images) + 1.0) * 127.5), 0, 255).astype("uint8")
+
+
+def check_divisible(image_shape, num_levels):
+    """Raises `ValueError` if `num_levels` halvings do not divide the image."""
+    divisor = 2**num_levels
+    if image_shape[0] % divisor or image_shape[1] % divisor:
+        raise ValueError(
+            f"height and width must be divisible by {divisor}, 2 for each level of `widths`. "
+            f"Received: image_shape={tuple(image_shape)}"
+        )

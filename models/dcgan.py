@@ -1,11 +1,11 @@
 """The deep convolutional generative adversarial network (Radford, Metz, Chintala 2016)."""
 
+import math
+
 import keras
-import numpy as np
 from keras import layers, ops
 
-from models.base import GenerativeModel, Sampler, to_float
-from models.vae import check_divisible
+from models.base import GenerativeModel, Sampler, check_divisible, to_float
 
 WEIGHT_STD = 0.02  # Radford et al., section 4
 MOMENTUM = 0.9  # of the batch statistics
@@ -100,16 +100,14 @@ class GeneratorSampler(Sampler):
 
 
 def build_generator(*, image_shape, latent_dim, widths, initial):
-    """Builds the generator: latents -> images in [-1, 1] (batch norm, ReLU, tanh)."""
+    """Builds the generator: latents -> images in [-1, 1] (batch norm, ReLU, tanh at the end)."""
     height, width, channels = image_shape
     scale = 2 ** len(widths)
-    shape = (height // scale, width // scale, 2 * widths[-1])
+    shape = (height // scale, width // scale, widths[-1])
     latents = keras.Input((latent_dim,), name="latents")
-    features = layers.Dense(int(np.prod(shape)), use_bias=False, kernel_initializer=initial)(
-        latents
-    )
+    features = layers.Dense(math.prod(shape), use_bias=False, kernel_initializer=initial)(latents)
     features = layers.Reshape(shape)(features)
-    for level_width in [*reversed(widths)]:
+    for level_width in reversed(widths[:-1]):
         features = layers.BatchNormalization(momentum=MOMENTUM)(features)
         features = layers.ReLU()(features)
         features = layers.Conv2DTranspose(
@@ -117,8 +115,8 @@ def build_generator(*, image_shape, latent_dim, widths, initial):
         )(features)
     features = layers.BatchNormalization(momentum=MOMENTUM)(features)
     features = layers.ReLU()(features)
-    images = layers.Conv2D(
-        channels, 3, padding="same", activation="tanh", kernel_initializer=initial
+    images = layers.Conv2DTranspose(
+        channels, 4, strides=2, padding="same", activation="tanh", kernel_initializer=initial
     )(features)
     return keras.Model(latents, images, name="generator")
 

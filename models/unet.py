@@ -73,7 +73,8 @@ def build_unet(
         image_shape: `(height, width, channels)`.
         widths: Channels of each level; the resolution halves between levels.
         num_blocks: Residual blocks for each level, on the way down and on the way up.
-        attention_resolutions: Heights of the feature maps after which attention follows.
+        attention_resolutions: Heights of the feature maps at which each block is followed by
+            attention. The middle, at the lowest resolution, always has it.
         patch_size: Stride of the first convolution.
         dropout: Rate between the convolutions of a block, in [0, 1).
 
@@ -112,7 +113,8 @@ def build_unet(
             features = block(features, width)
             skips.append(features)
 
-    features = block(features, widths[-1])
+    features = residual_block(widths[-1], dropout)(features, time)  # middle
+    features = attention_block(features)
 
     for level, width in reversed(list(enumerate(widths))):  # up
         for _ in range(num_blocks):

@@ -1,11 +1,20 @@
 """The convolutional variational autoencoder (Kingma and Welling 2014)."""
 
+import math
+
 import keras
 import numpy as np
 from keras import layers, ops
 from scipy.stats import norm
 
-from models.base import GenerativeModel, Illustration, Sampler, to_float, to_uint8
+from models.base import (
+    GenerativeModel,
+    Illustration,
+    Sampler,
+    check_divisible,
+    to_float,
+    to_uint8,
+)
 
 LIKELIHOODS = ("bernoulli", "gaussian")
 MANIFOLD_QUANTILES = np.linspace(0.02, 0.98, 20)
@@ -180,7 +189,7 @@ def build_decoder(*, image_shape, widths, latent_dim):
     latents = keras.Input((latent_dim,), name="latents")
     features = layers.Dense(4 * widths[-1], activation="silu")(latents)
     shape = (height // scale, width // scale, widths[-1])
-    features = layers.Dense(int(np.prod(shape)), activation="silu")(features)
+    features = layers.Dense(math.prod(shape), activation="silu")(features)
     features = layers.Reshape(shape)(features)
     for level_width in reversed(widths):
         features = layers.Conv2DTranspose(level_width, 4, strides=2, padding="same")(features)
@@ -188,13 +197,3 @@ def build_decoder(*, image_shape, widths, latent_dim):
         features = layers.Conv2D(level_width, 3, padding="same", activation="silu")(features)
     logits = layers.Conv2D(channels, 3, padding="same", name="logits")(features)
     return keras.Model(latents, logits, name="decoder")
-
-
-def check_divisible(image_shape, num_levels):
-    """Raises `ValueError` if `num_levels` halvings do not divide the image."""
-    divisor = 2**num_levels
-    if image_shape[0] % divisor or image_shape[1] % divisor:
-        raise ValueError(
-            f"height and width must be divisible by {divisor}, 2 for each level of `widths`. "
-            f"Received: image_shape={tuple(image_shape)}"
-        )

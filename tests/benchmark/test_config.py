@@ -117,6 +117,12 @@ def test_help_does_not_wait_for_tensorflow():
     print(f"--help took {seconds:.2f} s")
 
 
+def test_the_whole_configuration_is_shown(tmp_path):
+    result = command("--cfg", "job", "--resolve", "model=ddpm", f"hydra.run.dir={tmp_path}")
+    assert result.returncode == 0, result.stderr
+    assert OmegaConf.create(result.stdout).model.widths
+
+
 def test_no_part_of_the_configuration_is_left_unused():
     """Every group folder is in the defaults list."""
     groups = {path.name for path in CONF.iterdir() if path.is_dir() and path.name[0] != "_"}

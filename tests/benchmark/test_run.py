@@ -1,0 +1,126 @@
+"""The whole way from a configuration to tables and figures, small but with every part real."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from benchmark import config as configuration
+from benchmark import console
+from benchmark.cli import Parts
+from benchmark.run import run
+
+SMALL = [
+    "preset=smoke",
+    "training.num_steps=8",
+    "training.batch_size=16",
+    "num_samples=120",
+    "metric.kid.subset_size=100",
+    "metric.kid_digits.subset_size=100",
+    "metric.latency.max_seconds=0.2",
+    "metric.latency.max_batch_size=8",
+    "metric.mode_coverage.minimum_accuracy=0.97",
+    "sampling.batch_size=40",
+]
+MODELS = {"vae": ["decoder"], "dcgan": ["generator"], "ddpm": ["ddpm-30", "ddim-10"]}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Shared by the tests, so that the classifier is trained once."""
+    return tmp_path_factory.mktemp("end_to_end")
+
+
+@pytest.fixture
+def start(compose_config, folders, capsys):
+    def run_with(*overrides):
+        config = compose_config(
+            *SMALL, f"results_dir={folders}/results", f"cache_dir={folders}/cache", *overrides
+        )
+        with console.console.capture() as captured:
+            rows = run(Parts(configuration.validate(config), []))
+        return rows, captured.get()
+
+    return run_with
+
+
+def diffusion_options(model):
+    """Fewer time steps: 30 passes do what 200 do."""
+    samplers = {
+        "ddpm": "samplers=[{_target_: models.samplers.DDPM, num_steps: 30},"
+        "{_target_: models.samplers.DDIM, num_steps: 10}]",
+        "ddim": "samplers=[{_target_: models.samplers.DDIM, num_steps: 10}]",
+    }
+    return ["model.num_timesteps=30", samplers[model]] if model in samplers else []
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_run_writes_its_rows_files_and_report(start, folders, model):
+    rows, text = start(f"model={model}", *diffusion_options(model))
+    ours = rows[rows["model"] == model]
+    assert sorted(ours["sampler"]) == sorted(MODELS[model])
+    assert (ours["status"] == "finished").all()
+    measured = ["kid_mean", "kid_digits_mean", "latency_ms_per_pass_p50", "modes_covered"]
+    assert ours[[*measured, "images_per_second", "coverage"]].notna().all(axis=None)
+    assert set(rows.loc[rows["status"] == "sanity", "model"]) == {
+        "test_images",
+        "noise",
+        "repeated_image",
+    }
+    assert "Training" in text
+    for path in ours["path"]:
+        folder = folders / "results" / path
+        images = np.load(folder / "samples.npy")
+        assert images.shape == (120, 28, 28, 1)
+        assert Image.open(folder / "grid.png").size[0] > 280
+        assert json.loads((folder / "latency.json").read_text())["batch_1"]["pass_ms"]
+        assert (folder / "process.gif").exists() == (model == "ddpm")
+        run_folder = folder.parents[1]
+        expected = {"config.yaml", "run.json", "history.csv", "weights.npz", "loss.png"}
+        assert expected <= {entry.name for entry in run_folder.iterdir()}
+        assert not (run_folder / "checkpoints").exists()
+    table = pd.read_csv(folders / "results" / "trilemma.csv")
+    assert model in set(table["model"])
+    assert (folders / "results" / "report.html").exists()
+    assert (folders / "results" / "figures" / "mnist_smoke_pareto.png").exists()
+
+
+def test_a_finished_run_is_found(start):
+    start("model=vae")
+    _, text = start("model=vae")
+    assert "finished already" in text
+    assert "Training" not in text
+
+
+def test_ddim_takes_the_weights_of_ddpm(start):
+    start("model=ddpm", *diffusion_options("ddpm"))
+    rows, text = start("model=ddim", *diffusion_options("ddim"))
+    assert "finished already" in text
+    assert set(rows.loc[rows["model"] == "ddpm", "run"].unique()).__len__() == 1
+
+
+def test_another_metric_option_reuses_the_weights(start):
+    start("model=vae")
+    _, text = start("model=vae", "metric.prdc.nearest_k=3")
+    assert "Training vae" not in text
+    assert "Measuring decoder" in text
+
+
+def test_force_does_it_again(start):
+    start("model=vae")
+    _, text = start("model=vae", "force=true")
+    assert "Training vae" in text
+
+
+def test_a_diverged_run_is_kept_and_shown(start, folders):
+    overrides = ["model=vae", "model.optimizer.learning_rate=1e9"]
+    rows, text = start(*overrides)
+    assert "diverged" in text
+    row = rows[rows["status"] == "diverged"].iloc[0]
+    assert "loss was" in row["notes"]
+    assert np.isnan(row["kid_mean"])
+    assert "diverged" in (folders / "results" / "trilemma.md").read_text()
+    _, again = start(*overrides)
+    assert "Training vae" not in again

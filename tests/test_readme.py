@@ -1,0 +1,56 @@
+"""What the README shows works."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+def code_block(language):
+    return re.search(rf"```{language}\n(.*?)```", README, re.DOTALL)[1]
+
+
+@pytest.fixture
+def module(tmp_path):
+    path = tmp_path / "pixel_gaussian.py"
+    path.write_text(code_block("python"))
+    spec = importlib.util.spec_from_file_location("pixel_gaussian", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_shown_model_learns_the_pixels(module):
+    import keras
+
+    generator = np.random.default_rng(0)
+    images = generator.normal(80.0, 10.0, (512, 4, 4, 1)).clip(0, 255).astype("uint8")
+    model = module.PixelGaussian(
+        image_shape=(4, 4, 1), seed=0, optimizer=keras.optimizers.Adam(0.05)
+    )
+    model.fit(images, batch_size=64, epochs=30, verbose=0)
+    sampler = model.sampler()
+    samples = (sampler.sample(*sampler.inputs(0, 500)) + 1.0) * 127.5
+    assert abs(samples.mean() - 80.0) < 2.0
+    assert abs(samples.std(axis=0).mean() - 10.0) < 1.5
+
+
+def test_the_shown_configuration_fits_the_shown_model(module):
+    config = yaml.safe_load(code_block("yaml"))
+    target = config["model"]["_target_"].rpartition(".")[2]
+    names = module.PixelGaussian.__init__.__kwdefaults__.keys()
+    assert target == "PixelGaussian"
+    assert set(config["model"]) - {"_target_"} <= set(names)
+    assert set(config["training"]) == {"batch_size", "num_steps"}
+
+
+def test_every_named_file_is_there():
+    root = Path(__file__).parent.parent
+    links = re.findall(r"\]\(([^)h][^)]*)\)", README)
+    assert links
+    assert all((root / link).exists() for link in links)
