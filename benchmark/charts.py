@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, PercentFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, PercentFormatter
 
 from benchmark.figures import (
     INK,
@@ -16,21 +16,23 @@ from benchmark.figures import (
     TITLE_SIZE,
     log_ticks,
     new_figure,
+    panel_shape,
     style_axes,
 )
 from benchmark.label_placement import place_labels
 from benchmark.rows import is_sanity, reference_levels, row_labels, row_styles, subject
 
 LATENCY = "latency_ms_per_image_p50"
-_BUBBLE_AREA = 420.0  # square points at coverage 1
+_BUBBLE_AREA = 420.0  # matplotlib's `s` at coverage 1: the squared diameter, in points
 
 
 def pareto(rows, *, styles=None):
     """Sets sampling time against quality; down and to the left is better.
 
-    The area of a bubble is its coverage. The test images mark what a perfect sampler would score at
-    this sample count, noise what none would. The quality axis is logarithmic; where a KID is zero
-    or negative, as an unbiased estimate may be, it is linear around zero and logarithmic outside.
+    The area of a bubble is its coverage, the mark within it tells the model; it is hollow where the
+    coverage was not measured. The test images mark what a perfect sampler would score at this
+    sample count, noise what none would. The quality axis is logarithmic; where a KID is zero or
+    negative, as an unbiased estimate may be, it is linear around zero and logarithmic outside.
 
     Args:
         rows: DataFrame of results of one protocol, sanity rows included.
@@ -97,8 +99,7 @@ def class_histograms(histograms, real, class_names, *, styles=None):
     Returns:
         A matplotlib `Figure`.
     """
-    columns = min(len(histograms), 3)
-    rows = math.ceil(len(histograms) / columns)
+    rows, columns = panel_shape(len(histograms))
     figure = new_figure(2.9 * columns + 0.4, 1.9 * rows + 0.5)
     shared = None
     for index, (label, counts) in enumerate(histograms.items()):
@@ -108,7 +109,8 @@ def class_histograms(histograms, real, class_names, *, styles=None):
         _draw_histogram(axes, _shares(counts), _shares(real), class_names, color)
         axes.set_title(label, fontsize=TITLE_SIZE, color=INK, loc="left")
         axes.tick_params(labelleft=index % columns == 0)
-    figure.supylabel("share of the images", fontsize=LABEL_SIZE)
+        if index % columns == 0:
+            axes.set_ylabel("share of the images", fontsize=TICK_SIZE)
     handles = [Line2D([], [], color=INK, linewidth=1.4, label="real share")]
     figure.legend(handles=handles, loc="outside lower center", fontsize=TICK_SIZE, frameon=False)
     return figure
@@ -128,7 +130,7 @@ def _labelled(rows, needed, styles):
         y=1e3 * measured["kid_mean"].astype(float),
         error=1e3 * measured["kid_std"].astype(float),
         area=coverage.clip(0) * _BUBBLE_AREA,
-        diameter=np.maximum(np.sqrt(coverage.fillna(0).clip(0) * _BUBBLE_AREA * 4 / math.pi), 5),
+        diameter=np.maximum(np.sqrt(coverage.fillna(0).clip(0) * _BUBBLE_AREA), 5),
     )
 
 
@@ -189,15 +191,16 @@ def _draw_bubbles(axes, points):
     bottom, _ = axes.get_ylim()
     bars = []
     for row in points.itertuples():
-        color, marker = row.style.color, row.style.marker
-        if math.isfinite(row.area):
-            axes.scatter(row.x, row.y, s=row.area, marker=marker, color=color, alpha=0.25, zorder=3)
+        color = row.style.color
+        has_area = math.isfinite(row.area)
+        if has_area:
             axes.scatter(
-                row.x, row.y, s=row.area, marker=marker, facecolor="none", edgecolor=color,
-                linewidth=1.1, zorder=3,
+                row.x, row.y, s=row.area, facecolor=(*color, 0.22), edgecolor=color, zorder=3
             )  # fmt: skip
-        filled = color if math.isfinite(row.area) else "white"
-        axes.plot(row.x, row.y, marker=marker, color=color, markersize=3.5, mfc=filled, zorder=4)
+        axes.plot(
+            row.x, row.y, marker=row.style.marker, color=color, markersize=5,
+            markerfacecolor=color if has_area else "white", zorder=4,
+        )  # fmt: skip
         if math.isfinite(row.error):
             bar = [(row.x, max(row.y - row.error, bottom)), (row.x, row.y + row.error)]
             axes.plot(*zip(*bar, strict=True), color=color, linewidth=1.1, zorder=4)
@@ -233,7 +236,7 @@ def _draw_histogram(axes, generated, real, class_names, color):
         axes.fill_between(positions, np.sort(generated)[::-1], step="mid", color=color, alpha=0.6)
         axes.plot(positions, np.sort(real)[::-1], color=INK, linewidth=1.4)
         axes.set_xlabel("modes, sorted by share", fontsize=TICK_SIZE)
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     else:
         positions = np.arange(len(generated))
         axes.bar(positions, generated, width=0.72, color=color, alpha=0.75)
@@ -244,4 +247,4 @@ def _draw_histogram(axes, generated, real, class_names, color):
             positions, names, rotation=45 if turned else 0, ha="right" if turned else "center"
         )
         axes.tick_params(axis="x", length=0)
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))

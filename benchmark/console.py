@@ -92,7 +92,7 @@ def table(
     """Prints rows, then a rule and the rows of `end`."""
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     for title, is_right in zip(titles, right, strict=True):
-        shown.add_column(title, justify="right" if is_right else "left")
+        shown.add_column(title, justify="right" if is_right else "left", no_wrap=True)
     for cells in body:
         shown.add_row(*cells)
     if body and end:

@@ -17,7 +17,7 @@ INK, MUTED, GRID = "#222222", "#6b6b6b", "#e3e3e3"
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444")
 
 _NOT_LOSSES = ("step", "epoch", "images_seen", "seconds", "learning_rate")
-_GIF_GREY_LEVELS = 32
+_GIF_GREY_LEVELS = 16
 
 
 def image_grid(images, *, columns, scale=2, padding=2):
@@ -53,7 +53,7 @@ def image_grid(images, *, columns, scale=2, padding=2):
 def animation(frames, *, columns, scale=2, frame_ms, hold_ms):
     """Shows a process, noise to images for example, as an endless GIF that rests on its end.
 
-    Grey images are written with 32 grey levels: noise compresses badly and the eye sees no more.
+    Grey images are written with 16 grey levels: noise compresses badly and the eye sees no more.
 
     Args:
         frames: uint8 array `(num_frames, count, height, width, channels)`.
@@ -166,14 +166,19 @@ def loss_panels(histories: Mapping[str, pd.DataFrame], *, panel_size=(3.6, 2.5))
     Returns:
         A matplotlib `Figure`.
     """
-    columns = min(len(histories), 3)
-    rows = math.ceil(len(histories) / columns)
+    rows, columns = panel_shape(len(histories))
     figure = new_figure(panel_size[0] * columns, panel_size[1] * rows)
     for index, (title, history) in enumerate(histories.items()):
         axes = figure.add_subplot(rows, columns, index + 1)
         _draw_losses(axes, history)
         axes.set_title(title, fontsize=TITLE_SIZE, color=INK, loc="left")
     return figure
+
+
+def panel_shape(count):
+    """Returns how many rows and columns of panels suit that many, at most three in a row."""
+    columns = 2 if count == 4 else min(count, 3)
+    return math.ceil(count / columns), columns
 
 
 def new_figure(width, height):
@@ -273,7 +278,7 @@ def _draw_losses(axes, history):
     axes.set_xlabel(over.replace("_", " "), fontsize=LABEL_SIZE)
     axes.set_ylabel("loss", fontsize=LABEL_SIZE)
     if names:
-        axes.legend(fontsize=TICK_SIZE, frameon=False, loc="best")
+        axes.legend(fontsize=TICK_SIZE, edgecolor="none", framealpha=0.8, loc="best")
 
 
 def _scale_losses(axes, values):

@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 
-_RADII_POINTS = (9, 14, 20, 28, 38, 50, 66)
+_GAPS_POINTS = (3, 8, 14, 22, 32, 44, 60)
 _ANGLES = np.linspace(0, 2 * math.pi, 16, endpoint=False)
-_LEADER_FROM_POINTS = 15
+_LEADER_FROM_POINTS = 8
+_LINE_BOX_PIXELS = 6.0
 
 
 def place_labels(axes, points, texts, *, colors, sizes, obstacles=(), fontsize=8):
@@ -20,68 +21,57 @@ def place_labels(axes, points, texts, *, colors, sizes, obstacles=(), fontsize=8
         texts: The labels.
         colors: One colour per label.
         sizes: Diameter of each point's marker, in points.
-        obstacles: `(x, y)` polylines in data coordinates that labels should stay off.
+        obstacles: Polylines of `(x, y)` in data coordinates that labels should stay off.
         fontsize: Size of the labels, in points.
     """
-    figure = axes.figure
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    pixels = figure.dpi / 72
-    centers = axes.transData.transform(np.asarray(points, dtype=float))
-    radii = np.asarray(sizes, dtype=float) / 2 * pixels
-    taken = [
-        _box(center, 2 * radius, 2 * radius) for center, radius in zip(centers, radii, strict=True)
-    ]
-    taken += [box for line in obstacles for box in _line_boxes(axes, line)]
-    limits = axes.get_window_extent().extents
-    for index in np.argsort(centers[:, 0]):
-        extent = _text_size(axes, texts[index], fontsize)
-        offset, box = _best_place(
-            centers[index],
-            radii[index],
-            extent,
-            taken,
-            limits,
-            pixels,
-            np.delete(centers, index, 0),
-        )
-        taken.append(box)
-        _write(axes, points[index], texts[index], offset / pixels, colors[index], fontsize)
+    axes.figure.draw_without_rendering()
+    axes.figure.set_layout_engine("none")
+    canvas = _Canvas(axes, points, sizes, obstacles)
+    for index in np.argsort(canvas.centers[:, 0]):
+        gap, offset = canvas.take_place(index, _text_size(axes, texts[index], fontsize))
+        line = {"arrowstyle": "-", "color": colors[index], "linewidth": 0.6, "shrinkB": 3}
+        axes.annotate(
+            texts[index], points[index], offset / canvas.pixels, textcoords="offset points",
+            ha="center", va="center", color=colors[index], fontsize=fontsize, zorder=5,
+            arrowprops=line if gap >= _LEADER_FROM_POINTS else None,
+        )  # fmt: skip
 
 
-def _write(axes, point, text, offset, color, fontsize):
-    far = np.hypot(*offset) > _LEADER_FROM_POINTS
-    arrow = {"arrowstyle": "-", "color": color, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3}
-    axes.annotate(
-        text,
-        point,
-        offset,
-        textcoords="offset points",
-        ha="center",
-        va="center",
-        color=color,
-        fontsize=fontsize,
-        arrowprops=arrow if far else None,
-        zorder=5,
-    )
+class _Canvas:
+    """What is taken on the canvas, in pixels."""
 
+    def __init__(self, axes, points, sizes, obstacles):
+        self.pixels = axes.figure.dpi / 72
+        self.centers = axes.transData.transform(np.asarray(points, dtype=float))
+        self._radii = np.asarray(sizes, dtype=float) / 2 * self.pixels
+        self._limits = axes.get_window_extent().extents
+        markers = [
+            _box(center, 2 * radius, 2 * radius)
+            for center, radius in zip(self.centers, self._radii, strict=True)
+        ]
+        lines = [box for line in obstacles for box in _line_boxes(axes, line)]
+        self._taken = np.array(markers + lines)
 
-def _best_place(center, radius, extent, taken, limits, pixels, others):
-    """Returns the offset of the label's centre in pixels, and its box, of the least cost."""
-    best = None
-    for distance in _RADII_POINTS:
-        for angle in _ANGLES:
-            direction = np.array([math.cos(angle), math.sin(angle)])
-            reach = radius + (distance - 6) * pixels
-            offset = direction * (reach + extent / 2)
-            box = _box(center + offset, *(extent + 2 * pixels))
-            cost = 0.02 * distance * pixels * extent[1] / 10
-            cost += sum(_overlap(box, other) for other in taken)
-            cost += 10 * _outside(box, limits)
-            cost += 50 * _leader_hits(center, center + offset, others, 6 * pixels)
-            if best is None or cost < best[0]:
-                best = (cost, offset, box)
-    return best[1], best[2]
+    def take_place(self, index, size):
+        """Takes the cheapest place for a label; returns its gap in points and its offset."""
+        best_cost = math.inf
+        for gap in _GAPS_POINTS:
+            for angle in _ANGLES:
+                direction = np.array([math.cos(angle), math.sin(angle)])
+                offset = direction * (self._radii[index] + gap * self.pixels + size / 2)
+                box = _box(self.centers[index] + offset, *(size + 2 * self.pixels))
+                cost = self._cost(index, offset, box) + gap * self.pixels
+                if cost < best_cost:
+                    best_cost, best = cost, (gap, offset, box)
+        self._taken = np.vstack([self._taken, best[2]])
+        return best[0], best[1]
+
+    def _cost(self, index, offset, box):
+        area = (box[2] - box[0]) * (box[3] - box[1])
+        outside = area - _overlaps(box, self._limits[None])[0]
+        others = np.delete(self.centers, index, axis=0)
+        crossed = _num_near(self.centers[index], offset, others, 6 * self.pixels)
+        return _overlaps(box, self._taken).sum() + 10 * outside + 50 * crossed
 
 
 def _text_size(axes, text, fontsize):
@@ -96,34 +86,25 @@ def _box(center, width, height):
     return np.array([x - width / 2, y - height / 2, x + width / 2, y + height / 2])
 
 
-def _line_boxes(axes, line, step=6.0):
+def _line_boxes(axes, line):
     """Covers a polyline in data coordinates with small boxes in pixels."""
     corners = axes.transData.transform(np.asarray(line, dtype=float))
     boxes = []
     for start, end in zip(corners[:-1], corners[1:], strict=True):
-        count = min(400, max(2, int(np.hypot(*(end - start)) / step)))
-        boxes += [
-            _box(start + (end - start) * share, step, step) for share in np.linspace(0, 1, count)
-        ]
+        count = min(400, max(2, int(np.hypot(*(end - start)) / _LINE_BOX_PIXELS)))
+        for share in np.linspace(0, 1, count):
+            boxes.append(_box(start + (end - start) * share, _LINE_BOX_PIXELS, _LINE_BOX_PIXELS))
     return boxes
 
 
-def _overlap(box, other):
-    width = min(box[2], other[2]) - max(box[0], other[0])
-    height = min(box[3], other[3]) - max(box[1], other[1])
-    return max(width, 0) * max(height, 0)
+def _overlaps(box, others):
+    """Areas that a box shares with each of the others."""
+    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
+    return sides.clip(0).prod(axis=1)
 
 
-def _outside(box, limits):
-    area = (box[2] - box[0]) * (box[3] - box[1])
-    return area - _overlap(box, limits)
-
-
-def _leader_hits(start, end, others, distance):
-    """Counts the other points that a leader line from `start` to `end` passes."""
-    if not len(others):
-        return 0
-    along = end - start
-    share = np.clip((others - start) @ along / max(along @ along, 1e-9), 0, 1)
+def _num_near(start, along, points, distance):
+    """Counts the points within `distance` of the line from `start` to `start + along`."""
+    share = np.clip((points - start) @ along / max(along @ along, 1e-9), 0, 1)
     nearest = start + share[:, None] * along
-    return int((np.hypot(*(others - nearest).T) < distance).sum())
+    return int((np.hypot(*(points - nearest).T) < distance).sum())

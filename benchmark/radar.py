@@ -41,13 +41,12 @@ def radar(rows, *, styles=None):
     for label, row in scores.iterrows():
         style, corners = styles[label], _corners(row.to_numpy())
         closed = np.vstack([corners, corners[:1]])
-        axes.fill(*corners.T, color=style.color, alpha=0.06)
         axes.plot(
             *closed.T, color=style.color, marker=style.marker, linestyle=style.dashes,
             linewidth=1.7, markersize=5, label=label, clip_on=False,
         )  # fmt: skip
-    axes.set_title(subject(rows), fontsize=TITLE_SIZE, color=INK, loc="left")
-    figure.legend(loc="outside right upper", fontsize=TICK_SIZE, frameon=False, handlelength=3.2)
+    figure.suptitle(subject(rows), fontsize=TITLE_SIZE, color=INK, x=0.02, ha="left")
+    figure.legend(loc="outside right center", fontsize=TICK_SIZE, frameon=False, handlelength=3.2)
     figure.supxlabel("\n".join(rules), fontsize=SMALL_SIZE, color=MUTED, x=0.02, ha="left")
     return figure
 
@@ -136,14 +135,17 @@ def _draw_triangle(axes):
     for level in (0.25, 0.5, 0.75, 1.0):
         ring = _corners([level] * 3)
         axes.fill(*ring.T, facecolor="none", edgecolor=MUTED if level == 1 else GRID, linewidth=0.8)
-        axes.text(0.015, level + 0.012, f"{level:g}", fontsize=SMALL_SIZE, color=MUTED, va="bottom")
+        axes.text(
+            -0.03, level, f"{level:g}", fontsize=SMALL_SIZE, color=MUTED, va="center", ha="right",
+            zorder=3, bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.6},
+        )  # fmt: skip
     for direction in _DIRECTIONS:
         axes.plot(*zip((0, 0), direction, strict=True), color=GRID, linewidth=0.8)
     for name, direction, ha, va in (
-        ("quality", (0, 1.09), "center", "bottom"),
+        ("quality", (0, 1.12), "center", "bottom"),
         ("speed", (-0.93, -0.54), "center", "top"),
         ("diversity", (0.93, -0.54), "center", "top"),
     ):
         axes.text(*direction, name, ha=ha, va=va, fontsize=TITLE_SIZE, color=INK, weight="bold")
-    axes.set_xlim(-1.15, 1.15)
-    axes.set_ylim(-0.66, 1.2)
+    axes.set_xlim(-1.12, 1.12)
+    axes.set_ylim(-0.64, 1.22)

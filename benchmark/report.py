@@ -208,7 +208,9 @@ def _read_json(results_dir, path, name):
 
 def _png(figure):
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    figure.savefig(
+        buffer, format="png", bbox_inches="tight", pad_inches=0.08, metadata={"Software": None}
+    )
     return buffer.getvalue()
 
 
@@ -259,12 +261,12 @@ def _context(groups):
     parts = [
         {
             "group": group,
-            "title": f"{group.dataset}, preset {group.preset}",
+            "title": title,
             "description": tables.describe(group),
             "warnings": tables.warnings(group),
             "table": tables.build_table(group),
         }
-        for group in groups
+        for group, title in zip(groups, tables.titles(groups), strict=True)
     ]
     return {"parts": parts, "why_apart": tables.why_apart(groups)}
 

@@ -13,6 +13,7 @@ import io
 import json
 import os
 import shutil
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -132,22 +133,20 @@ class Folder:
         else:
             path.unlink(missing_ok=True)
 
-    def lock(self) -> FileLock:
+    def lock(self) -> AbstractContextManager:
         """Keeps other processes out while a `with` block works in the folder.
 
         Raises:
             EnvironmentProblem: If another process is working there.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / ".lock")
         try:
-            lock.acquire(timeout=1)
+            return FileLock(self.path / ".lock").acquire(timeout=1)
         except Timeout:
             raise EnvironmentProblem(
                 f"another process is working in {self.path}; wait until it ends, or give another "
                 "results_dir"
             ) from None
-        return lock
 
     def waiting_lock(self, name: str) -> FileLock:
         """Lets one process at a time into a `with` block; the others wait for it."""
@@ -182,6 +181,9 @@ class RunFolder(Folder):
         self.write_text("config.yaml", yaml.safe_dump(settings, sort_keys=False))
 
     def write_history(self, history: list[dict[str, float]]) -> None:
+        """Writes a row for each checkpoint; nothing if there was none."""
+        if not history:
+            return
         self.write_text("history.csv", pd.DataFrame(history).to_csv(index=False))
 
     def sampler(self, name: str) -> Folder:

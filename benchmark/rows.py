@@ -1,6 +1,7 @@
 """What the rows of a results table are called and how they look, the same in every figure."""
 
 import math
+import re
 from dataclasses import dataclass
 
 import pandas as pd
@@ -51,7 +52,9 @@ def row_labels(rows):
 
 
 def row_styles(*tables):
-    """Gives each row that is not a sanity row its own look, the same in every chart.
+    """Gives each row that is not a sanity row a look, the same in every chart.
+
+    Seeds of one model and sampler share it, so that their spread shows.
 
     Args:
         *tables: DataFrames of results whose charts shall match: rows of one label look alike.
@@ -61,10 +64,12 @@ def row_styles(*tables):
     """
     trained = [rows[~is_sanity(rows)] for rows in tables]
     models = list(dict.fromkeys(model for rows in trained for model in rows["model"]))
-    styles = {}
+    looks, styles = {}, {}
     for rows in trained:
         for label, model in zip(row_labels(rows), rows["model"], strict=True):
-            styles.setdefault(label, _style(len(styles), models.index(model)))
+            source = re.sub(r" seed \S+", "", label)
+            looks.setdefault(source, _style(len(looks), models.index(model)))
+            styles[label] = looks[source]
     return styles
 
 

@@ -4,7 +4,7 @@ import hashlib
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -141,18 +141,24 @@ def describe(group):
     """Says in one line what the numbers of a group's table rest on."""
     rows = group.rows
     trained = rows[~is_sanity(rows)]
-    counts = sorted({int(count) for count in trained["num_samples"].dropna()})
-    encoders = _distinct(trained["kid_encoder"])
+    named = any(group.protocol.startswith(name) for name in _distinct(trained["kid_encoder"]))
     devices = _distinct(trained["device"])
     facts = [
         f"dataset {group.dataset}",
         f"preset {group.preset}",
-        "N = " + " or ".join(f"{count:,}" for count in counts) if counts else "",
-        "encoder " + " or ".join(encoders) if encoders else "",
-        f"protocol: {group.protocol}" if group.protocol else "",
+        f"encoder {group.protocol}" if named else group.protocol,
         "device " + " or ".join(devices) if devices else "",
     ]
     return "; ".join(fact for fact in facts if fact)
+
+
+def titles(groups):
+    """Names each group by dataset and preset, and by protocol where these are not enough."""
+    names = [f"{group.dataset}, preset {group.preset}" for group in groups]
+    return [
+        f"{name}, {group.protocol}" if names.count(name) > 1 and group.protocol else name
+        for name, group in zip(names, groups, strict=True)
+    ]
 
 
 def why_apart(groups):
@@ -239,19 +245,17 @@ def split(table):
 
 
 def summarize(table):
-    """Picks what fits a terminal: first speed, then quality and diversity."""
-    names = ["Model", "Sampler"]
-    speed = ["NFE", "ms/pass", "ms/image", "images/s", "Train time"]
-    quality = ["KID ×1000", "Modes", "KL", "Rejected %", "Coverage"]
-    return [_select(table, _indices(table, names + titles)) for titles in (speed, quality)]
+    """Picks what fits a terminal: speed, then quality and diversity with the sanity rows."""
+    speed = _pick(table, ["NFE", "ms/pass", "ms/image", "images/s", "Train time"])
+    quality = _pick(table, ["KID ×1000", "Modes", "KL", "Rejected %", "Coverage"])
+    return [replace(speed, sanity=[]), quality]
 
 
-def _indices(table, titles):
-    return [
-        index
-        for index, title in enumerate(table.titles)
-        if title in (*titles, "Seed", "Overrides") or title.split(" (")[0] in titles
-    ]
+def _pick(table, titles):
+    shown = {"Model", "Sampler", "Seed", "Overrides", "Run", *titles}
+    short = [title.split(" (")[0] for title in table.titles]
+    chosen = _select(table, [index for index, title in enumerate(short) if title in shown])
+    return replace(chosen, titles=[title.split(" (")[0] for title in chosen.titles])
 
 
 def _select(table, columns):
