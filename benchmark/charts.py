@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, PercentFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from benchmark.figures import (
     INK,
@@ -111,6 +111,7 @@ def class_histograms(histograms, real, class_names, *, styles=None):
         axes.tick_params(labelleft=index % columns == 0)
         if index % columns == 0:
             axes.set_ylabel("share of the images", fontsize=TICK_SIZE)
+    shared.set_ylim(bottom=0)
     handles = [Line2D([], [], color=INK, linewidth=1.4, label="real share")]
     figure.legend(handles=handles, loc="outside lower center", fontsize=TICK_SIZE, frameon=False)
     return figure
@@ -144,7 +145,7 @@ def _scale_pareto_axes(axes, points, levels):
     spread = points["error"].fillna(0)
     tops, bottoms = points["y"] + spread, points["y"] - spread
     if shown.min() > 0:
-        low = min(shown.min(), bottoms[bottoms > 0].min()) / 1.6
+        low = max(min(shown.min(), bottoms.min()), shown.min() / 10) / 1.6
         high = max(shown.max(), tops.max()) * 1.6
         axes.set_yscale("log")
         axes.set_ylim(low, high)
@@ -247,4 +248,4 @@ def _draw_histogram(axes, generated, real, class_names, color):
             positions, names, rotation=45 if turned else 0, ha="right" if turned else "center"
         )
         axes.tick_params(axis="x", length=0)
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.3g}%"))

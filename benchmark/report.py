@@ -30,7 +30,7 @@ FIGURES = {
 }
 _NUM_SAMPLES_SHOWN = 10
 _MAX_EMBEDDED_BYTES = 4_000_000
-_RUN_PICTURES = {"forward.png": "forward process", "manifold.png": "latent manifold"}
+_ALREADY_A_FIGURE = ("loss.png",)
 _PROVENANCE = ("environment", "versions", "packages", "git", "device", "python", "platform")
 
 
@@ -100,7 +100,6 @@ def _results_dir(arguments):
 
 
 def _write(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, content.encode() if isinstance(content, str) else content)
     return path
 
@@ -279,7 +278,11 @@ def _run_pictures(results_dir, group):
         if row["path"]
     ]
     for title, folder in _distinct_runs(results_dir, group).items():
-        found += [(folder / name, f"{title}: {what}") for name, what in _RUN_PICTURES.items()]
+        found += [
+            (file, f"{title}: {file.stem.replace('_', ' ')}")
+            for file in sorted(folder.glob("*.png"))
+            if file.name not in _ALREADY_A_FIGURE
+        ]
     return [
         {"caption": caption, "uri": _data_uri(file.suffix[1:], file.read_bytes())}
         for file, caption in found

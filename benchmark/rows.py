@@ -40,8 +40,8 @@ def row_labels(rows):
     names = (_text(rows, "model") + " " + _text(rows, "sampler")).str.strip()
     for column, form in (("seed", " seed {}"), ("overrides", " {}"), ("run", " {}")):
         repeated = names.duplicated(keep=False)
-        tells_apart = rows.assign(_name=names).groupby("_name")[column].transform("nunique") > 1
         extra = _text(rows, column)
+        tells_apart = extra.groupby(names).transform("nunique") > 1
         chosen = repeated & tells_apart & (extra != "")
         names = names.where(~chosen, names + extra.map(form.format))
     repeats = names.groupby(names).cumcount()
@@ -107,8 +107,10 @@ def subject(rows):
 
 def _text(rows, column):
     values = rows[column] if column in rows else pd.Series("", index=rows.index)
-    return values.map(
-        lambda value: (
-            "" if pd.isna(value) else f"{value:g}" if isinstance(value, float) else str(value)
-        )
-    )
+    return values.map(_plain).astype(str)
+
+
+def _plain(value):
+    if pd.isna(value):
+        return ""
+    return f"{value:g}" if isinstance(value, float) else str(value)

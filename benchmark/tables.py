@@ -27,6 +27,7 @@ _TEXTS = (
     "dataset", "model", "sampler", "preset", "status", "kid_encoder", "protocol", "run",
     "overrides", "device", "notes", "path",
 )  # fmt: skip
+_IN_ORDER = ("finished", "sanity", "")
 MISSING = "–"
 
 
@@ -275,7 +276,7 @@ def _identity_columns(rows):
     trained = rows[~is_sanity(rows)]
     columns = [
         Column("Model", lambda row: row["model"].replace("_", " "), right=False),
-        Column("Sampler", lambda row: row["sampler"], right=False),
+        Column("Sampler", _sampler_or_status, right=False),
     ]
     names = ["model", "sampler"]
     if trained["seed"].nunique() > 1:
@@ -311,9 +312,13 @@ def _measurement_columns(rows):
     ]
 
 
+def _sampler_or_status(row):
+    return row["sampler"] or ("" if row["status"] in _IN_ORDER else row["status"])
+
+
 def _note_number(row, footnotes):
     notes = row["notes"].strip()
-    if row["status"] not in ("finished", "sanity", ""):
+    if row["status"] not in _IN_ORDER:
         notes = (
             notes if row["status"] in notes.lower() else f"{row['status']}: {notes}".rstrip(": ")
         )
@@ -321,8 +326,7 @@ def _note_number(row, footnotes):
         return ""
     if notes not in footnotes:
         footnotes.append(notes)
-    number = f"[{footnotes.index(notes) + 1}]"
-    return number if row["status"] in ("finished", "sanity", "") else f"{row['status']} {number}"
+    return f"[{footnotes.index(notes) + 1}]"
 
 
 def _whole(value):

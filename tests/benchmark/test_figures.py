@@ -1,0 +1,157 @@
+import io
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from benchmark import figures
+
+
+def flat_images(*values, channels=1):
+    return np.stack([np.full((4, 4, channels), value, np.uint8) for value in values])
+
+
+def history(**losses):
+    count = len(next(iter(losses.values())))
+    return pd.DataFrame(
+        {"step": range(count), "images_seen": range(0, 64 * count, 64), "seconds": 1.0, **losses}
+    )
+
+
+def test_image_grid_puts_each_image_in_its_place():
+    grid = np.asarray(figures.image_grid(flat_images(10, 20, 30), columns=2, scale=3, padding=2))
+    assert grid.shape == (2 + 2 * 14, 2 + 2 * 14)
+    assert (grid[2:14, 2:14] == 10).all()
+    assert (grid[2:14, 16:28] == 20).all()
+    assert (grid[16:28, 2:14] == 30).all()
+    white = grid.copy()
+    white[2:14, 2:14] = white[2:14, 16:28] = white[16:28, 2:14] = 255
+    assert (white == 255).all()
+
+
+def test_image_grid_repeats_pixels_without_blur():
+    image = np.array([[0, 200], [100, 50]], np.uint8)[None, :, :, None]
+    grid = np.asarray(figures.image_grid(image, columns=1, scale=2, padding=0))
+    expected = [[0, 0, 200, 200], [0, 0, 200, 200], [100, 100, 50, 50], [100, 100, 50, 50]]
+    np.testing.assert_array_equal(grid, expected)
+
+
+def test_image_grid_keeps_colours():
+    image = np.zeros((1, 4, 4, 3), np.uint8)
+    image[..., 1] = 77
+    grid = figures.image_grid(image, columns=5)
+    assert grid.mode == "RGB"
+    assert grid.getpixel((4, 4)) == (0, 77, 0)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((2, 4, 4, 1), np.float32),
+        np.zeros((2, 4, 4), np.uint8),
+        np.zeros((2, 4, 4, 2), np.uint8),
+        np.zeros((0, 4, 4, 1), np.uint8),
+    ],
+)
+def test_image_grid_refuses_what_is_no_image(images):
+    with pytest.raises(ValueError, match="Received"):
+        figures.image_grid(images, columns=2)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_animation_holds_its_last_frame(channels):
+    frames = np.stack(
+        [flat_images(value, 255 - value, channels=channels) for value in (0, 85, 255)]
+    )
+    gif = Image.open(io.BytesIO(figures.animation(frames, columns=2, frame_ms=80, hold_ms=1500)))
+    durations = []
+    for index in range(gif.n_frames):
+        gif.seek(index)
+        durations.append(gif.info["duration"])
+        shown = np.asarray(gif.convert("RGB"))[4, 4]
+        assert np.abs(shown.astype(int) - frames[index, 0, 0, 0, 0]).max() <= 9
+    assert durations == [80, 80, 1500]
+    assert gif.info["loop"] == 0
+
+
+def test_animation_of_noise_stays_small():
+    noise = np.random.default_rng(0).integers(0, 256, (12, 16, 28, 28, 1), np.uint8)
+    assert len(figures.animation(noise, columns=8, frame_ms=80, hold_ms=80)) < 300_000
+
+
+def test_illustration_labels_rows_and_columns():
+    picture = SimpleNamespace(
+        images=np.zeros((2, 3, 8, 8, 1), np.uint8), row_labels=["a", "b"],
+        column_labels=["0", "5", "9"], x_label="timestep", y_label="image",
+    )  # fmt: skip
+    axes = figures.illustration(picture).axes[0]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["0", "5", "9"]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "b"]
+    first, second = axes.get_yticks()
+    assert second - first == 8 * 3 + 4
+
+
+def test_sample_strips_pads_short_rows_with_white():
+    strips = {"test images": flat_images(*range(5)), "vae decoder": flat_images(1, 2)}
+    axes = figures.sample_strips(strips, colors={"vae decoder": "#D55E00"}).axes[0]
+    labels = axes.get_yticklabels()
+    assert [label.get_text() for label in labels] == list(strips)
+    assert labels[1].get_color() == "#D55E00"
+    drawn = np.asarray(axes.images[0].get_array())
+    assert (drawn[20:, 40:] == 255).all()
+    assert (drawn[20:32, 4:16] == 1).all()
+
+
+def test_losses_of_both_players_share_the_axes_without_their_sum():
+    losses = {
+        name: np.linspace(1, 2, 50) for name in ("generator_loss", "discriminator_loss", "loss")
+    }
+    axes = figures.loss_curves(history(**losses), title="dcgan").axes[0]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        "generator loss",
+        "discriminator loss",
+    ]
+    assert axes.get_title(loc="left") == "dcgan"
+
+
+@pytest.mark.parametrize(
+    ("loss", "scale"),
+    [
+        (np.geomspace(1, 0.01, 50), "log"),
+        (np.linspace(1, 2, 50), "linear"),
+        (np.linspace(100, -1, 50), "linear"),
+    ],
+)
+def test_losses_are_logarithmic_where_it_fits(loss, scale):
+    axes = figures.loss_curves(history(loss=loss), title="").axes[0]
+    assert axes.get_yscale() == scale
+
+
+def test_the_smoothed_loss_is_a_centred_mean():
+    loss = np.random.default_rng(0).normal(size=250)
+    axes = figures.loss_curves(history(loss=loss), title="").axes[0]
+    raw, smooth = (line.get_ydata() for line in axes.lines)
+    np.testing.assert_array_equal(raw, loss)
+    assert smooth[100] == pytest.approx(loss[95:105].mean())
+
+
+def test_a_diverged_loss_is_drawn_up_to_its_end_and_marked():
+    loss = np.ones(50)
+    loss[30:] = np.nan
+    axes = figures.loss_curves(history(loss=loss), title="").axes[0]
+    assert [text.get_text() for text in axes.texts] == ["diverged"]
+    assert axes.lines[-1].get_xdata()[0] == 29 * 64
+
+
+def test_an_infinite_loss_is_not_drawn():
+    axes = figures.loss_curves(history(loss=[1.0, np.inf, 2.0]), title="").axes[0]
+    assert np.isfinite(axes.lines[0].get_ydata()).all()
+
+
+@pytest.mark.parametrize(
+    ("count", "shape"), [(1, (1, 1)), (3, (1, 3)), (4, (2, 2)), (5, (2, 3)), (7, (3, 3))]
+)
+def test_panels_are_at_most_three_in_a_row(count, shape):
+    assert figures.panel_shape(count) == shape

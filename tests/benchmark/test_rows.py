@@ -1,0 +1,43 @@
+import pandas as pd
+
+from benchmark.rows import is_sanity, row_labels, row_styles
+
+
+def test_labels_name_model_and_sampler(rows):
+    assert row_labels(rows)[:3] == ["ddpm ddpm-200", "ddpm ddim-50", "ddpm ddim-10"]
+    assert row_labels(rows)[5:] == ["test_images", "noise", "repeated_image"]
+
+
+def test_labels_tell_rows_apart_by_what_differs(rows):
+    pair = rows.iloc[[3, 3]]
+    assert row_labels(pair.assign(seed=[0, 1])) == ["vae decoder seed 0", "vae decoder seed 1"]
+    by_overrides = row_labels(pair.assign(overrides=["", "model.beta=4"]))
+    assert by_overrides == ["vae decoder", "vae decoder model.beta=4"]
+    by_run = row_labels(pair.assign(overrides="", run=["aaaa", "bbbb"]))
+    assert by_run == ["vae decoder aaaa", "vae decoder bbbb"]
+
+
+def test_labels_are_distinct_even_of_equal_rows(rows):
+    labels = row_labels(rows.iloc[[3, 3, 3]].assign(overrides=""))
+    assert len(set(labels)) == 3
+
+
+def test_styles_are_shared_between_tables(rows):
+    both = row_styles(rows, rows.iloc[3:])
+    assert both["vae decoder"] == row_styles(rows)["vae decoder"]
+    assert set(both) == set(row_labels(rows[~is_sanity(rows)]))
+
+
+def test_styles_colour_rows_and_mark_models(rows):
+    styles = row_styles(rows)
+    assert len({style.color for style in styles.values()}) == len(styles)
+    markers = {name.split()[0]: style.marker for name, style in styles.items()}
+    assert len(set(markers.values())) == 3
+    assert len({style.marker for name, style in styles.items() if name.startswith("ddpm")}) == 1
+
+
+def test_seeds_share_a_style(rows):
+    seeds = pd.concat([rows.iloc[[3, 4]].assign(seed=seed) for seed in (0, 1)], ignore_index=True)
+    styles = row_styles(seeds)
+    assert styles["vae decoder seed 0"] == styles["vae decoder seed 1"]
+    assert styles["vae decoder seed 0"] != styles["dcgan generator seed 0"]
