@@ -225,6 +225,7 @@ def _latex(groups):
         variable_end_string=">>", comment_start_string="<#", comment_end_string="#>",
     )  # fmt: skip
     environment.filters["tex"] = _tex
+    environment.filters["tex_title"] = _tex_title
     return environment.get_template("trilemma.tex.j2").render(
         **_context(groups), split=tables.split
     )
@@ -328,6 +329,16 @@ def _tex(text):
     """Escapes text for LaTeX and sets a leading minus in mathematics."""
     text = re.sub(r"(?<![\w)])-(?=\d)", "−", text)
     return "".join(_TEX.get(letter, letter) for letter in text)
+
+
+def _tex_title(title):
+    """Sets a column's title in two lines of about equal length, to keep the column narrow."""
+    words = title.split()
+    if len(words) == 1:
+        return _tex(title)
+    halves = [(" ".join(words[:cut]), " ".join(words[cut:])) for cut in range(1, len(words))]
+    lines = min(halves, key=lambda pair: max(map(len, pair)))
+    return rf"\shortstack[r]{{{_tex(lines[0])}\\{_tex(lines[1])}}}"
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark import console, figures, results, tables
-from benchmark.errors import EnvironmentProblem
+from benchmark.errors import EnvironmentProblem, UserError
 from benchmark.evaluation import SANITY_ROWS, Judge
 from benchmark.provenance import MEASURED_CODE, TRAINED_CODE, code_version, environment
 from benchmark.report import write_report
@@ -53,11 +53,20 @@ def run(parts: Any) -> pd.DataFrame:
 
 
 def build_judge(parts, dataset) -> Judge:
-    settings = parts.settings
+    """The instruments; refuses before training what they could not measure after it."""
+    settings, metrics = parts.settings, parts.build_metrics()
+    available = min(settings["num_samples"], len(dataset.train_images))
+    for name, metric in metrics.items():
+        if available < metric.minimum_samples:
+            raise UserError(
+                f"metric.{name} needs at least {metric.minimum_samples} images on each side. "
+                f"Received: num_samples={settings['num_samples']} and "
+                f"{len(dataset.train_images)} training images"
+            )
     return Judge(
         dataset,
         encoder=parts.build_encoder(),
-        metrics=parts.build_metrics(),
+        metrics=metrics,
         metric_settings=settings["metric"],
         code_version=code_version(MEASURED_CODE),
         num_samples=settings["num_samples"],

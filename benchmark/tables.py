@@ -8,17 +8,9 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from benchmark.results import COLUMNS
 from benchmark.rows import is_sanity
 
-RAW_COLUMNS = (
-    "dataset", "model", "sampler", "preset", "seed", "status", "network_passes",
-    "latency_ms_per_pass_p50", "latency_ms_per_pass_iqr", "latency_ms_per_image_p50",
-    "latency_ms_per_image_iqr", "overhead_ms_per_image", "images_per_second",
-    "throughput_batch_size", "kid_mean", "kid_std", "kid_encoder", "kid_digits_mean",
-    "kid_digits_std", "modes_covered", "num_modes", "mode_kl", "mode_kl_floor", "rejected_share",
-    "precision", "recall", "density", "coverage", "num_parameters", "train_seconds",
-    "sample_seconds", "num_samples", "protocol", "run", "overrides", "device", "notes", "path",
-)  # fmt: skip
 _WHOLE_NUMBERS = (
     "seed", "network_passes", "throughput_batch_size", "modes_covered", "num_modes",
     "num_parameters", "num_samples",
@@ -56,11 +48,13 @@ class Column:
         title: What stands above it.
         write: Function from a row, a Series, to the text of the cell.
         right: Whether the cells are aligned to the right, as numbers are.
+        empty: What stands in a cell without text.
     """
 
     title: str
     write: Callable[[pd.Series], str]
     right: bool = True
+    empty: str = MISSING
 
 
 @dataclass(frozen=True)
@@ -72,7 +66,8 @@ class Table:
         right: One per column: whether it is aligned to the right.
         body: Cells of the models' rows, row by row.
         sanity: Cells of the sanity rows.
-        footnotes: The notes that the last column's numbers stand for.
+        footnotes: The notes that the numbers of the last column stand for; without any, there is
+            no such column.
     """
 
     titles: list[str]
@@ -84,11 +79,11 @@ class Table:
 
 def complete(rows):
     """Brings rows to the raw columns in their order: text never missing, whole numbers whole."""
-    extra = [name for name in rows.columns if name not in RAW_COLUMNS]
-    rows = rows.reindex(columns=[*RAW_COLUMNS, *extra])
+    extra = [name for name in rows.columns if name not in COLUMNS]
+    rows = rows.reindex(columns=[*COLUMNS, *extra])
     for name in _TEXTS:
         rows[name] = rows[name].astype(object).where(rows[name].notna(), "").astype(str)
-    numbers = [name for name in RAW_COLUMNS if name not in _TEXTS]
+    numbers = [name for name in COLUMNS if name not in _TEXTS]
     rows[numbers] = rows[numbers].apply(pd.to_numeric, errors="coerce").astype(float)
     return rows.reset_index(drop=True)
 
@@ -199,13 +194,16 @@ def build_table(group):
     Returns:
         A `Table`.
     """
-    rows, footnotes = group.rows, []
+    rows = group.rows
+    notes = [_note(row) for _, row in rows.iterrows()]
+    footnotes = list(dict.fromkeys(note for note in notes if note))
     columns = [*_identity_columns(rows), *_measurement_columns(rows)]
-    columns.append(Column("Notes", lambda row: _note_number(row, footnotes), right=False))
-    cells = [[column.write(row) or MISSING for column in columns] for _, row in rows.iterrows()]
+    if footnotes:
+        columns.append(Column("Notes", lambda row: _number(row, footnotes), right=False, empty=""))
+    cells = [
+        [column.write(row) or column.empty for column in columns] for _, row in rows.iterrows()
+    ]
     checks = is_sanity(rows).tolist()
-    for line in cells:
-        line[-1] = "" if line[-1] == MISSING else line[-1]
     return Table(
         titles=[column.title for column in columns],
         right=[column.right for column in columns],
@@ -242,7 +240,8 @@ def split(table):
     names, speed = range(table.titles.index("NFE")), range(table.titles.index("NFE"), kid)
     size = [table.titles.index("Parameters"), table.titles.index("Train time")]
     quality = [index for index in range(kid, len(table.titles)) if index not in size]
-    return [_select(table, [*names, *speed, *size]), _select(table, [*names, *quality])]
+    by_speed = _select(table, [*names, *speed, *size])
+    return [replace(by_speed, sanity=[]), _select(table, [*names, *quality])]
 
 
 def summarize(table):
@@ -316,17 +315,17 @@ def _sampler_or_status(row):
     return row["sampler"] or ("" if row["status"] in _IN_ORDER else row["status"])
 
 
-def _note_number(row, footnotes):
-    notes = row["notes"].strip()
-    if row["status"] not in _IN_ORDER:
-        notes = (
-            notes if row["status"] in notes.lower() else f"{row['status']}: {notes}".rstrip(": ")
-        )
-    if not notes:
-        return ""
-    if notes not in footnotes:
-        footnotes.append(notes)
-    return f"[{footnotes.index(notes) + 1}]"
+def _note(row):
+    """Returns the notes of a row; they open with its status where that is out of order."""
+    notes, status = row["notes"].strip(), row["status"]
+    if status in _IN_ORDER or status in notes.lower():
+        return notes
+    return f"{status}: {notes}" if notes else status
+
+
+def _number(row, footnotes):
+    note = _note(row)
+    return f"[{footnotes.index(note) + 1}]" if note else ""
 
 
 def _whole(value):
