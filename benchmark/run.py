@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+import keras
 import numpy as np
 import pandas as pd
 
@@ -40,6 +41,9 @@ def run(parts: Any) -> pd.DataFrame:
         console.say("this run is finished already; force=true does it again")
     else:
         start = time.perf_counter()
+        # Graphs are ordered by the names of layers, which count up within a process: starting
+        # anew makes the last bit of the weights a function of the seed alone.
+        keras.utils.clear_session()
         model = parts.build_model(dataset.train_images.shape[1:])
         with folder.lock():
             if settings["force"]:

@@ -44,6 +44,8 @@ class GenerativeModel(keras.Model):
         self.image_shape = tuple(image_shape)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
+        # The layers' initializers draw their seeds from the global generator.
+        keras.utils.set_random_seed(seed)
         if optimizer is not None:
             self.compile(optimizer=optimizer)
 

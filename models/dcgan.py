@@ -35,13 +35,10 @@ class DCGAN(GenerativeModel):
             raise ValueError(f"`latent_dim` must be at least 1. Received: latent_dim={latent_dim}")
         super().__init__(image_shape=image_shape, seed=seed, optimizer=optimizer, name=name)
         self.latent_dim = latent_dim
-        initial = keras.initializers.RandomNormal(stddev=WEIGHT_STD)
         self.generator = build_generator(
-            image_shape=self.image_shape, latent_dim=latent_dim, widths=widths, initial=initial
+            image_shape=self.image_shape, latent_dim=latent_dim, widths=widths
         )
-        self.discriminator = build_discriminator(
-            image_shape=self.image_shape, widths=widths, initial=initial
-        )
+        self.discriminator = build_discriminator(image_shape=self.image_shape, widths=widths)
         self.generator_loss = keras.metrics.Mean(name="generator_loss")
         self.discriminator_loss = keras.metrics.Mean(name="discriminator_loss")
 
@@ -99,29 +96,46 @@ class GeneratorSampler(Sampler):
         return self.network(latents, training=False)  # noise -> images
 
 
-def build_generator(*, image_shape, latent_dim, widths, initial):
+def initial_weights():
+    """N(0, 0.02), a fresh initializer for each layer: a reused one repeats its numbers."""
+    return keras.initializers.RandomNormal(stddev=WEIGHT_STD)
+
+
+def build_generator(*, image_shape, latent_dim, widths):
     """Builds the generator: latents -> images in [-1, 1] (batch norm, ReLU, tanh at the end)."""
     height, width, channels = image_shape
     scale = 2 ** len(widths)
     shape = (height // scale, width // scale, widths[-1])
     latents = keras.Input((latent_dim,), name="latents")
-    features = layers.Dense(math.prod(shape), use_bias=False, kernel_initializer=initial)(latents)
+    features = layers.Dense(math.prod(shape), use_bias=False, kernel_initializer=initial_weights())(
+        latents
+    )
     features = layers.Reshape(shape)(features)
     for level_width in reversed(widths[:-1]):
         features = layers.BatchNormalization(momentum=MOMENTUM)(features)
         features = layers.ReLU()(features)
         features = layers.Conv2DTranspose(
-            level_width, 4, strides=2, padding="same", use_bias=False, kernel_initializer=initial
+            level_width,
+            4,
+            strides=2,
+            padding="same",
+            use_bias=False,
+            kernel_initializer=initial_weights(),
         )(features)
     features = layers.BatchNormalization(momentum=MOMENTUM)(features)
     features = layers.ReLU()(features)
     images = layers.Conv2DTranspose(
-        channels, 4, strides=2, padding="same", activation="tanh", kernel_initializer=initial
+        channels,
+        4,
+        strides=2,
+        padding="same",
+        activation="tanh",
+        kernel_initializer=initial_weights(),
     )(features)
     return keras.Model(latents, images, name="generator")
 
 
-def build_discriminator(*, image_shape, widths, initial):
+def build_discriminator(*, image_shape, widths):
     """Builds the discriminator: images -> logits (LeakyReLU; no batch norm on the first)."""
     check_divisible(image_shape, len(widths))
     images = keras.Input(image_shape, name="images")
@@ -133,11 +147,11 @@ def build_discriminator(*, image_shape, widths, initial):
             strides=2,
             padding="same",
             use_bias=level == 0,
-            kernel_initializer=initial,
+            kernel_initializer=initial_weights(),
         )(features)
         if level > 0:
             features = layers.BatchNormalization(momentum=MOMENTUM)(features)
         features = layers.LeakyReLU(negative_slope=0.2)(features)
     features = layers.Flatten()(features)
-    logits = layers.Dense(1, kernel_initializer=initial)(features)
+    logits = layers.Dense(1, kernel_initializer=initial_weights())(features)
     return keras.Model(images, logits, name="discriminator")

@@ -20,6 +20,7 @@ def real_images(shape, count=16):
 @pytest.fixture
 def build(compose_config):
     def build_parts(name, *overrides):
+        keras.utils.clear_session()
         config = compose_config(f"model={name}", "preset=smoke", *overrides)
         return Parts(configuration.validate(config), [])
 
