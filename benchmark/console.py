@@ -16,9 +16,12 @@ from rich.progress import (
 )
 from rich.table import Table
 
+WIDTH_OF_LOGS = 100
 SECONDS_BETWEEN_LINES = 15  # of progress where the output is not a terminal
 
 console = Console(highlight=False)
+if not console.is_terminal:
+    console = Console(highlight=False, width=WIDTH_OF_LOGS)
 
 
 def stage(title: str) -> None:
@@ -90,7 +93,7 @@ def table(
     titles: list[str], right: list[bool], body: list[list[str]], end: list[list[str]]
 ) -> None:
     """Prints rows, then a rule and the rows of `end`."""
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for title, is_right in zip(titles, right, strict=True):
         shown.add_column(title, justify="right" if is_right else "left", no_wrap=True)
     for cells in body:

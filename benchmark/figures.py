@@ -109,8 +109,7 @@ def illustration(picture):
 def _label_tiles(axis, labels, count, center, title):
     if labels and len(labels) != count:
         raise ValueError(f"expected {count} labels. Received: {len(labels)} labels.")
-    most = min(count, 12)
-    shown = np.unique(np.linspace(0, count - 1, most).round().astype(int)) if labels else []
+    shown = range(0, count, math.ceil(count / 12)) if labels else []
     axis.set_ticks([center(index) for index in shown], [labels[index] for index in shown])
     axis.set_label_text(title)
     axis.label.set_size(LABEL_SIZE)
