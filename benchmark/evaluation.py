@@ -82,6 +82,8 @@ class Judge:
             real_labels=self.dataset.train_labels,
             num_classes=self.dataset.num_classes,
             class_names=self.dataset.class_names,
+            training_images=self.dataset.train_images,
+            stacked=self.dataset.channel_dataset is not None,
             encoders={self.encoder.name: self.encoder},
             classifier=self.classifier,
             sampler=sampler,
@@ -132,7 +134,8 @@ class Judge:
     def classifier(self):
         """The mode classifier of this dataset, trained once; `None` without labels."""
         if self._classifier is None and self.dataset.num_classes:
-            self._classifier = load_classifier(self.dataset, self.cache, self._code_version)
+            judged = self.dataset.channel_dataset or self.dataset
+            self._classifier = load_classifier(judged, self.cache, self._code_version)
         return self._classifier
 
 

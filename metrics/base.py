@@ -25,11 +25,14 @@ class Encoder(Protocol):
         label: everything on which the numbers depend, in one line, such as
             `"inception_v3 embedded 7e83f1eb @75"`.
         weights_hash: hexadecimal digits which identify the weights.
+        recipe: all that its features depend on besides the images, ready for JSON: the key under
+            which features are kept.
     """
 
     name: str
     label: str
     weights_hash: str
+    recipe: dict[str, Any]
 
     def __call__(self, images: np.ndarray, progress: Progress | None = None) -> np.ndarray:
         """uint8 images `(N, H, W, C)` -> float32 features `(N, D)`."""
@@ -62,6 +65,10 @@ class Evaluation:
             `real_images` or of the whole split); `None` where the dataset has none.
         num_classes: number of classes, or `None`.
         class_names: names of the classes, or empty.
+        training_images: uint8 `(T, H, W, C)`, the whole training split, for memorisation; `None`
+            where it is not at hand. May be a memory map or any array that is read by slices.
+        stacked: whether each channel is an image of its own, as in stacked MNIST; the classes are
+            then the K ** C combinations of the K classes of a channel.
         encoders: encoders by name; the first one is the run's encoder.
         classifier: a `ModeClassifier`, or `None`. It is also the encoder named `"digits"`.
         sampler: the sampler to be timed, or `None` where only images are at hand.
@@ -77,6 +84,8 @@ class Evaluation:
     real_labels: np.ndarray | None = None
     num_classes: int | None = None
     class_names: tuple[str, ...] = ()
+    training_images: np.ndarray | None = None
+    stacked: bool = False
     encoders: Mapping[str, Encoder] = field(default_factory=dict)
     classifier: Any = None
     sampler: Any = None

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -133,6 +134,10 @@ class ModeClassifier:
     @property
     def label(self) -> str:
         return f"{self.name} classifier {self.weights_hash} @{self.image_shape[0]}"
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        return {"encoder": self.name, "weights_hash": self.weights_hash}
 
     def __call__(self, images: np.ndarray, progress: Progress | None = None) -> np.ndarray:
         """uint8 `(N, H, W, C)` -> float32 `(N, 128)`, the activations of the penultimate layer."""

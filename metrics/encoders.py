@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,7 @@ IMAGENET_URL = (
 IMAGENET_MD5 = "bcbd6486424b2319ff4ef7d526e38f63"
 
 REACH_SECONDS = 4.0
+RESIZE = "bilinear without antialiasing"
 MINIMUM_IMAGE_SIZE = 75  # below it the last stride leaves nothing to pool
 
 
@@ -140,6 +142,15 @@ class InceptionV3Encoder:
     def label(self) -> str:
         source = Path(self.weights).name
         return f"{self.name} {source} {self.weights_hash} @{self.image_size}"
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        return {
+            "encoder": self.name,
+            "weights_hash": self.weights_hash,
+            "image_size": self.image_size,
+            "resize": RESIZE,
+        }
 
     def __call__(self, images: np.ndarray, progress: Progress | None = None) -> np.ndarray:
         """Encodes images.

@@ -25,6 +25,9 @@ class ImageDataset:
         num_classes: Number of classes; `None` where the dataset has no labels.
         fingerprint: SHA-256 (hex) of the four arrays and of the preprocessing.
         class_names: One name per class; empty where the dataset has no labels.
+        channel_dataset: The grey dataset of which each channel is an image (stacked MNIST), whose
+            classifier judges the channels; `None` for ordinary images.
+        protocol_samples: Samples that the dataset's published protocol asks for, or `None`.
 
     Raises:
         UserError: If an array has another shape, dtype or range.
@@ -38,6 +41,8 @@ class ImageDataset:
     num_classes: int | None
     fingerprint: str
     class_names: tuple[str, ...] = ()
+    channel_dataset: "ImageDataset | None" = field(default=None, repr=False)
+    protocol_samples: int | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)

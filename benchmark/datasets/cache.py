@@ -74,7 +74,9 @@ def load_cached(
 def _read(folder: Path, name: str) -> ImageDataset | None:
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        arrays = {key: _read_array(folder, key, manifest["arrays"][key]) for key in ARRAY_NAMES}
+        arrays: dict[str, Any] = {
+            key: _read_array(folder, key, manifest["arrays"][key]) for key in ARRAY_NAMES
+        }
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
