@@ -10,7 +10,7 @@ import pandas as pd
 from benchmark import console, figures, results, tables
 from benchmark.errors import EnvironmentProblem, UserError
 from benchmark.evaluation import SANITY_ROWS, Judge
-from benchmark.provenance import MEASURED_CODE, TRAINED_CODE, code_version, environment
+from benchmark.provenance import TRAINED_CODE, code_version, environment
 from benchmark.report import write_report
 from benchmark.results import Folder, RunFolder, digest
 from benchmark.sampling import sample
@@ -36,7 +36,7 @@ def run(parts: Any) -> pd.DataFrame:
     methods = parts.build_methods()
     judge = build_judge(parts, dataset)
     folder = run_folder(settings, dataset)
-    announce(settings, dataset, methods, folder)
+    announce(settings, dataset, methods, judge, folder)
     if is_finished(folder, methods, judge) and not settings["force"]:
         console.say("this run is finished already; force=true does it again")
     else:
@@ -72,7 +72,6 @@ def build_judge(parts, dataset) -> Judge:
         encoder=parts.build_encoder(),
         metrics=metrics,
         metric_settings=settings["metric"],
-        code_version=code_version(MEASURED_CODE),
         num_samples=settings["num_samples"],
         cache=Folder(settings["cache_dir"]),
     )
@@ -92,7 +91,7 @@ def run_folder(settings, dataset) -> RunFolder:
     return RunFolder(settings["results_dir"], dataset.name, settings["model"]["name"], key)
 
 
-def announce(settings, dataset, methods, folder) -> None:
+def announce(settings, dataset, methods, judge, folder) -> None:
     """Says what will be done, and where the results go."""
     console.stage(f"{settings['model']['name']} on {dataset.name}, preset={settings['preset']}")
     training = settings["training"]
@@ -103,6 +102,7 @@ def announce(settings, dataset, methods, folder) -> None:
     )
     names = ", ".join(method.name for method in methods)
     console.say(f"sampling: {settings['num_samples']} images by each of: {names}")
+    console.say(f"encoder: {judge.encoder.label}")
     console.say(f"run folder: {folder.path}")
 
 

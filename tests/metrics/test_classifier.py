@@ -1,7 +1,9 @@
 import keras
 import numpy as np
 import pytest
+from scipy.special import softmax
 
+from metrics.calibration import fit_temperature
 from metrics.classifier import (
     ModeClassifier,
     ShiftedBatches,
@@ -73,6 +75,18 @@ def test_all_of_mnist_gives_99_2_percent_and_sureness(mnist_train, mnist_test, s
     assert classifier.test_accuracy >= 0.992
     confidences = classifier.predict_probabilities(mnist_test[0]).max(axis=1)
     assert np.mean(confidences >= 0.9) >= 0.98
+    assert classifier.calibration_error < 0.01
+
+
+def test_probabilities_are_scaled_by_the_fitted_temperature(digits_classifier, mnist_test):
+    images, labels = (part[:2000] for part in mnist_test)
+    logits = digits_classifier.predict_logits(images)
+    temperature = fit_temperature(logits=logits, labels=labels)
+    assert digits_classifier.temperature == pytest.approx(temperature)
+    np.testing.assert_allclose(
+        digits_classifier.predict_probabilities(images), softmax(logits / temperature, axis=1)
+    )
+    assert 0.0 <= digits_classifier.calibration_error < 0.05
 
 
 def test_is_an_encoder_by_its_penultimate_layer(digits_classifier, mnist_test):
@@ -105,13 +119,14 @@ def test_arrays_bring_the_same_classifier_back(digits_classifier, mnist_test, tm
     np.testing.assert_array_equal(
         restored.predict_probabilities(images), digits_classifier.predict_probabilities(images)
     )
-    assert restored.test_accuracy == digits_classifier.test_accuracy
+    for name in ("test_accuracy", "temperature", "calibration_error"):
+        assert getattr(restored, name) == getattr(digits_classifier, name)
     assert restored.label == digits_classifier.label
     assert (restored.image_shape, restored.num_classes) == ((28, 28, 1), 10)
 
 
 def test_foreign_arrays_are_refused():
-    with pytest.raises(ValueError, match="'num_classes', 'test_accuracy'"):
+    with pytest.raises(ValueError, match="'num_classes', 'temperature', 'test_accuracy'"):
         ModeClassifier.from_arrays({"image_shape": np.array([28, 28, 1])})
 
 
