@@ -1,5 +1,6 @@
 """Runs the metrics over samples, and over images that no model made."""
 
+import contextlib
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 from benchmark import console
 from benchmark.errors import UserError
 from benchmark.features import encode, reference_features
+from benchmark.machine import measuring_alone
 from benchmark.provenance import MEASURED_CODE, code_version
 from benchmark.results import Folder, digest
 
@@ -108,8 +110,10 @@ class Judge:
             if metric.requires_sampler and sampler is None:
                 continue
             start = time.perf_counter()
+            alone = measuring_alone() if metric.requires_sampler else contextlib.nullcontext()
             try:
-                scores.values.update(metric(evaluation))
+                with alone:
+                    scores.values.update(metric(evaluation))
                 console.say(f"{name}: {console.duration(time.perf_counter() - start)}")
             except NotMeasured as reason:
                 notes.append(f"{name} not measured: {reason}")
