@@ -175,6 +175,26 @@ def check_features(*, real_features: np.ndarray, generated_features: np.ndarray)
             raise ValueError(f"`{name}` must be finite. Received: NaN or infinite values")
 
 
+def without_dead_features(
+    real_features: np.ndarray, generated_features: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Leaves out the columns that are zero everywhere: they change no product and no distance.
+
+    Two thirds of InceptionV3's features are such on digits of 75 pixels.
+
+    Args:
+        real_features: `(N, D)`.
+        generated_features: `(M, D)`.
+
+    Returns:
+        Both with the same remaining columns; the arrays themselves where all remain.
+    """
+    alive = np.any(real_features, axis=0) | np.any(generated_features, axis=0)
+    if alive.all():
+        return real_features, generated_features
+    return real_features[:, alive], generated_features[:, alive]
+
+
 def padded_batches(images: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
     """Cuts images into batches of one shape, so that a compiled function is traced once.
 

@@ -1,14 +1,17 @@
 """Precision, recall, density and coverage in a feature space."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
-from metrics.base import Evaluation, check_features
+from metrics.base import Evaluation, check_features, without_dead_features
 
-ROWS_PER_CHUNK = 1024
+TILE = (1024, 4096)  # rows and columns of the distance matrix that are in memory at once
 
 
 def squared_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Squared Euclidean distances of all pairs of rows, float64 `(N, M)`, never below zero."""
+    left, right = (np.asarray(features, dtype=np.float64) for features in (left, right))
     distances = left @ right.T
     distances *= -2.0
     distances += np.einsum("nd,nd->n", left, left)[:, None]
@@ -16,24 +19,44 @@ def squared_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.maximum(distances, 0.0, out=distances)
 
 
+def distance_tiles(
+    left: np.ndarray, right: np.ndarray
+) -> Iterator[tuple[slice, slice, np.ndarray]]:
+    """Squared distances of all pairs of rows, tile by tile, so that memory stays flat.
+
+    Args:
+        left: `(N, D)`.
+        right: `(M, D)`.
+
+    Yields:
+        Rows of `left`, rows of `right` and the float64 distances of these; all tiles of the same
+        rows of `left` in a sequence.
+    """
+    height, width = TILE
+    for top in range(0, len(left), height):
+        rows = slice(top, min(top + height, len(left)))
+        for start in range(0, len(right), width):
+            columns = slice(start, min(start + width, len(right)))
+            yield rows, columns, squared_distances(left[rows], right[columns])
+
+
 def squared_radii(features: np.ndarray, nearest_k: int) -> np.ndarray:
     """Squared distance of each row to its k-th nearest other row.
 
     Args:
-        features: float64 `(N, D)`, with N > `nearest_k`.
+        features: `(N, D)`, with N > `nearest_k`.
         nearest_k: which neighbour, the row itself not counted.
 
     Returns:
         float64 `(N,)`.
     """
-    radii = np.empty(len(features))
-    for start in range(0, len(features), ROWS_PER_CHUNK):
-        chunk = slice(start, start + ROWS_PER_CHUNK)
-        distances = squared_distances(features[chunk], features)
-        rows = np.arange(len(distances))
-        distances[rows, start + rows] = 0.0  # itself: the smallest, whatever the rounding
-        radii[chunk] = np.partition(distances, nearest_k, axis=1)[:, nearest_k]
-    return radii
+    nearest = np.full((len(features), nearest_k), np.inf)
+    for rows, columns, distances in distance_tiles(features, features):
+        own = np.arange(max(rows.start, columns.start), min(rows.stop, columns.stop))
+        distances[own - rows.start, own - columns.start] = np.inf  # not its own neighbour
+        candidates = np.concatenate([nearest[rows], distances], axis=1)
+        nearest[rows] = np.partition(candidates, nearest_k - 1, axis=1)[:, :nearest_k]
+    return nearest.max(axis=1)
 
 
 def prdc(
@@ -65,20 +88,17 @@ def prdc(
             f"`nearest_k` must be at least 1 and less than the number of samples. Received: "
             f"nearest_k={nearest_k}, {num_real} real and {num_generated} generated samples"
         )
-    real = np.asarray(real_features, dtype=np.float64)
-    generated = np.asarray(generated_features, dtype=np.float64)
+    real, generated = without_dead_features(real_features, generated_features)
     real_radii = squared_radii(real, nearest_k)
     generated_radii = squared_radii(generated, nearest_k)
     num_balls = np.zeros(num_generated, dtype=np.int64)
-    recalled = np.empty(num_real, dtype=bool)
-    covered = np.empty(num_real, dtype=bool)
-    for start in range(0, num_real, ROWS_PER_CHUNK):
-        chunk = slice(start, start + ROWS_PER_CHUNK)
-        distances = squared_distances(real[chunk], generated)
-        in_real_ball = distances < real_radii[chunk, None]
-        num_balls += in_real_ball.sum(axis=0)
-        covered[chunk] = in_real_ball.any(axis=1)
-        recalled[chunk] = (distances < generated_radii[None, :]).any(axis=1)
+    recalled = np.zeros(num_real, dtype=bool)
+    covered = np.zeros(num_real, dtype=bool)
+    for rows, columns, distances in distance_tiles(real, generated):
+        in_real_ball = distances < real_radii[rows, None]
+        num_balls[columns] += in_real_ball.sum(axis=0)
+        covered[rows] |= in_real_ball.any(axis=1)
+        recalled[rows] |= (distances < generated_radii[None, columns]).any(axis=1)
     return {
         "precision": float((num_balls > 0).mean()),
         "recall": float(recalled.mean()),
