@@ -1,43 +1,9 @@
 """Precision, recall, density and coverage in a feature space."""
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from metrics.base import Evaluation, check_features, without_dead_features
-
-TILE = (1024, 4096)  # rows and columns of the distance matrix that are in memory at once
-
-
-def squared_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Squared Euclidean distances of all pairs of rows, float64 `(N, M)`, never below zero."""
-    left, right = (np.asarray(features, dtype=np.float64) for features in (left, right))
-    distances = left @ right.T
-    distances *= -2.0
-    distances += np.einsum("nd,nd->n", left, left)[:, None]
-    distances += np.einsum("nd,nd->n", right, right)[None, :]
-    return np.maximum(distances, 0.0, out=distances)
-
-
-def distance_tiles(
-    left: np.ndarray, right: np.ndarray
-) -> Iterator[tuple[slice, slice, np.ndarray]]:
-    """Squared distances of all pairs of rows, tile by tile, so that memory stays flat.
-
-    Args:
-        left: `(N, D)`.
-        right: `(M, D)`.
-
-    Yields:
-        Rows of `left`, rows of `right` and the float64 distances of these; all tiles of the same
-        rows of `left` in a sequence.
-    """
-    height, width = TILE
-    for top in range(0, len(left), height):
-        rows = slice(top, min(top + height, len(left)))
-        for start in range(0, len(right), width):
-            columns = slice(start, min(start + width, len(right)))
-            yield rows, columns, squared_distances(left[rows], right[columns])
+from metrics.distances import distance_tiles, nearest_neighbours
 
 
 def squared_radii(features: np.ndarray, nearest_k: int) -> np.ndarray:
@@ -50,13 +16,8 @@ def squared_radii(features: np.ndarray, nearest_k: int) -> np.ndarray:
     Returns:
         float64 `(N,)`.
     """
-    nearest = np.full((len(features), nearest_k), np.inf)
-    for rows, columns, distances in distance_tiles(features, features):
-        own = np.arange(max(rows.start, columns.start), min(rows.stop, columns.stop))
-        distances[own - rows.start, own - columns.start] = np.inf  # not its own neighbour
-        candidates = np.concatenate([nearest[rows], distances], axis=1)
-        nearest[rows] = np.partition(candidates, nearest_k - 1, axis=1)[:, :nearest_k]
-    return nearest.max(axis=1)
+    itself = np.arange(len(features))
+    return nearest_neighbours(features, features, nearest_k, own_rows=itself)[0][:, -1]
 
 
 def prdc(

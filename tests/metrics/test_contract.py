@@ -71,6 +71,7 @@ def evaluation(**overrides):
         "real_images": real,
         "generated_images": generated,
         "real_labels": np.arange(30) % 2,
+        "training_images": real,
         "num_classes": 2,
         "seed": 0,
         "encoders": {"pixels": Encoder("pixels")},
