@@ -61,6 +61,20 @@ DEFINITIONS = (
         "",
     ),
     (
+        "GFLOPs/pass",
+        "Billions of floating-point operations of one network pass for one image: convolutions, "
+        "matrix products and attention, a multiplication and its addition as two; element-wise "
+        "work is not counted.",
+        "",
+    ),
+    (
+        "Peak memory",
+        "Most memory in use while images are made end to end, at the batch of images/s, in "
+        "megabytes. On a GPU, of the tensors there; on a processor, of the whole process, the "
+        "framework and the data included.",
+        "",
+    ),
+    (
         "test images, noise, repeated image",
         "Checks of the measurement itself: what unseen real images score (the floor), what "
         "noise scores, and what one real image scores when it is repeated.",

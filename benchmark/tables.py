@@ -19,6 +19,7 @@ _TEXTS = (
     "dataset", "model", "sampler", "preset", "status", "kid_encoder", "protocol", "run",
     "overrides", "device", "notes", "path",
 )  # fmt: skip
+_SIZE = ("Parameters", "GFLOPs/pass", "Peak memory", "Train time")
 _IN_ORDER = ("finished", "sanity", "")
 MISSING = "–"
 
@@ -238,7 +239,7 @@ def split(table):
     """Splits a table that is too wide for paper into speed and size, and quality and diversity."""
     kid = table.titles.index("KID ×1000")
     names, speed = range(table.titles.index("NFE")), range(table.titles.index("NFE"), kid)
-    size = [table.titles.index("Parameters"), table.titles.index("Train time")]
+    size = [table.titles.index(title) for title in _SIZE]
     quality = [index for index in range(kid, len(table.titles)) if index not in size]
     by_speed = _select(table, [*names, *speed, *size])
     return [replace(by_speed, sanity=[]), _select(table, [*names, *quality])]
@@ -307,6 +308,8 @@ def _measurement_columns(rows):
             for name in ("precision", "recall", "density", "coverage")
         ),
         Column("Parameters", lambda row: _parameters(row["num_parameters"])),
+        Column("GFLOPs/pass", lambda row: _significant(row["gflops_per_pass"])),
+        Column("Peak memory", lambda row: _megabytes(row["peak_memory_mb"])),
         Column("Train time", lambda row: _duration(row["train_seconds"])),
     ]
 
@@ -368,6 +371,10 @@ def _parameters(count):
         if count >= size:
             return f"{_significant(count / size)} {unit}"
     return f"{round(count)}"
+
+
+def _megabytes(value):
+    return "" if math.isnan(value) else f"{_whole(value)} MB"
 
 
 def _duration(seconds):
