@@ -56,6 +56,25 @@ DEFINITIONS = (
         "Naeem et al. 2020",
     ),
     (
+        "Vendi",
+        "Vendi score: the number of wholly different images that the samples amount to, under the "
+        "cosine similarity of their features. Compare it with the row of the test images.",
+        "Friedman, Dieng 2023",
+    ),
+    (
+        "Authentic %",
+        "Share of the samples that are farther from their nearest training image than that is from "
+        "its own nearest other one, in pixels, over all training images. Even unseen real images "
+        "are below 100: compare with their row.",
+        "Alaa et al. 2022",
+    ),
+    (
+        "Copied %",
+        "Share of the samples whose nearest training image is at less than a third of the "
+        "distance of the second nearest: copies.",
+        "Yoon et al. 2023",
+    ),
+    (
         "Parameters, Train time",
         "Parameters of the networks that sampling uses, and the wall-clock time of training.",
         "",

@@ -28,6 +28,10 @@ FIGURES = {
     "class_histograms": "Share of each class among the generated images and among the real ones.",
     "loss": "Losses of the training runs over the images seen.",
 }
+SAMPLER_PICTURES = {
+    "process.gif": "from noise to images",
+    "neighbours.png": "the samples likeliest to be copies, and their nearest training images",
+}
 _NUM_SAMPLES_SHOWN = 10
 _MAX_EMBEDDED_BYTES = 4_000_000
 _ALREADY_A_FIGURE = ("loss.png",)
@@ -274,7 +278,8 @@ def _context(groups):
 def _run_pictures(results_dir, group):
     """Returns the pictures that the runs themselves made: processes, manifolds, animations."""
     found = [
-        (results_dir / row["path"] / "process.gif", f"{label}: from noise to images")
+        (results_dir / row["path"] / name, f"{label}: {caption}")
+        for name, caption in SAMPLER_PICTURES.items()
         for label, row in _trained(group.rows)
         if row["path"]
     ]

@@ -15,7 +15,7 @@ from benchmark.report import write_report
 from benchmark.results import Folder, RunFolder, digest
 from benchmark.sampling import sample
 from benchmark.training import load_weights, train, weights
-from models.base import to_uint8
+from models.base import Illustration, to_uint8
 
 GRID_COLUMNS = 10
 PROCESS_COLUMNS, PROCESS_FRAMES = 5, 40
@@ -169,9 +169,10 @@ def measure(parts, model, method, judge, folder) -> None:
 
     console.stage(f"Measuring {method.name}")
     scores = judge.scores(images, sampler)
+    write_neighbours(target, images, scores, judge.dataset)
     latency = scores.details.pop("latency", {})
     target.write_json("latency.json", latency)
-    busy = "timings vary: the host was busy" if latency.get("busy_host") else ""
+    busy = [f"the host was busy: {reason}" for reason in latency.get("busy_reasons", [])]
     row = {
         **row_of(parts, judge.dataset, folder),
         **judge.description,
@@ -179,9 +180,26 @@ def measure(parts, model, method, judge, folder) -> None:
         "sampler": method.name,
         "status": "finished",
         "sample_seconds": target.read_json("samples.json")["seconds"],
-        "notes": "; ".join(filter(None, [scores.notes, busy])),
+        "notes": "; ".join(filter(None, [scores.notes, *busy])),
     }
     target.write_json("metrics.json", {"key": judge.key, "row": row, "details": scores.details})
+
+
+def write_neighbours(target, images, scores, dataset) -> None:
+    """Draws the samples that are likeliest copied beside their nearest training images."""
+    found = scores.details.get("memorisation")
+    if not found:
+        return
+    neighbours = dataset.train_images[np.ravel(found["neighbours"])]
+    neighbours = neighbours.reshape(*np.shape(found["neighbours"]), *images.shape[1:])
+    picture = Illustration(
+        images=np.concatenate([images[found["samples"]][:, None], neighbours], axis=1),
+        row_labels=tuple(f"{ratio:.2f}" for ratio in found["ratios"]),
+        column_labels=("sample", *map(str, range(1, neighbours.shape[1] + 1))),
+        x_label="nearest training images",
+        y_label="distance / spacing",
+    )
+    target.write_image("neighbours.png", figures.illustration(picture))
 
 
 def row_of(parts, dataset, folder) -> dict[str, Any]:

@@ -307,6 +307,9 @@ def _measurement_columns(rows):
             Column(name.title(), lambda row, name=name: _fixed(row[name], 3))
             for name in ("precision", "recall", "density", "coverage")
         ),
+        Column("Vendi", lambda row: _significant(row["vendi"])),
+        Column("Authentic %", lambda row: _fixed(100 * row["authenticity"], 1)),
+        Column("Copied %", lambda row: _fixed(100 * row["copied_share"], 1)),
         Column("Parameters", lambda row: _parameters(row["num_parameters"])),
         Column("GFLOPs/pass", lambda row: _significant(row["gflops_per_pass"])),
         Column("Peak memory", lambda row: _megabytes(row["peak_memory_mb"])),
