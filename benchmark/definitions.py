@@ -58,7 +58,7 @@ DEFINITIONS = (
     (
         "Vendi",
         "Vendi score: the number of wholly different images that the samples amount to, under the "
-        "cosine similarity of their features. Compare it with the row of the test images.",
+        "cosine similarity of the mode classifier's features. Compare with the test images' row.",
         "Friedman, Dieng 2023",
     ),
     (

@@ -85,7 +85,12 @@ class Judge:
     @property
     def description(self) -> dict[str, str]:
         """What a row says of how it was measured."""
-        return {"protocol": self.protocol, "kid_encoder": self.encoder.label}
+        return {
+            "protocol": self.protocol,
+            "kid_encoder": self.encoder.label,
+            "classifier": self.classifier.description if self.classifier else "",
+            "judge": self.key[:8],
+        }
 
     def scores(self, images: np.ndarray, sampler: Any = None) -> Scores:
         """Measures `images` (uint8 NHWC), and the speed of `sampler` where there is one."""

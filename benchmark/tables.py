@@ -16,7 +16,8 @@ _WHOLE_NUMBERS = (
     "num_parameters", "num_samples",
 )  # fmt: skip
 _TEXTS = (
-    "dataset", "model", "sampler", "preset", "status", "kid_encoder", "protocol", "run",
+    "dataset", "model", "sampler", "preset", "status", "kid_encoder", "protocol", "classifier",
+    "judge", "run",
     "overrides", "device", "notes", "path",
 )  # fmt: skip
 _SIZE = ("Parameters", "GFLOPs/pass", "Peak memory", "Train time")
@@ -120,7 +121,7 @@ def group_rows(rows):
         alike = (trained["dataset"] == dataset) & (trained["preset"] == preset)
         alike &= trained["protocol"].isin(["", protocol])
         checks = (sanity["dataset"] == dataset) & (sanity["protocol"] == protocol)
-        chosen = [_sorted(trained[alike]), sanity[checks].drop_duplicates("model")]
+        chosen = [_sorted(trained[alike]), _measured_alike(sanity[checks], trained[alike])]
         several = sum(key[:2] == (dataset, preset) for key in measured) > 1
         groups.append(
             Group(
@@ -134,6 +135,12 @@ def group_rows(rows):
     return groups
 
 
+def _measured_alike(sanity, trained):
+    """Picks one row a check, preferably measured by the same code and options as the models."""
+    alike = sanity["judge"].isin(trained["judge"])
+    return pd.concat([sanity[alike], sanity[~alike]]).drop_duplicates("model")
+
+
 def describe(group):
     """Says in one line what the numbers of a group's table rest on."""
     rows = group.rows
@@ -144,6 +151,7 @@ def describe(group):
         f"dataset {group.dataset}",
         f"preset {group.preset}",
         f"encoder {group.protocol}" if named else group.protocol,
+        " or ".join(_distinct(trained["classifier"])),
         "device " + " or ".join(devices) if devices else "",
     ]
     return "; ".join(fact for fact in facts if fact)
@@ -181,6 +189,11 @@ def warnings(group):
     found = []
     if len(_distinct(trained["device"])) > 1:
         found.append("The times come from different devices and must not be compared.")
+    if len(_distinct(group.rows["judge"])) > 1:
+        found.append(
+            "Some rows were measured with other options of the metrics or by another version of "
+            "their code; run their commands again."
+        )
     if group.preset == "smoke":
         found.append("The smoke preset shows that all parts work; its numbers mean nothing.")
     return found

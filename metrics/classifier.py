@@ -119,7 +119,7 @@ class ModeClassifier:
     Attributes:
         image_shape: `(H, W, C)` of its images.
         num_classes: number of classes.
-        weights_hash: first eight digits of the SHA-256 of its weights.
+        weights_hash: first eight digits of the SHA-256 of its weights and temperature.
         label: name, hash and input height in one line.
     """
 
@@ -145,13 +145,21 @@ class ModeClassifier:
     @property
     def weights_hash(self) -> str:
         digest = hashlib.sha256()
-        for array in self.network.get_weights():
+        for array in [*self.network.get_weights(), np.float64(self.temperature)]:
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()[:8]
 
     @property
     def label(self) -> str:
         return f"{self.name} classifier {self.weights_hash} @{self.image_shape[0]}"
+
+    @property
+    def description(self) -> str:
+        """Its label and how far it is to be believed, in one line."""
+        return (
+            f"{self.label}, {self.test_accuracy:.2%} right, "
+            f"calibration error {self.calibration_error:.2%}"
+        )
 
     @property
     def recipe(self) -> dict[str, Any]:

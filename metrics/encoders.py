@@ -193,11 +193,11 @@ class InceptionV3Encoder:
             float32 `(N, 2048)`.
         """
         return encode_in_batches(
-            self._network.predict_on_batch, images, batch_size=self.batch_size, progress=progress
+            self.network.predict_on_batch, images, batch_size=self.batch_size, progress=progress
         )
 
     @cached_property
-    def _network(self):
+    def network(self):
         from metrics import inception
 
         network = inception.build_inception(image_size=self.image_size)

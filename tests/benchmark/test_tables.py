@@ -196,3 +196,19 @@ def test_the_terminal_shows_no_size(rows):
 
 def test_there_is_no_column_for_notes_without_notes(rows):
     assert "Notes" not in table_of(rows).titles
+
+
+def test_checks_measured_as_the_models_were_are_preferred(rows):
+    rows["judge"] = "new"
+    older = rows[rows["status"] == "sanity"].assign(judge="old", kid_mean=9.0)
+    (group,) = tables.group_rows(pd.concat([older, rows], ignore_index=True))
+    checks = group.rows[group.rows["status"] == "sanity"]
+    assert len(checks) == 3
+    assert set(checks["judge"]) == {"new"}
+    assert not tables.warnings(group)
+
+
+def test_rows_measured_by_other_code_are_warned_of(rows):
+    rows["judge"] = ["old", *["new"] * (len(rows) - 1)]
+    (group,) = tables.group_rows(rows)
+    assert "another version of their code" in " ".join(tables.warnings(group))

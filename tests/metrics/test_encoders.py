@@ -57,7 +57,7 @@ def test_last_batch_is_padded_and_traced_once(encoder, mnist_test):
     assert len(features) == 37
     alone = encoder(images[36:])
     assert largest_relative_difference(features[36:], alone) < 1e-5
-    traced = getattr(encoder._network.predict_function, "experimental_get_tracing_count", None)
+    traced = getattr(encoder.network.predict_function, "experimental_get_tracing_count", None)
     if traced:
         assert traced() == 1
 
@@ -81,7 +81,7 @@ def test_label_and_hash_are_known_before_anything_is_built():
     encoder = InceptionV3Encoder(weights="embedded", image_size=299)
     assert encoder.label == f"inception_v3 embedded {EMBEDDED_SHA256[:8]} @299"
     assert hashlib.sha256(EMBEDDED_PATH.read_bytes()).hexdigest() == EMBEDDED_SHA256
-    assert "_network" not in vars(encoder)
+    assert "network" not in vars(encoder)
 
 
 def test_choosing_imports_neither_keras_nor_tensorflow():
@@ -174,7 +174,7 @@ def test_weights_by_path(encoder, mnist_test, tmp_path):
     images = mnist_test[0][:16]
     expected = encoder(images)
     saved = tmp_path / "inception.weights.h5"
-    encoder._network.layers[-1].save_weights(saved)
+    encoder.network.layers[-1].save_weights(saved)
     by_keras = InceptionV3Encoder(weights=str(saved), batch_size=16)
     assert by_keras.weights_hash == hashlib.sha256(saved.read_bytes()).hexdigest()[:8]
     assert by_keras.label == f"inception_v3 inception.weights.h5 {by_keras.weights_hash} @75"
