@@ -10,8 +10,8 @@ import multiprocessing
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ class Comparison:
 
     task: str
     ours: Callable[[], object]
-    others: dict[str, Callable[[], object]] = field(default_factory=dict)
+    others: Mapping[str, Callable[[], object]]
     remark: str = ""
 
 
@@ -110,8 +110,9 @@ def compare_kid() -> Iterator[Comparison]:
         others = {"plain NumPy": partial(plain_kid, real, generated, **KID_PLAN)}
         if is_installed("torch_fidelity"):
             for dtype in ("float32", "float64"):
-                sets = (real.astype(dtype), generated.astype(dtype))
-                others[f"torch-fidelity, {dtype}"] = partial(torch_fidelity_kid, *sets, **KID_PLAN)
+                others[f"torch-fidelity, {dtype}"] = partial(
+                    torch_fidelity_kid, real.astype(dtype), generated.astype(dtype), **KID_PLAN
+                )
         yield Comparison(
             f"KID 100x1000 of {KID_IMAGES:,} a side, {kind} features",
             partial(kid, real_features=real, generated_features=generated, **KID_PLAN),
