@@ -140,8 +140,17 @@ class ModeClassifier:
         return {"encoder": self.name, "weights_hash": self.weights_hash}
 
     def __call__(self, images: np.ndarray, progress: Progress | None = None) -> np.ndarray:
-        """uint8 `(N, H, W, C)` -> float32 `(N, 128)`, the activations of the penultimate layer."""
-        return self._run("features", images, progress)
+        """uint8 `(N, H, W, C)` -> float32 `(N, 128)`, the activations of the penultimate layer.
+
+        A classifier of grey images encodes others channel by channel, features side by side:
+        `(N, C * 128)`.
+        """
+        features = [self._run("features", part, progress) for part in self._channels(images)]
+        return np.concatenate(features, axis=1)
+
+    def _channels(self, images: np.ndarray) -> list[np.ndarray]:
+        stacked = self.image_shape[-1] == 1 and np.shape(images)[1:3] == self.image_shape[:2]
+        return np.split(images, images.shape[-1], axis=-1) if stacked else [images]
 
     features = __call__
 
