@@ -145,12 +145,19 @@ class ModeClassifier:
         A classifier of grey images encodes others channel by channel, features side by side:
         `(N, C * 128)`.
         """
-        features = [self._run("features", part, progress) for part in self._channels(images)]
-        return np.concatenate(features, axis=1)
+        channels = np.shape(images)[-1] // self.image_shape[-1]
 
-    def _channels(self, images: np.ndarray) -> list[np.ndarray]:
-        stacked = self.image_shape[-1] == 1 and np.shape(images)[1:3] == self.image_shape[:2]
-        return np.split(images, images.shape[-1], axis=-1) if stacked else [images]
+        def report(done: int, total: int) -> None:
+            if progress:
+                progress(done // channels, total // channels)
+
+        features = self._run("features", self._single_channels(images), report)
+        return features.reshape(len(images), -1)
+
+    def _single_channels(self, images: np.ndarray) -> np.ndarray:
+        if self.image_shape[-1] != 1 or np.shape(images)[1:3] != self.image_shape[:2]:
+            return images
+        return np.moveaxis(images, -1, 1).reshape(-1, *self.image_shape)
 
     features = __call__
 
