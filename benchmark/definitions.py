@@ -33,16 +33,23 @@ DEFINITIONS = (
     (
         "Modes",
         "Classes that hold at least a tenth of their real share among the samples of which the "
-        "classifier is sure.",
+        "classifier is sure. On Stacked MNIST, where each channel is judged alone: classes of at "
+        "least one sample.",
         "after Metz et al. 2017",
     ),
     (
         "KL",
-        "Kullback-Leibler divergence of the generated from the real class histogram, in nats. "
+        "Kullback-Leibler divergence of the generated from the real class histogram (on Stacked "
+        "MNIST: from equal shares), in nats. "
         "The floor is what a perfect sampler would score at the same number of samples.",
         "",
     ),
-    ("Rejected %", "Share of the samples of which the classifier is not sure.", ""),
+    (
+        "Rejected %",
+        "Share of the samples of which the classifier is not sure (on Stacked MNIST: the product "
+        "of its confidences in the three channels is too low).",
+        "",
+    ),
     (
         "Precision, Recall",
         "Share of generated images within the real manifold, and of real images within the "

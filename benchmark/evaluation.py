@@ -27,7 +27,7 @@ class Scores:
     Attributes:
         values: Named numbers, the columns of the table.
         details: What a metric has beyond numbers, by metric.
-        notes: Why something was not measured.
+        notes: Why something was not measured, or not as its protocol asks.
     """
 
     values: dict[str, float] = field(default_factory=dict)
@@ -100,7 +100,7 @@ class Judge:
             real_images=self.reference,
             generated_images=images,
             seed=REFERENCE_SEED,
-            real_labels=self.dataset.train_labels,
+            real_labels=(self.dataset.channel_dataset or self.dataset).train_labels,
             num_classes=self.dataset.num_classes,
             class_names=self.dataset.class_names,
             training_images=self.dataset.train_images,
@@ -110,7 +110,7 @@ class Judge:
             sampler=sampler,
             encode=self.encode,
         )
-        scores, notes = Scores(details=evaluation.details), []
+        scores, notes = Scores(details=evaluation.details), self._shortfall(len(images))
         for name, metric in self.metrics.items():
             if metric.requires_sampler and sampler is None:
                 continue
@@ -125,6 +125,13 @@ class Judge:
                 console.say(notes[-1], style="yellow")
         scores.notes = "; ".join(notes)
         return scores
+
+    def _shortfall(self, num_samples: int) -> list[str]:
+        """What to note where there are fewer samples than the dataset's protocol asks for."""
+        wanted = self.dataset.protocol_samples
+        if wanted is None or num_samples >= wanted:
+            return []
+        return [f"{num_samples:,} samples, not the {wanted:,} of {self.dataset.name}'s protocol"]
 
     def sanity_images(self, row: str) -> np.ndarray:
         """Images whose scores are known beforehand: the floor and the ceilings of the table."""

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import to_hex
 
-from benchmark import tables
+from benchmark import published, tables
 from benchmark.charts import class_histograms, pareto
 from benchmark.definitions import DEFINITIONS
 from benchmark.errors import UserError
@@ -269,10 +269,16 @@ def _context(groups):
             "description": tables.describe(group),
             "warnings": tables.warnings(group),
             "table": tables.build_table(group),
+            "published": published.published_table(group.dataset),
         }
         for group, title in zip(groups, tables.titles(groups), strict=True)
     ]
-    return {"parts": parts, "why_apart": tables.why_apart(groups)}
+    return {
+        "parts": parts,
+        "why_apart": tables.why_apart(groups),
+        "published_title": published.TITLE,
+        "published_note": published.NOTE,
+    }
 
 
 def _run_pictures(results_dir, group):

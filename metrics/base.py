@@ -64,7 +64,8 @@ class Evaluation:
         generated_images: uint8 `(M, H, W, C)`, the samples.
         seed: seed of the run, an integer.
         real_labels: integers `(L,)`, whose histogram gives the real shares of the classes (of
-            `real_images` or of the whole split); `None` where the dataset has none.
+            `real_images` or of the whole split); of stacked images, the labels of the images that
+            are stacked; `None` where the dataset has none.
         num_classes: number of classes, or `None`.
         class_names: names of the classes, or empty.
         training_images: uint8 `(T, H, W, C)`, the whole training split, for memorisation; `None`

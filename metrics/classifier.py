@@ -166,8 +166,24 @@ class ModeClassifier:
         return {"encoder": self.name, "weights_hash": self.weights_hash}
 
     def __call__(self, images: np.ndarray, progress: Progress | None = None) -> np.ndarray:
-        """uint8 `(N, H, W, C)` -> float32 `(N, 128)`, the activations of the penultimate layer."""
-        return self._run("features", images, progress)
+        """uint8 `(N, H, W, C)` -> float32 `(N, 128)`, the activations of the penultimate layer.
+
+        A classifier of grey images encodes others channel by channel, features side by side:
+        `(N, C * 128)`.
+        """
+        channels = np.shape(images)[-1] // self.image_shape[-1]
+
+        def report(done: int, total: int) -> None:
+            if progress:
+                progress(done // channels, total // channels)
+
+        features = self._run("features", self._single_channels(images), report)
+        return features.reshape(len(images), -1)
+
+    def _single_channels(self, images: np.ndarray) -> np.ndarray:
+        if self.image_shape[-1] != 1 or np.shape(images)[1:3] != self.image_shape[:2]:
+            return images
+        return np.moveaxis(images, -1, 1).reshape(-1, *self.image_shape)
 
     features = __call__
 

@@ -104,6 +104,18 @@ def test_is_an_encoder_by_its_penultimate_layer(digits_classifier, mnist_test):
     assert np.mean(nearest == labels) > 0.95
 
 
+def test_stacked_images_are_encoded_channel_by_channel(digits_classifier, mnist_test):
+    channels = [mnist_test[0][start : start + 20] for start in (0, 20, 40)]
+    done = []
+    features = digits_classifier(
+        np.concatenate(channels, axis=-1), lambda *progress: done.append(progress)
+    )
+    assert features.shape == (20, 384)
+    expected = np.concatenate([digits_classifier(images) for images in channels], axis=1)
+    np.testing.assert_allclose(features, expected, rtol=1e-5, atol=1e-5)
+    assert done[-1] == (20, 20)
+
+
 def test_the_batch_an_image_is_in_changes_nothing(digits_classifier, mnist_test):
     images = mnist_test[0][:300]
     alone = digits_classifier.predict_probabilities(images[299:])
