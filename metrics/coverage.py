@@ -289,6 +289,7 @@ class ModeCoverage:
             "real_histogram": real_counts.tolist(),
             "class_names": list(evaluation.class_names),
             "classifier": classifier.label,
+            "minimum_confidence": self.minimum_confidence,
         }
         if evaluation.stacked:
             numbers = stacked_mode_coverage(**judged)

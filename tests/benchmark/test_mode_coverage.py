@@ -94,7 +94,6 @@ def judge(tmp_path):
             encoder=FirstPixels(),
             metrics=metrics,
             metric_settings={},
-            code_version="0",
             num_samples=num_samples,
             cache=Folder(tmp_path),
         )
