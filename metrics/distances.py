@@ -4,14 +4,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-TILE = (1024, 4096)  # rows and columns of the distance matrix that are in memory at once
+TILE = 2048  # rows and columns of the distance matrix that are in memory at once
 
 
 def squared_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Squared Euclidean distances of all pairs of rows, float64 `(N, M)`, never below zero."""
     left, right = (np.asarray(features, dtype=np.float64) for features in (left, right))
-    distances = left @ right.T
-    distances *= -2.0
+    distances = (-2.0 * left) @ right.T
     distances += np.einsum("nd,nd->n", left, left)[:, None]
     distances += np.einsum("nd,nd->n", right, right)[None, :]
     return np.maximum(distances, 0.0, out=distances)
@@ -24,18 +23,43 @@ def distance_tiles(
 
     Args:
         left: `(N, D)`.
-        right: `(M, D)`.
+        right: `(M, D)`; the same array as `left` for the distances within one set, of which only
+            the tiles on and above the diagonal are given: the others are their mirror images.
 
     Yields:
-        Rows of `left`, rows of `right` and the float64 distances of these; all tiles of the same
-        rows of `left` in a sequence.
+        Rows of `left`, rows of `right` and the float64 distances of these.
     """
-    height, width = TILE
-    for top in range(0, len(left), height):
-        rows = slice(top, min(top + height, len(left)))
-        for start in range(0, len(right), width):
-            columns = slice(start, min(start + width, len(right)))
+    within = left is right
+    for top in range(0, len(left), TILE):
+        rows = slice(top, min(top + TILE, len(left)))
+        for start in range(top if within else 0, len(right), TILE):
+            columns = slice(start, min(start + TILE, len(right)))
             yield rows, columns, squared_distances(left[rows], right[columns])
+
+
+def squared_radii(features: np.ndarray, nearest_k: int) -> np.ndarray:
+    """Squared distance of each row to its k-th nearest other row.
+
+    Args:
+        features: `(N, D)`, with N > `nearest_k`.
+        nearest_k: which neighbour, the row itself not counted.
+
+    Returns:
+        float64 `(N,)`.
+    """
+    nearest = np.full((len(features), nearest_k), np.inf)
+
+    def add(rows: slice, distances: np.ndarray) -> None:
+        candidates = np.concatenate([nearest[rows], distances], axis=1)
+        nearest[rows] = np.partition(candidates, nearest_k - 1, axis=1)[:, :nearest_k]
+
+    for rows, columns, distances in distance_tiles(features, features):
+        if rows == columns:
+            np.fill_diagonal(distances, np.inf)  # not its own neighbour
+        else:
+            add(columns, distances.T)
+        add(rows, distances)
+    return nearest.max(axis=1)
 
 
 def nearest_neighbours(

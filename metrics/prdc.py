@@ -3,21 +3,7 @@
 import numpy as np
 
 from metrics.base import Evaluation, check_features, without_dead_features
-from metrics.distances import distance_tiles, nearest_neighbours
-
-
-def squared_radii(features: np.ndarray, nearest_k: int) -> np.ndarray:
-    """Squared distance of each row to its k-th nearest other row.
-
-    Args:
-        features: `(N, D)`, with N > `nearest_k`.
-        nearest_k: which neighbour, the row itself not counted.
-
-    Returns:
-        float64 `(N,)`.
-    """
-    itself = np.arange(len(features))
-    return nearest_neighbours(features, features, nearest_k, own_rows=itself)[0][:, -1]
+from metrics.distances import distance_tiles, squared_radii
 
 
 def prdc(

@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 
 from metrics import distances as distances_module
-from metrics.distances import distance_tiles, nearest_neighbours, squared_distances
+from metrics.distances import (
+    distance_tiles,
+    nearest_neighbours,
+    squared_distances,
+    squared_radii,
+)
 
 
 @pytest.fixture
@@ -15,7 +20,7 @@ def by_definition(left, right):
     return ((left[:, None] - right[None]) ** 2).sum(-1)
 
 
-@pytest.fixture(params=[(7, 11), (11, 7), (1024, 4096)], ids=str)
+@pytest.fixture(params=[7, 11, 2048])
 def tile(request, monkeypatch):
     monkeypatch.setattr(distances_module, "TILE", request.param)
 
@@ -30,6 +35,22 @@ def test_tiles_cover_all_pairs_once(points, tile):
         assert np.isnan(whole[rows, columns]).all()
         whole[rows, columns] = distances
     np.testing.assert_allclose(whole, by_definition(*points), atol=1e-12)
+
+
+def test_tiles_within_a_set_cover_each_pair_once_or_by_its_mirror_image(points, tile):
+    features = points[0]
+    whole = np.full((40, 40), np.nan)
+    for rows, columns, distances in distance_tiles(features, features):
+        assert np.isnan(whole[rows, columns]).all()
+        whole[rows, columns] = distances
+        whole[columns, rows] = distances.T
+    np.testing.assert_allclose(whole, by_definition(features, features), atol=1e-12)
+
+
+def test_radii_leave_the_point_itself_out(points, tile):
+    features = points[1]
+    distances = np.sort(by_definition(features, features), axis=1)
+    np.testing.assert_allclose(squared_radii(features, 3), distances[:, 3], rtol=1e-9)
 
 
 def test_nearest_neighbours_are_sorted_and_right(points, tile):

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from metrics import distances as distances_module
-from metrics.prdc import PRDC, prdc, squared_radii
+from metrics.prdc import PRDC, prdc
 
 
 def gaussian(count, *, shift=0.0, seed=0, dimension=8):
     return np.random.default_rng(seed).normal(shift, 1.0, (count, dimension))
 
 
-@pytest.mark.parametrize("tile", [(128, 300), (300, 128), (1024, 4096)])
+@pytest.mark.parametrize("tile", [128, 301, 2048])
 def test_equals_the_authors_implementation(monkeypatch, reference, reference_features, tile):
     monkeypatch.setattr(distances_module, "TILE", tile)
     assert prdc(**reference_features, nearest_k=5) == pytest.approx(reference["prdc_k5"], rel=1e-14)
@@ -63,16 +63,6 @@ def test_a_collapsed_sampler_covers_little():
     numbers = prdc(real_features=real, generated_features=collapsed)
     assert numbers["recall"] < 0.01
     assert numbers["coverage"] < 0.05
-
-
-@pytest.mark.parametrize("tile", [(7, 11), (11, 7), (1024, 4096)])
-def test_radii_leave_the_point_itself_out(monkeypatch, tile):
-    monkeypatch.setattr(distances_module, "TILE", tile)
-    features = gaussian(50)
-    distances = np.sqrt(((features[:, None] - features[None]) ** 2).sum(-1))
-    np.testing.assert_allclose(
-        np.sqrt(squared_radii(features, 3)), np.sort(distances, axis=1)[:, 3], rtol=1e-9
-    )
 
 
 def test_features_that_are_always_zero_change_nothing():
