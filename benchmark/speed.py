@@ -216,8 +216,8 @@ def markdown(lines: list[list[str]], right: list[bool]) -> str:
     return (
         "# Speed\n\n"
         f"`python -m benchmark.speed`, on {facts['device']}, {facts['cpu_count']} processors; "
-        f"{versions}.\nThe ways of a task run in turn, in one process; medians of the rounds, and the "
-        "ratios of theirs to ours with their range.\n\n"
+        f"{versions}.\nThe ways of a task run in turn, in one process; medians of the rounds, and "
+        "the ratios of theirs to ours with their range.\n\n"
         f"{TASKS}\n\n" + to_markdown(Table(TITLES, right, lines, [], [])) + "\n"
     )
 
