@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
 from benchmark.figures import (
     INK,
@@ -23,6 +23,7 @@ from benchmark.label_placement import place_labels
 from benchmark.rows import is_sanity, left_out, reference_levels, row_labels, row_styles, subject
 
 LATENCY = "latency_ms_per_image_p50"
+_MOST_NAMED_CLASSES = 40
 _BUBBLE_AREA = 420.0  # matplotlib's `s` at coverage 1: the squared diameter, in points
 
 
@@ -94,25 +95,35 @@ def class_histograms(histograms, real, class_names, *, styles=None):
         histograms: Mapping from a row's label to its counts per class.
         real: Counts per class of the real images.
         class_names: Names of the classes. Beyond 40 classes the names are left out and the shares
-            are sorted, so that missing modes show as the empty end.
+            are sorted, on a logarithmic axis, so that missing modes show as the empty end.
         styles: Result of `row_styles`, to match other charts.
 
     Returns:
         A matplotlib `Figure`.
     """
+    real = _shares(real)
+    histograms = {label: _shares(counts) for label, counts in histograms.items()}
+    bottom = (
+        0.0 if len(real) <= _MOST_NAMED_CLASSES else _half_of_least([real, *histograms.values()])
+    )
     rows, columns = panel_shape(len(histograms))
     figure = new_figure(2.9 * columns + 0.4, 1.9 * rows + 0.5)
     shared = None
-    for index, (label, counts) in enumerate(histograms.items()):
+    for index, (label, generated) in enumerate(histograms.items()):
         axes = figure.add_subplot(rows, columns, index + 1, sharey=shared)
         shared = shared or axes
         color = styles[label].color if styles else PALETTE[index % len(PALETTE)]
-        _draw_histogram(axes, _shares(counts), _shares(real), class_names, color)
+        style_axes(axes, grid="y")
+        if bottom:
+            _draw_sorted_shares(axes, generated, real, bottom, color)
+        else:
+            _draw_named_shares(axes, generated, real, class_names, color)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.3g}%"))
         axes.set_title(label, fontsize=TITLE_SIZE, color=INK, loc="left")
         axes.tick_params(labelleft=index % columns == 0)
         if index % columns == 0:
             axes.set_ylabel("share of the images", fontsize=TICK_SIZE)
-    shared.set_ylim(bottom=0)
+    shared.set_ylim(bottom=bottom)
     handles = [Line2D([], [], color=INK, linewidth=1.4, label="real share")]
     figure.legend(handles=handles, loc="outside lower center", fontsize=TICK_SIZE, frameon=False)
     return figure
@@ -233,22 +244,32 @@ def _shares(counts):
     return counts / max(counts.sum(), 1)
 
 
-def _draw_histogram(axes, generated, real, class_names, color):
-    style_axes(axes, grid="y")
-    if len(generated) > 40:
-        positions = np.arange(len(generated))
-        axes.fill_between(positions, np.sort(generated)[::-1], step="mid", color=color, alpha=0.6)
-        axes.plot(positions, np.sort(real)[::-1], color=INK, linewidth=1.4)
-        axes.set_xlabel("modes, sorted by share", fontsize=TICK_SIZE)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    else:
-        positions = np.arange(len(generated))
-        axes.bar(positions, generated, width=0.72, color=color, alpha=0.75)
-        axes.hlines(real, positions - 0.46, positions + 0.46, color=INK, linewidth=1.4)
-        names = [str(name) for name in class_names]
-        turned = max(map(len, names), default=0) > 2
-        axes.set_xticks(
-            positions, names, rotation=45 if turned else 0, ha="right" if turned else "center"
-        )
-        axes.tick_params(axis="x", length=0)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.3g}%"))
+def _half_of_least(parts):
+    shares = np.concatenate(parts)
+    return shares[shares > 0].min() / 2
+
+
+def _draw_named_shares(axes, generated, real, class_names, color):
+    positions = np.arange(len(generated))
+    axes.bar(positions, generated, width=0.72, color=color, alpha=0.75)
+    axes.hlines(real, positions - 0.46, positions + 0.46, color=INK, linewidth=1.4)
+    names = [str(name) for name in class_names]
+    turned = max(map(len, names), default=0) > 2
+    axes.set_xticks(
+        positions, names, rotation=45 if turned else 0, ha="right" if turned else "center"
+    )
+    axes.tick_params(axis="x", length=0)
+
+
+def _draw_sorted_shares(axes, generated, real, bottom, color):
+    generated, real = np.sort(generated)[::-1], np.sort(real)[::-1]
+    ranks = np.arange(len(generated) + 1)
+    axes.set_yscale("log")
+    axes.stairs(
+        generated.clip(bottom), ranks, baseline=bottom, fill=True, facecolor=color,
+        edgecolor=color, linewidth=1.0, alpha=0.6,
+    )  # fmt: skip
+    axes.plot(ranks[1:], real, color=INK, linewidth=1.4)
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("modes, sorted by share", fontsize=TICK_SIZE)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))

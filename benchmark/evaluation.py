@@ -1,5 +1,6 @@
 """Runs the metrics over samples, and over images that no model made."""
 
+import contextlib
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,10 +8,15 @@ from typing import Any
 import numpy as np
 
 from benchmark import console
+from benchmark.errors import UserError
+from benchmark.features import encode, reference_features
+from benchmark.machine import measuring_alone
+from benchmark.provenance import MEASURED_CODE, code_version
 from benchmark.results import Folder, digest
 
 REFERENCE_SEED = 2020  # of the choice of real images, the same for every run
 CLASSIFIER_EPOCHS = 4
+CLASSIFIER_CODE = ("metrics/base.py", "metrics/calibration.py", "metrics/classifier.py")
 SANITY_ROWS = ("test_images", "noise", "repeated_image")
 
 
@@ -21,7 +27,7 @@ class Scores:
     Attributes:
         values: Named numbers, the columns of the table.
         details: What a metric has beyond numbers, by metric.
-        notes: Why something was not measured.
+        notes: Why something was not measured, or not as its protocol asks.
     """
 
     values: dict[str, float] = field(default_factory=dict)
@@ -39,22 +45,26 @@ class Judge:
         encoder: A `metrics.base.Encoder`, the quality metrics' feature space.
         metrics: Metrics by name.
         metric_settings: Their options, for the key.
-        code_version: Of the metrics' source.
         num_samples: Images on each side.
         cache: Where the classifier and the reference's features are kept between runs.
+
+    Raises:
+        UserError: If the encoder is the dataset's classifier and the dataset has no labels.
     """
 
-    def __init__(
-        self, dataset, *, encoder, metrics, metric_settings, code_version, num_samples, cache
-    ):
+    def __init__(self, dataset, *, encoder, metrics, metric_settings, num_samples, cache):
         self.dataset = dataset
-        self.encoder = encoder
         self.metrics = metrics
         self.num_samples = num_samples
         self.cache: Folder = cache
         self._classifier: Any = None
-        self._code_version = code_version
-        self._real_features: dict[str, np.ndarray] = {}
+        if encoder.requires_classifier:
+            if self.classifier is None:
+                raise UserError(
+                    f"encoder=digits is a classifier's; dataset {dataset.name} has no labels"
+                )
+            encoder = self.classifier
+        self.encoder = encoder
         self.reference = draw(dataset.train_images, num_samples, REFERENCE_SEED)
         plan = metric_settings.get("kid", {})
         self.protocol = (
@@ -63,13 +73,24 @@ class Judge:
             f"reference: {len(self.reference)} training images"
         )
         self.key = digest(
-            [metric_settings, encoder.label, dataset.fingerprint, num_samples, code_version]
+            [
+                metric_settings,
+                encoder.recipe,
+                dataset.fingerprint,
+                num_samples,
+                code_version(MEASURED_CODE),
+            ]
         )
 
     @property
     def description(self) -> dict[str, str]:
         """What a row says of how it was measured."""
-        return {"protocol": self.protocol, "kid_encoder": self.encoder.label}
+        return {
+            "protocol": self.protocol,
+            "kid_encoder": self.encoder.label,
+            "classifier": self.classifier.description if self.classifier else "",
+            "judge": self.key[:8],
+        }
 
     def scores(self, images: np.ndarray, sampler: Any = None) -> Scores:
         """Measures `images` (uint8 NHWC), and the speed of `sampler` where there is one."""
@@ -79,7 +100,7 @@ class Judge:
             real_images=self.reference,
             generated_images=images,
             seed=REFERENCE_SEED,
-            real_labels=self.dataset.train_labels,
+            real_labels=(self.dataset.channel_dataset or self.dataset).train_labels,
             num_classes=self.dataset.num_classes,
             class_names=self.dataset.class_names,
             training_images=self.dataset.train_images,
@@ -87,21 +108,30 @@ class Judge:
             encoders={self.encoder.name: self.encoder},
             classifier=self.classifier,
             sampler=sampler,
-            real_features=self.real_features,
+            encode=self.encode,
         )
-        scores, notes = Scores(details=evaluation.details), []
+        scores, notes = Scores(details=evaluation.details), self._shortfall(len(images))
         for name, metric in self.metrics.items():
             if metric.requires_sampler and sampler is None:
                 continue
             start = time.perf_counter()
+            alone = measuring_alone() if metric.requires_sampler else contextlib.nullcontext()
             try:
-                scores.values.update(metric(evaluation))
+                with alone:
+                    scores.values.update(metric(evaluation))
                 console.say(f"{name}: {console.duration(time.perf_counter() - start)}")
             except NotMeasured as reason:
                 notes.append(f"{name} not measured: {reason}")
                 console.say(notes[-1], style="yellow")
         scores.notes = "; ".join(notes)
         return scores
+
+    def _shortfall(self, num_samples: int) -> list[str]:
+        """What to note where there are fewer samples than the dataset's protocol asks for."""
+        wanted = self.dataset.protocol_samples
+        if wanted is None or num_samples >= wanted:
+            return []
+        return [f"{num_samples:,} samples, not the {wanted:,} of {self.dataset.name}'s protocol"]
 
     def sanity_images(self, row: str) -> np.ndarray:
         """Images whose scores are known beforehand: the floor and the ceilings of the table."""
@@ -113,37 +143,33 @@ class Judge:
             return np.random.default_rng(REFERENCE_SEED).integers(0, 256, shape, dtype="uint8")
         return np.repeat(test_images[:1], self.num_samples, axis=0)
 
-    @property
-    def real_features(self) -> dict[str, np.ndarray]:
-        """Features of the reference by encoder name, encoded once and kept in the cache."""
-        for encoder in (self.encoder, self.classifier):
-            if encoder is None or encoder.name in self._real_features:
-                continue
-            key = digest([self.dataset.fingerprint, encoder.label, encoder.weights_hash])
-            name = f"features/{key}_{digest(self._code_version)}_{len(self.reference)}.npz"
-            arrays = self.cache.recall_arrays(name)
-            if arrays is None:
-                console.say(f"encoding {len(self.reference)} reference images ({encoder.label})")
-                with console.progress("image", len(self.reference)) as update:
-                    arrays = {"features": encoder(self.reference, lambda done, _: update(done))}
-                self.cache.write_arrays(name, arrays)
-            self._real_features[encoder.name] = arrays["features"]
-        return self._real_features
+    def encode(self, encoder, images: np.ndarray) -> np.ndarray:
+        """Features of `images`; those of the reference are kept in the cache."""
+        if images is not self.reference:
+            return encode(encoder, images, "images")
+        source = {
+            "dataset": self.dataset.fingerprint,
+            "split": "train",
+            "num_images": len(images),
+            "draw": REFERENCE_SEED,
+        }
+        return reference_features(encoder, images, source=source, cache=self.cache)
 
     @property
     def classifier(self):
         """The mode classifier of this dataset, trained once; `None` without labels."""
         if self._classifier is None and self.dataset.num_classes:
             judged = self.dataset.channel_dataset or self.dataset
-            self._classifier = load_classifier(judged, self.cache, self._code_version)
+            self._classifier = load_classifier(judged, self.cache)
         return self._classifier
 
 
-def load_classifier(dataset, cache: Folder, code_version: str):
+def load_classifier(dataset, cache: Folder):
     """Finds the dataset's mode classifier in the cache, or trains it."""
     from metrics.classifier import ModeClassifier, train_classifier
 
-    name = f"classifiers/{dataset.name}_{digest([dataset.fingerprint, code_version])}.npz"
+    key = digest([dataset.fingerprint, code_version(CLASSIFIER_CODE)])
+    name = f"classifiers/{dataset.name}_{key}.npz"
     arrays = cache.recall_arrays(name)
     if arrays is not None:
         return ModeClassifier.from_arrays(arrays)
@@ -164,7 +190,10 @@ def load_classifier(dataset, cache: Folder, code_version: str):
                 callbacks=[epoch_progress(update)],
             )
         cache.write_arrays(name, classifier.to_arrays())
-    console.say(f"test accuracy {classifier.test_accuracy:.2%}")
+    console.say(
+        f"test accuracy {classifier.test_accuracy:.2%}, "
+        f"calibration error {classifier.calibration_error:.2%}"
+    )
     return classifier
 
 

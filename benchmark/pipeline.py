@@ -3,15 +3,18 @@
 import numpy as np
 import tensorflow as tf
 
+from benchmark.datasets import ImageArray
+
 # With the default of 4, the orders of two epochs correlate by up to 0.9; from 8 on, by chance only.
 SHUFFLE_ROUNDS = 16
 GOLDEN_GAMMA = 0x9E3779B97F4A7C15
-# A larger array stays where it is, as a memory map, and is read from Python.
+# A larger array stays where it is, as a memory map, and is read from Python; so are images that are
+# made when read, which a tensor would hold a copy of.
 LARGEST_TENSOR_BYTES = 2 * 1024**3
 
 
 def build_pipeline(
-    images: np.ndarray,
+    images: ImageArray,
     *,
     batch_size: int,
     seed: int,
@@ -27,7 +30,8 @@ def build_pipeline(
     k-th batch on.
 
     Args:
-        images: uint8 array of shape `(N, height, width, channels)`; may be a memory map.
+        images: uint8 array of shape `(N, height, width, channels)`; may be a memory map, or any
+            array that is read by arrays of indices.
         batch_size: Examples per batch, at least 1.
         seed: Seed of the order, 0 or larger.
         start_step: Index of the first batch.
@@ -98,9 +102,9 @@ def _shift(hashes: tf.Tensor, by: int) -> tf.Tensor:
     return tf.bitwise.right_shift(hashes, tf.constant(by, tf.uint64))
 
 
-def _build_gather(array: np.ndarray):
+def _build_gather(array: ImageArray):
     """Returns a function from indices to the rows of `array`, as tensors of static shape."""
-    if array.nbytes <= LARGEST_TENSOR_BYTES:
+    if isinstance(array, np.ndarray) and array.nbytes <= LARGEST_TENSOR_BYTES:
         with tf.device("CPU:0"):  # Where the pipeline runs; a GPU would be given it by default.
             table = tf.constant(array)
         return lambda indices: tf.gather(table, indices)
@@ -112,7 +116,7 @@ def _build_gather(array: np.ndarray):
     return read
 
 
-def _check(images: np.ndarray, labels: np.ndarray | None) -> None:
+def _check(images: ImageArray, labels: np.ndarray | None) -> None:
     if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
         raise ValueError(
             "`images` must be uint8 of shape (N, height, width, channels) with N > 0. "

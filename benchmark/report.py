@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import to_hex
 
-from benchmark import tables
+from benchmark import published, tables
 from benchmark.charts import class_histograms, pareto
 from benchmark.definitions import DEFINITIONS
 from benchmark.errors import UserError
@@ -28,9 +28,13 @@ FIGURES = {
     "class_histograms": "Share of each class among the generated images and among the real ones.",
     "loss": "Losses of the training runs over the images seen.",
 }
+SAMPLER_PICTURES = {
+    "process.gif": "from noise to images",
+    "neighbours.png": "the samples likeliest to be copies, and their nearest training images",
+}
 _NUM_SAMPLES_SHOWN = 10
 _MAX_EMBEDDED_BYTES = 4_000_000
-_ALREADY_A_FIGURE = ("loss.png", "grid.png")
+_ALREADY_A_FIGURE = ("loss.png", "grid.png", *SAMPLER_PICTURES)
 _PROVENANCE = (
     "source",
     "environment",
@@ -274,16 +278,23 @@ def _context(groups):
             "description": tables.describe(group),
             "warnings": tables.warnings(group),
             "table": tables.build_table(group),
+            "published": published.published_table(group.dataset),
         }
         for group, title in zip(groups, tables.titles(groups), strict=True)
     ]
-    return {"parts": parts, "why_apart": tables.why_apart(groups)}
+    return {
+        "parts": parts,
+        "why_apart": tables.why_apart(groups),
+        "published_title": published.TITLE,
+        "published_note": published.NOTE,
+    }
 
 
 def _run_pictures(results_dir, group):
     """Returns the pictures that the runs themselves made: processes, manifolds, animations."""
     found = [
-        (results_dir / row["path"] / "process.gif", f"{label}: from noise to images")
+        (results_dir / row["path"] / name, f"{label}: {caption}")
+        for name, caption in SAMPLER_PICTURES.items()
         for label, row in _trained(group.rows)
         if row["path"]
     ]

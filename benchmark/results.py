@@ -34,7 +34,7 @@ COLUMNS = (
     "kid_mean kid_std kid_encoder kid_digits_mean kid_digits_std modes_covered num_modes mode_kl "
     "mode_kl_floor rejected_share classifier_accuracy precision recall density coverage vendi "
     "authenticity copied_share num_parameters gflops_per_pass peak_memory_mb train_seconds "
-    "sample_seconds num_samples protocol run overrides device notes path"
+    "sample_seconds num_samples protocol classifier judge run overrides device notes path"
 ).split()
 
 

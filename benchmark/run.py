@@ -10,12 +10,12 @@ import pandas as pd
 from benchmark import console, figures, results, tables
 from benchmark.errors import EnvironmentProblem, UserError
 from benchmark.evaluation import SANITY_ROWS, Judge
-from benchmark.provenance import MEASURED_CODE, TRAINED_CODE, code_version, environment
+from benchmark.provenance import TRAINED_CODE, code_version, environment
 from benchmark.report import write_report
 from benchmark.results import Folder, RunFolder, digest
 from benchmark.sampling import sample
 from benchmark.training import load_weights, train, weights
-from models.base import to_uint8
+from models.base import Illustration, to_uint8
 
 GRID_COLUMNS = 10
 PROCESS_COLUMNS, PROCESS_FRAMES = 5, 40
@@ -36,7 +36,7 @@ def run(parts: Any) -> pd.DataFrame:
     methods = parts.build_methods()
     judge = build_judge(parts, dataset)
     folder = run_folder(settings, dataset)
-    announce(settings, dataset, methods, folder)
+    announce(settings, dataset, methods, judge, folder)
     if is_finished(folder, methods, judge) and not settings["force"]:
         console.say("this run is finished already; force=true does it again")
     else:
@@ -72,7 +72,6 @@ def build_judge(parts, dataset) -> Judge:
         encoder=parts.build_encoder(),
         metrics=metrics,
         metric_settings=settings["metric"],
-        code_version=code_version(MEASURED_CODE),
         num_samples=settings["num_samples"],
         cache=Folder(settings["cache_dir"]),
     )
@@ -92,7 +91,7 @@ def run_folder(settings, dataset) -> RunFolder:
     return RunFolder(settings["results_dir"], dataset.name, settings["model"]["name"], key)
 
 
-def announce(settings, dataset, methods, folder) -> None:
+def announce(settings, dataset, methods, judge, folder) -> None:
     """Says what will be done, and where the results go."""
     console.stage(f"{settings['model']['name']} on {dataset.name}, preset={settings['preset']}")
     training = settings["training"]
@@ -103,6 +102,7 @@ def announce(settings, dataset, methods, folder) -> None:
     )
     names = ", ".join(method.name for method in methods)
     console.say(f"sampling: {settings['num_samples']} images by each of: {names}")
+    console.say(f"encoder: {judge.encoder.label}")
     console.say(f"run folder: {folder.path}")
 
 
@@ -169,9 +169,10 @@ def measure(parts, model, method, judge, folder) -> None:
 
     console.stage(f"Measuring {method.name}")
     scores = judge.scores(images, sampler)
+    write_neighbours(target, images, scores, judge.dataset)
     latency = scores.details.pop("latency", {})
     target.write_json("latency.json", latency)
-    busy = "timings vary: the host was busy" if latency.get("busy_host") else ""
+    busy = [f"the host was busy: {reason}" for reason in latency.get("busy_reasons", [])]
     row = {
         **row_of(parts, judge.dataset, folder),
         **judge.description,
@@ -179,9 +180,26 @@ def measure(parts, model, method, judge, folder) -> None:
         "sampler": method.name,
         "status": "finished",
         "sample_seconds": target.read_json("samples.json")["seconds"],
-        "notes": "; ".join(filter(None, [scores.notes, busy])),
+        "notes": "; ".join(filter(None, [scores.notes, *busy])),
     }
     target.write_json("metrics.json", {"key": judge.key, "row": row, "details": scores.details})
+
+
+def write_neighbours(target, images, scores, dataset) -> None:
+    """Draws the samples that are likeliest copied beside their nearest training images."""
+    found = scores.details.get("memorisation")
+    if not found:
+        return
+    neighbours = dataset.train_images[np.ravel(found["neighbours"])]
+    neighbours = neighbours.reshape(*np.shape(found["neighbours"]), *images.shape[1:])
+    picture = Illustration(
+        images=np.concatenate([images[found["samples"]][:, None], neighbours], axis=1),
+        row_labels=tuple(f"{ratio:.2f}" for ratio in found["ratios"]),
+        column_labels=("sample", *map(str, range(1, neighbours.shape[1] + 1))),
+        x_label="nearest training images",
+        y_label="distance / spacing",
+    )
+    target.write_image("neighbours.png", figures.illustration(picture))
 
 
 def row_of(parts, dataset, folder) -> dict[str, Any]:

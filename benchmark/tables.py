@@ -16,9 +16,11 @@ _WHOLE_NUMBERS = (
     "num_parameters", "num_samples",
 )  # fmt: skip
 _TEXTS = (
-    "dataset", "model", "sampler", "preset", "status", "kid_encoder", "protocol", "run",
+    "dataset", "model", "sampler", "preset", "status", "kid_encoder", "protocol", "classifier",
+    "judge", "run",
     "overrides", "device", "notes", "path",
 )  # fmt: skip
+_SIZE = ("Parameters", "GFLOPs/pass", "Peak memory", "Train time")
 _IN_ORDER = ("finished", "sanity", "")
 MISSING = "–"
 
@@ -119,7 +121,7 @@ def group_rows(rows):
         alike = (trained["dataset"] == dataset) & (trained["preset"] == preset)
         alike &= trained["protocol"].isin(["", protocol])
         checks = (sanity["dataset"] == dataset) & (sanity["protocol"] == protocol)
-        chosen = [_sorted(trained[alike]), sanity[checks].drop_duplicates("model")]
+        chosen = [_sorted(trained[alike]), _measured_alike(sanity[checks], trained[alike])]
         several = sum(key[:2] == (dataset, preset) for key in measured) > 1
         groups.append(
             Group(
@@ -133,6 +135,12 @@ def group_rows(rows):
     return groups
 
 
+def _measured_alike(sanity, trained):
+    """Picks one row a check, preferably measured by the same code and options as the models."""
+    alike = sanity["judge"].isin(trained["judge"])
+    return pd.concat([sanity[alike], sanity[~alike]]).drop_duplicates("model")
+
+
 def describe(group):
     """Says in one line what the numbers of a group's table rest on."""
     rows = group.rows
@@ -143,6 +151,7 @@ def describe(group):
         f"dataset {group.dataset}",
         f"preset {group.preset}",
         f"encoder {group.protocol}" if named else group.protocol,
+        " or ".join(_distinct(trained["classifier"])),
         "device " + " or ".join(devices) if devices else "",
     ]
     return "; ".join(fact for fact in facts if fact)
@@ -180,6 +189,11 @@ def warnings(group):
     found = []
     if len(_distinct(trained["device"])) > 1:
         found.append("The times come from different devices and must not be compared.")
+    if len(_distinct(group.rows["judge"])) > 1:
+        found.append(
+            "Some rows were measured with other options of the metrics or by another version of "
+            "their code; run their commands again."
+        )
     if group.preset == "smoke":
         found.append("The smoke preset shows that all parts work; its numbers mean nothing.")
     return found
@@ -238,7 +252,7 @@ def split(table):
     """Splits a table that is too wide for paper into speed and size, and quality and diversity."""
     kid = table.titles.index("KID ×1000")
     names, speed = range(table.titles.index("NFE")), range(table.titles.index("NFE"), kid)
-    size = [table.titles.index("Parameters"), table.titles.index("Train time")]
+    size = [table.titles.index(title) for title in _SIZE]
     quality = [index for index in range(kid, len(table.titles)) if index not in size]
     by_speed = _select(table, [*names, *speed, *size])
     return [replace(by_speed, sanity=[]), _select(table, [*names, *quality])]
@@ -309,7 +323,12 @@ def _measurement_columns(rows):
             Column(name.title(), lambda row, name=name: _fixed(row[name], 3))
             for name in ("precision", "recall", "density", "coverage")
         ),
+        Column("Vendi", lambda row: _significant(row["vendi"])),
+        Column("Authentic %", lambda row: _fixed(100 * row["authenticity"], 1)),
+        Column("Copied %", lambda row: _fixed(100 * row["copied_share"], 1)),
         Column("Parameters", lambda row: _parameters(row["num_parameters"])),
+        Column("GFLOPs/pass", lambda row: _significant(row["gflops_per_pass"])),
+        Column("Peak memory", lambda row: _megabytes(row["peak_memory_mb"])),
         Column("Train time", lambda row: _duration(row["train_seconds"])),
     ]
 
@@ -371,6 +390,10 @@ def _parameters(count):
         if count >= size:
             return f"{_significant(count / size)} {unit}"
     return f"{round(count)}"
+
+
+def _megabytes(value):
+    return "" if math.isnan(value) else f"{_whole(value)} MB"
 
 
 def _duration(seconds):

@@ -27,12 +27,14 @@ class Encoder(Protocol):
         weights_hash: hexadecimal digits which identify the weights.
         recipe: all that its features depend on besides the images, ready for JSON: the key under
             which features are kept.
+        requires_classifier: whether the trained mode classifier is to take this encoder's place.
     """
 
     name: str
     label: str
     weights_hash: str
     recipe: dict[str, Any]
+    requires_classifier: bool
 
     def __call__(self, images: np.ndarray, progress: Progress | None = None) -> np.ndarray:
         """uint8 images `(N, H, W, C)` -> float32 features `(N, D)`."""
@@ -62,7 +64,8 @@ class Evaluation:
         generated_images: uint8 `(M, H, W, C)`, the samples.
         seed: seed of the run, an integer.
         real_labels: integers `(L,)`, whose histogram gives the real shares of the classes (of
-            `real_images` or of the whole split); `None` where the dataset has none.
+            `real_images` or of the whole split); of stacked images, the labels of the images that
+            are stacked; `None` where the dataset has none.
         num_classes: number of classes, or `None`.
         class_names: names of the classes, or empty.
         training_images: uint8 `(T, H, W, C)`, the whole training split, for memorisation; `None`
@@ -72,10 +75,11 @@ class Evaluation:
         encoders: encoders by name; the first one is the run's encoder.
         classifier: a `ModeClassifier`, or `None`. It is also the encoder named `"digits"`.
         sampler: the sampler to be timed, or `None` where only images are at hand.
-        real_features: features of `real_images` by encoder name, where they were made before;
-            what is encoded here is added, so the caller can keep it for the next evaluation.
+        encode: called as `encode(encoder, images)` with the real or the generated images, once
+            for each encoder; so a runner can show progress and keep features. By default, the
+            encoder is called.
         details: what a metric has to say beyond its numbers, by metric, ready for JSON.
-        progress: called with (images done, images in all) while images are encoded.
+        progress: called with (images done, images in all) while images are classified.
     """
 
     real_images: np.ndarray
@@ -89,10 +93,10 @@ class Evaluation:
     encoders: Mapping[str, Encoder] = field(default_factory=dict)
     classifier: Any = None
     sampler: Any = None
-    real_features: dict[str, np.ndarray] = field(default_factory=dict)
+    encode: Callable[[Encoder, np.ndarray], np.ndarray] | None = None
     details: dict[str, dict] = field(default_factory=dict)
     progress: Progress | None = None
-    _generated_features: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+    _features: dict[tuple[str, str], np.ndarray] = field(default_factory=dict, repr=False)
 
     def __post_init__(self):
         for name in ("real_images", "generated_images"):
@@ -125,12 +129,17 @@ class Evaluation:
             A pair `(real_features, generated_features)`, float32 `(N, D)` and `(M, D)`.
         """
         encoder = self.encoder(name)
-        key = encoder.name
-        if key not in self.real_features:
-            self.real_features[key] = encoder(self.real_images, self.progress)
-        if key not in self._generated_features:
-            self._generated_features[key] = encoder(self.generated_images, self.progress)
-        return self.real_features[key], self._generated_features[key]
+        return (
+            self._encode_once(encoder, "real_images"),
+            self._encode_once(encoder, "generated_images"),
+        )
+
+    def _encode_once(self, encoder: Encoder, name: str) -> np.ndarray:
+        key = (encoder.name, name)
+        if key not in self._features:
+            images = getattr(self, name)
+            self._features[key] = self.encode(encoder, images) if self.encode else encoder(images)
+        return self._features[key]
 
 
 def check_images(images: np.ndarray, *, name: str = "images") -> None:
@@ -165,6 +174,26 @@ def check_features(*, real_features: np.ndarray, generated_features: np.ndarray)
     ):
         if not np.isfinite(values).all():
             raise ValueError(f"`{name}` must be finite. Received: NaN or infinite values")
+
+
+def without_dead_features(
+    real_features: np.ndarray, generated_features: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Leaves out the columns that are zero everywhere: they change no product and no distance.
+
+    Two thirds of InceptionV3's features are such on digits of 75 pixels.
+
+    Args:
+        real_features: `(N, D)`.
+        generated_features: `(M, D)`.
+
+    Returns:
+        Both with the same remaining columns; the arrays themselves where all remain.
+    """
+    alive = np.any(real_features, axis=0) | np.any(generated_features, axis=0)
+    if alive.all():
+        return real_features, generated_features
+    return real_features[:, alive], generated_features[:, alive]
 
 
 def padded_batches(images: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:

@@ -1,5 +1,6 @@
 """Mode coverage, the diversity corner: which classes a sampler makes, and in which proportions."""
 
+import functools
 import math
 from typing import Any
 
@@ -8,49 +9,68 @@ import numpy as np
 from metrics.base import Evaluation, NotMeasured
 
 
-def kl_divergence(*, generated_shares: np.ndarray, real_shares: np.ndarray) -> float:
-    """KL(generated || real) in nats; infinite if a class is generated that real images lack.
+def kl_divergence(*, generated_shares: np.ndarray, reference_shares: np.ndarray) -> float:
+    """KL(generated || reference) in nats; infinite if a class is generated that it lacks.
 
     Args:
         generated_shares: `(K,)`, sums to one.
-        real_shares: `(K,)`, sums to one.
+        reference_shares: `(K,)`, sums to one.
     """
     present = generated_shares > 0
-    if np.any(real_shares[present] == 0):
+    if np.any(reference_shares[present] == 0):
         return math.inf
-    ratios = generated_shares[present] / real_shares[present]
+    ratios = generated_shares[present] / reference_shares[present]
     return float(np.sum(generated_shares[present] * np.log(ratios)))
 
 
-def expected_kl(*, shares: np.ndarray, num_samples: int) -> float:
-    """What KL(generated || real) a perfect sampler gets on average, for want of more samples.
+def expected_kl(
+    *, true_shares: np.ndarray, reference_shares: np.ndarray, num_samples: int
+) -> float:
+    """What KL(generated || reference) a perfect sampler gets on average from so many samples.
 
     Exact: n_c, the samples of class c among N, is binomial, so
-    E[KL] = sum_c E[n_c / N log(n_c / N)] - sum_c p_c log p_c. It is near (K - 1) / 2N where every
-    class is expected often (Miller 1955).
+    E[KL] = sum_c E[n_c / N log(n_c / N)] - sum_c p_c log q_c. It is near KL(p || q) + (K - 1) / 2N
+    where every class is expected often (Miller 1955).
 
     Args:
-        shares: `(K,)`, the true shares, sums to one.
+        true_shares: `(K,)`, p, the shares that a perfect sampler draws from, sums to one.
+        reference_shares: `(K,)`, q, the shares that are compared with, sums to one.
         num_samples: N, 1 or more.
 
     Returns:
         Nats.
     """
+    present = true_shares > 0
+    if np.any(reference_shares[present] == 0):
+        return math.inf
+    values, repeats = np.unique(true_shares[present], return_counts=True)
+    negative_entropy = np.sum(repeats * _expected_entropy_terms(values, num_samples))
+    return float(
+        negative_entropy - np.sum(true_shares[present] * np.log(reference_shares[present]))
+    )
+
+
+def _expected_entropy_terms(shares: np.ndarray, num_samples: int) -> np.ndarray:
+    """E[n / N log(n / N)] of a binomial n for each share in (0, 1]."""
     counts = np.arange(1, num_samples + 1)
     log_factorials = np.concatenate([[0.0], np.cumsum(np.log(counts))])
     log_choices = log_factorials[-1] - log_factorials - log_factorials[::-1]
     terms = counts / num_samples * np.log(counts / num_samples)
-    values, repeats = np.unique(shares[shares > 0], return_counts=True)
-    total = 0.0
-    for share, repeat in zip(values, repeats, strict=True):
-        if share == 1.0:
-            continue  # never another class: both sums are zero
-        log_probabilities = (
-            log_choices[1:] + counts * math.log(share) + (num_samples - counts) * math.log1p(-share)
-        )
-        expectation = np.sum(np.exp(log_probabilities) * terms)
-        total += repeat * (expectation - share * math.log(share))
-    return float(total)
+    expectations = np.zeros(len(shares))  # of a share of 1: n = N always
+    for index, share in enumerate(shares):
+        if share < 1.0:
+            log_probabilities = (
+                log_choices[1:]
+                + counts * math.log(share)
+                + (num_samples - counts) * math.log1p(-share)
+            )
+            expectations[index] = np.sum(np.exp(log_probabilities) * terms)
+    return expectations
+
+
+def expected_modes(*, true_shares: np.ndarray, num_samples: int) -> float:
+    """How many classes a perfect sampler hits at least once, on average, with so many samples."""
+    return float(np.sum(1.0 - (1.0 - true_shares) ** num_samples))
 
 
 def mode_coverage(
@@ -86,14 +106,8 @@ def mode_coverage(
     Raises:
         ValueError: if there are no samples or the arguments do not fit together.
     """
+    _check_samples(generated_classes, confidences, real_shares)
     num_samples, num_classes = len(generated_classes), len(real_shares)
-    if not num_samples or np.shape(confidences) != np.shape(generated_classes):
-        raise ValueError(
-            "`generated_classes` and `confidences` must be (N,) with N >= 1. "
-            f"Received: {np.shape(generated_classes)} and {np.shape(confidences)}"
-        )
-    if not math.isclose(np.sum(real_shares), 1.0, rel_tol=1e-6):
-        raise ValueError(f"`real_shares` must sum to 1. Received: sum={np.sum(real_shares)}")
     sure = np.asarray(confidences) >= minimum_confidence
     sure_counts = np.bincount(generated_classes[sure], minlength=num_classes)
     sure_shares = sure_counts / max(1, sure.sum())
@@ -103,12 +117,83 @@ def mode_coverage(
         "modes_covered": float(covered.sum()),
         "num_modes": float((real_shares > 0).sum()),
         "mode_kl": kl_divergence(
-            generated_shares=all_counts / num_samples, real_shares=real_shares
+            generated_shares=all_counts / num_samples, reference_shares=real_shares
         ),
-        "mode_kl_floor": expected_kl(shares=real_shares, num_samples=num_samples),
+        "mode_kl_floor": expected_kl(
+            true_shares=real_shares, reference_shares=real_shares, num_samples=num_samples
+        ),
         "rejected_share": float(1.0 - sure.mean()),
         "confident_share": float(sure.mean()),
     }
+
+
+def stacked_mode_coverage(
+    *,
+    generated_classes: np.ndarray,
+    confidences: np.ndarray,
+    real_shares: np.ndarray,
+    minimum_confidence: float = 0.9,
+) -> dict[str, float]:
+    """Mode coverage by the rule of Stacked MNIST (Metz et al. 2017; Lin et al. 2018).
+
+    One sample covers a class, whether the classifier is sure of it or not. The divergence is taken
+    from equal shares of all classes, which the real images do not have: the floor is what a
+    perfect sampler of the *real* shares gets.
+
+    Args:
+        generated_classes: integers `(N,)`, the most probable class of each sample.
+        confidences: `(N,)` in [0, 1], the product of the confidences of its channels.
+        real_shares: `(K,)`, the classes' shares among real images, sums to one.
+        minimum_confidence: from here on the classifier is sure (`>=`).
+
+    Returns:
+        As `mode_coverage`; `num_modes` is K.
+
+    Raises:
+        ValueError: if there are no samples or the arguments do not fit together.
+    """
+    _check_samples(generated_classes, confidences, real_shares)
+    num_samples, num_classes = len(generated_classes), len(real_shares)
+    counts = np.bincount(generated_classes, minlength=num_classes)
+    equal_shares = np.full(num_classes, 1.0 / num_classes)
+    confident_share = float(np.mean(np.asarray(confidences) >= minimum_confidence))
+    return {
+        "modes_covered": float(np.sum(counts > 0)),
+        "num_modes": float(num_classes),
+        "mode_kl": kl_divergence(
+            generated_shares=counts / num_samples, reference_shares=equal_shares
+        ),
+        "mode_kl_floor": expected_kl(
+            true_shares=real_shares, reference_shares=equal_shares, num_samples=num_samples
+        ),
+        "rejected_share": 1.0 - confident_share,
+        "confident_share": confident_share,
+    }
+
+
+def _check_samples(classes: np.ndarray, confidences: np.ndarray, real_shares: np.ndarray) -> None:
+    if not len(classes) or np.shape(confidences) != np.shape(classes):
+        raise ValueError(
+            "`generated_classes` and `confidences` must be (N,) with N >= 1. "
+            f"Received: {np.shape(classes)} and {np.shape(confidences)}"
+        )
+    if not math.isclose(np.sum(real_shares), 1.0, rel_tol=1e-6):
+        raise ValueError(f"`real_shares` must sum to 1. Received: sum={np.sum(real_shares)}")
+
+
+def class_counts(labels: np.ndarray, *, num_classes: int, channels: int = 1) -> np.ndarray:
+    """How many images each class has; of stacked images, how many can be stacked.
+
+    Args:
+        labels: integers `(L,)`; for `channels` above 1, those of the images that are stacked.
+        num_classes: number of different labels, K.
+        channels: images in a stack, each drawn independently.
+
+    Returns:
+        Integers `(K ** channels,)` that sum to `L ** channels`, the first channel leading.
+    """
+    counts = np.bincount(labels, minlength=num_classes)
+    return functools.reduce(np.multiply.outer, [counts] * channels).ravel()
 
 
 def predict_modes(
@@ -150,11 +235,12 @@ def predict_modes(
 class ModeCoverage:
     """Mode coverage of the samples, judged by a classifier.
 
+    Stacked images are judged by the rule of Stacked MNIST, `stacked_mode_coverage`.
+
     Args:
         minimum_accuracy: a classifier below this test accuracy is not believed.
         minimum_confidence: from here on the classifier is sure of a sample.
         minimum_share: part of its real share at which a class counts as covered; 0: one sample.
-        uniform_reference: compare with equal shares instead of the real labels' shares.
     """
 
     requires_sampler = False
@@ -166,7 +252,6 @@ class ModeCoverage:
         minimum_accuracy: float = 0.992,
         minimum_confidence: float = 0.9,
         minimum_share: float = 0.1,
-        uniform_reference: bool = False,
     ):
         for name in ("minimum_accuracy", "minimum_confidence", "minimum_share"):
             if not 0.0 <= locals()[name] <= 1.0:
@@ -174,7 +259,6 @@ class ModeCoverage:
         self.minimum_accuracy = minimum_accuracy
         self.minimum_confidence = minimum_confidence
         self.minimum_share = minimum_share
-        self.uniform_reference = uniform_reference
 
     def __call__(self, evaluation: Evaluation) -> dict[str, float]:
         classifier = self._believed_classifier(evaluation)
@@ -187,27 +271,34 @@ class ModeCoverage:
             num_classes=num_classes,
             progress=evaluation.progress,
         )
-        real_histogram = np.bincount(labels, minlength=num_classes)
-        shares = real_histogram / real_histogram.sum()
-        if self.uniform_reference:
-            shares = np.full(num_classes, 1.0 / num_classes)
+        real_counts = class_counts(
+            labels,
+            num_classes=classifier.num_classes,
+            channels=evaluation.generated_images.shape[-1] if evaluation.stacked else 1,
+        )
+        judged: dict[str, Any] = {
+            "generated_classes": classes,
+            "confidences": confidences,
+            "real_shares": real_counts / real_counts.sum(),
+            "minimum_confidence": self.minimum_confidence,
+        }
         sure = classes[confidences >= self.minimum_confidence]
         evaluation.details["mode_coverage"] = {
             "generated_histogram": np.bincount(classes, minlength=num_classes).tolist(),
             "confident_histogram": np.bincount(sure, minlength=num_classes).tolist(),
-            "real_histogram": real_histogram.tolist(),
+            "real_histogram": real_counts.tolist(),
             "class_names": list(evaluation.class_names),
             "classifier": classifier.label,
-            "classifier_test_accuracy": classifier.test_accuracy,
-            "uniform_reference": self.uniform_reference,
+            "minimum_confidence": self.minimum_confidence,
         }
-        return mode_coverage(
-            generated_classes=classes,
-            confidences=confidences,
-            real_shares=shares,
-            minimum_confidence=self.minimum_confidence,
-            minimum_share=self.minimum_share,
-        )
+        if evaluation.stacked:
+            numbers = stacked_mode_coverage(**judged)
+            evaluation.details["mode_coverage"]["expected_modes"] = expected_modes(
+                true_shares=judged["real_shares"], num_samples=len(classes)
+            )
+        else:
+            numbers = mode_coverage(**judged, minimum_share=self.minimum_share)
+        return {**numbers, "classifier_accuracy": float(classifier.test_accuracy)}
 
     def _believed_classifier(self, evaluation: Evaluation) -> Any:
         classifier = evaluation.classifier

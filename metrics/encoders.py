@@ -37,11 +37,16 @@ def hash_file(path: str | Path, algorithm: str = "sha256") -> str:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
-def find_cached_imagenet() -> Path | None:
-    """The ImageNet weights in Keras's cache, if they are there and whole."""
+def imagenet_path() -> Path:
+    """Where Keras keeps the ImageNet weights, whether they are there or not."""
     home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
-    path = Path(home) / "models" / IMAGENET_URL.rsplit("/", 1)[1]
-    return path if path.is_file() and hash_file(path, "md5") == IMAGENET_MD5 else None
+    return Path(home) / "models" / IMAGENET_URL.rsplit("/", 1)[1]
+
+
+def is_imagenet_cached() -> bool:
+    """Whether the ImageNet weights are in Keras's cache, whole."""
+    path = imagenet_path()
+    return path.is_file() and hash_file(path, "md5") == IMAGENET_MD5
 
 
 def is_reachable(url: str, *, seconds: float) -> bool:
@@ -78,7 +83,7 @@ def choose_weights(weights: str) -> str:
         ValueError: if it is neither one of the words nor an existing file.
     """
     if weights == "auto":
-        found = find_cached_imagenet() or is_reachable(IMAGENET_URL, seconds=REACH_SECONDS)
+        found = is_imagenet_cached() or is_reachable(IMAGENET_URL, seconds=REACH_SECONDS)
         return "imagenet" if found else "embedded"
     if weights not in ("imagenet", "embedded") and not Path(weights).expanduser().is_file():
         raise ValueError(
@@ -86,6 +91,28 @@ def choose_weights(weights: str) -> str:
             f".npz, .h5 or .weights.h5 file. Received: weights={weights!r}"
         )
     return weights
+
+
+def find_weights(weights: str, sha256: str | None = None) -> Path:
+    """The checked file behind `"imagenet"` (downloaded if need be), `"embedded"` or a path.
+
+    Args:
+        weights: what `choose_weights` returned.
+        sha256: what the file given by path must hash to, hexadecimal; `None` leaves it unchecked.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        ValueError: if the file is missing, not the expected one, or cannot be downloaded.
+    """
+    if weights == "imagenet":
+        return _download_imagenet()
+    path = EMBEDDED_PATH if weights == "embedded" else Path(weights).expanduser()
+    expected = EMBEDDED_SHA256 if weights == "embedded" else sha256
+    if expected is not None:
+        check_sha256(path, expected)
+    return path
 
 
 class InceptionV3Encoder:
@@ -99,20 +126,31 @@ class InceptionV3Encoder:
         weights: `"embedded"` (in this package, 8-bit, no network needed), `"imagenet"` (Keras's,
             downloaded once and checked), `"auto"` (ImageNet if cached or reachable within
             seconds, else embedded), or the path of an npz file in the layout of the embedded one
-            or of a Keras .h5 or .weights.h5 file of InceptionV3 without its top.
+            or of a Keras .h5 or .weights.h5 file of InceptionV3 without its top. The file is
+            found or downloaded, and checked, at once: a mistake must not show after training.
+        sha256: what a file given by path must hash to, hexadecimal; `None` leaves it unchecked.
         image_size: height and width of the network's input, 75 or more; 299 is the original.
         batch_size: images in a call.
 
     Attributes:
         weights: which weights were taken; never `"auto"`.
         weights_hash: first eight digits of the file's SHA-256; with `"imagenet"`, of the MD5
-            by which Keras checks its download, as it is known before the download.
+            by which Keras checks its download.
         label: name, weights, hash and input size in one line.
     """
 
     name = "inception_v3"
 
-    def __init__(self, *, weights: str = "auto", image_size: int = 75, batch_size: int = 64):
+    requires_classifier = False
+
+    def __init__(
+        self,
+        *,
+        weights: str = "auto",
+        sha256: str | None = None,
+        image_size: int = 75,
+        batch_size: int = 64,
+    ):
         if image_size < MINIMUM_IMAGE_SIZE:
             raise ValueError(
                 f"InceptionV3 needs `image_size` of at least {MINIMUM_IMAGE_SIZE}. "
@@ -122,21 +160,13 @@ class InceptionV3Encoder:
             raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
         self.image_size = image_size
         self.batch_size = batch_size
-        self._requested_weights = str(weights)
-        if weights != "auto":
-            choose_weights(self._requested_weights)  # a wrong word or path shows at once
-
-    @cached_property
-    def weights(self) -> str:
-        return choose_weights(self._requested_weights)
+        self.weights = choose_weights(str(weights))
+        self.weights_path = find_weights(self.weights, sha256)
 
     @cached_property
     def weights_hash(self) -> str:
-        if self.weights == "imagenet":
-            return IMAGENET_MD5[:8]
-        if self.weights == "embedded":
-            return EMBEDDED_SHA256[:8]
-        return hash_file(Path(self.weights).expanduser())[:8]
+        known = {"imagenet": IMAGENET_MD5, "embedded": EMBEDDED_SHA256}
+        return (known.get(self.weights) or hash_file(self.weights_path))[:8]
 
     @property
     def label(self) -> str:
@@ -163,24 +193,17 @@ class InceptionV3Encoder:
             float32 `(N, 2048)`.
         """
         return encode_in_batches(
-            self._network.predict_on_batch, images, batch_size=self.batch_size, progress=progress
+            self.network.predict_on_batch, images, batch_size=self.batch_size, progress=progress
         )
 
     @cached_property
-    def _network(self):
+    def network(self):
         from metrics import inception
 
         network = inception.build_inception(image_size=self.image_size)
-        if self.weights == "imagenet":
-            network.load_weights(_download_imagenet())
-        elif self.weights == "embedded":
-            check_sha256(EMBEDDED_PATH, EMBEDDED_SHA256)
-            inception.load_quantized_weights(network, EMBEDDED_PATH)
-        else:
-            path = Path(self.weights).expanduser()
-            quantized = path.suffix == ".npz"
-            load = inception.load_quantized_weights if quantized else inception.load_keras_weights
-            load(network, path)
+        quantized = self.weights_path.suffix == ".npz"
+        load = inception.load_quantized_weights if quantized else inception.load_keras_weights
+        load(network, self.weights_path)
         return inception.build_encoder_network(network, image_size=self.image_size)
 
 
@@ -193,8 +216,10 @@ def check_sha256(path: str | Path, expected: str) -> None:
     if not Path(path).is_file():
         raise ValueError(f"{path} is missing; it is part of the package, install it again")
     received = hash_file(path)
-    if received != expected:
-        raise ValueError(f"{path} is damaged: expected SHA-256 {expected}. Received: {received}")
+    if received != expected.lower():
+        raise ValueError(
+            f"{path} is damaged or another file: expected SHA-256 {expected}. Received: {received}"
+        )
 
 
 def _download_imagenet() -> Path:
@@ -203,18 +228,22 @@ def _download_imagenet() -> Path:
     Raises:
         ValueError: if they cannot be had.
     """
-    cached = find_cached_imagenet()
-    if cached:
-        return cached
-    import keras
+    path = imagenet_path()
+    if is_imagenet_cached():
+        return path
+    reason = f"no answer within {REACH_SECONDS:g} s"
+    if is_reachable(IMAGENET_URL, seconds=REACH_SECONDS):
+        import keras
 
-    try:
-        return Path(
-            keras.utils.get_file(origin=IMAGENET_URL, cache_subdir="models", file_hash=IMAGENET_MD5)
-        )
-    except Exception as error:  # Keras raises bare Exceptions and ValueErrors here
-        raise ValueError(
-            f"the ImageNet weights of InceptionV3 could not be downloaded from {IMAGENET_URL}; "
-            "put the file into ~/.keras/models yourself or take encoder.weights=embedded "
-            f"({error})"
-        ) from error
+        try:
+            download = {"cache_subdir": "models", "file_hash": IMAGENET_MD5}
+            return Path(keras.utils.get_file(origin=IMAGENET_URL, **download))
+        except Exception as error:  # Keras raises bare Exceptions and ValueErrors here
+            reason = str(error)
+    if path.is_file():
+        received = hash_file(path, "md5")
+        reason += f"; the file there is damaged: expected MD5 {IMAGENET_MD5}. Received: {received}"
+    raise ValueError(
+        f"the ImageNet weights of InceptionV3 could not be downloaded from {IMAGENET_URL}; put "
+        f"the file into {path.parent} yourself or take encoder.weights=embedded ({reason})"
+    )

@@ -2,25 +2,28 @@
 
 import numpy as np
 
-from metrics.base import Evaluation, check_features
+from metrics.base import Evaluation, check_features, without_dead_features
 
-ROWS_PER_CHUNK = 1024
+TILE = 1024  # rows and columns of the kernel matrix that are computed at once
 
 
-def polynomial_kernel(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+def polynomial_kernel(left: np.ndarray, right: np.ndarray, num_features: int) -> np.ndarray:
     """k(x, y) = (x . y / d + 1)^3 for all pairs of rows (Binkowski et al. 2018, eq. 4).
 
     Args:
         left: float64 `(N, D)`.
         right: float64 `(M, D)`.
+        num_features: d, which counts features that were left out because they are zero.
 
     Returns:
         float64 `(N, M)`.
     """
     kernel = left @ right.T
-    kernel /= left.shape[1]
+    kernel /= num_features
     kernel += 1.0
-    return kernel * kernel * kernel  # many times faster than ** 3
+    cube = np.square(kernel)  # many times faster than ** 3
+    cube *= kernel
+    return cube
 
 
 def draw_subsets(
@@ -47,54 +50,70 @@ def _indicators(rows: np.ndarray, num_rows: int) -> np.ndarray:
 
 
 def sums_by_full_matrix(
-    left: np.ndarray, right: np.ndarray, left_rows: np.ndarray, right_rows: np.ndarray
+    left: np.ndarray,
+    right: np.ndarray,
+    left_rows: np.ndarray,
+    right_rows: np.ndarray,
+    num_features: int,
 ) -> np.ndarray:
-    """Kernel sums m^T K m' of all subsets, every entry of K computed once, in chunks of rows."""
+    """Kernel sums m^T K m' of all subsets, every entry of K computed once, tile by tile."""
+    within = left is right  # K is symmetric then, and only one side of its diagonal is computed
     left_members = _indicators(left_rows, len(left))
     right_members = _indicators(right_rows, len(right))
     sums = np.zeros(len(left_rows))
-    for start in range(0, len(left), ROWS_PER_CHUNK):
-        chunk = slice(start, start + ROWS_PER_CHUNK)
-        products = polynomial_kernel(left[chunk], right) @ right_members
-        sums += np.einsum("ns,ns->s", left_members[chunk], products)
+    for top in range(0, len(left), TILE):
+        rows = slice(top, top + TILE)
+        for start in range(top if within else 0, len(right), TILE):
+            columns = slice(start, start + TILE)
+            kernel = polynomial_kernel(left[rows], right[columns], num_features)
+            if within and start == top:
+                np.fill_diagonal(kernel, 0.0)
+            products = np.einsum("ns,ns->s", left_members[rows], kernel @ right_members[columns])
+            sums += 2.0 * products if within and start > top else products
     return sums
 
 
 def sums_by_subset(
-    left: np.ndarray, right: np.ndarray, left_rows: np.ndarray, right_rows: np.ndarray
+    left: np.ndarray,
+    right: np.ndarray,
+    left_rows: np.ndarray,
+    right_rows: np.ndarray,
+    num_features: int,
 ) -> np.ndarray:
     """Kernel sums of all subsets, one small kernel matrix a subset."""
-    return np.array(
-        [
-            polynomial_kernel(left[i], right[j]).sum()
-            for i, j in zip(left_rows, right_rows, strict=True)
-        ]
-    )
+    within = left is right
+    sums = np.empty(len(left_rows))
+    for index, (i, j) in enumerate(zip(left_rows, right_rows, strict=True)):
+        chosen = left[i]
+        others = chosen if within else right[j]  # the same array: BLAS computes half the products
+        kernel = polynomial_kernel(chosen, others, num_features)
+        sums[index] = kernel.sum() - (np.trace(kernel) if within else 0.0)
+    return sums
 
 
 def subset_kernel_sums(
-    left: np.ndarray, right: np.ndarray, left_rows: np.ndarray, right_rows: np.ndarray
+    left: np.ndarray,
+    right: np.ndarray,
+    left_rows: np.ndarray,
+    right_rows: np.ndarray,
+    num_features: int,
 ) -> np.ndarray:
     """Sum of k(x, y) over the rows of each pair of subsets, in the way that needs fewer products.
 
     Args:
         left: float64 `(N, D)`.
-        right: float64 `(M, D)`.
+        right: float64 `(M, D)`; the same array as `left` for the sums within one set, which leave
+            out k(x, x).
         left_rows: integers `(num_subsets, subset_size)`, rows of `left`.
         right_rows: integers `(num_subsets, subset_size)`, rows of `right`.
+        num_features: d of the kernel.
 
     Returns:
         float64 `(num_subsets,)`.
     """
     overlapping = len(left) * len(right) <= left_rows.size * right_rows.shape[1]
     method = sums_by_full_matrix if overlapping else sums_by_subset
-    return method(left, right, left_rows, right_rows)
-
-
-def _diagonal_sums(features: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Sum of k(x, x) over the rows of each subset."""
-    squares = np.einsum("nd,nd->n", features, features) / features.shape[1]
-    return ((squares + 1.0) ** 3)[rows].sum(axis=1)
+    return method(left, right, left_rows, right_rows, num_features)
 
 
 def kid(
@@ -136,8 +155,10 @@ def kid(
             f"KID needs at least subset_size={subset_size} real and generated samples. "
             f"Received: {num_real} real and {num_generated} generated"
         )
-    real = np.asarray(real_features, dtype=np.float64)
-    generated = np.asarray(generated_features, dtype=np.float64)
+    num_features = np.shape(real_features)[1]
+    real, generated = without_dead_features(real_features, generated_features)
+    real = np.asarray(real, dtype=np.float64)
+    generated = np.asarray(generated, dtype=np.float64)
     real_rows, generated_rows = draw_subsets(
         num_real=num_real,
         num_generated=num_generated,
@@ -146,11 +167,11 @@ def kid(
         seed=seed,
     )
     # Binkowski et al. 2018, section 4: the two within terms without x = y, the cross term with all.
-    within_real = subset_kernel_sums(real, real, real_rows, real_rows)
-    within_real -= _diagonal_sums(real, real_rows)
-    within_generated = subset_kernel_sums(generated, generated, generated_rows, generated_rows)
-    within_generated -= _diagonal_sums(generated, generated_rows)
-    cross = subset_kernel_sums(real, generated, real_rows, generated_rows)
+    within_real = subset_kernel_sums(real, real, real_rows, real_rows, num_features)
+    within_generated = subset_kernel_sums(
+        generated, generated, generated_rows, generated_rows, num_features
+    )
+    cross = subset_kernel_sums(real, generated, real_rows, generated_rows, num_features)
     values = (within_real + within_generated) / (subset_size * (subset_size - 1))
     values -= 2.0 * cross / subset_size**2
     return float(values.mean()), float(values.std())

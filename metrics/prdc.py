@@ -2,38 +2,22 @@
 
 import numpy as np
 
-from metrics.base import Evaluation, check_features
-
-ROWS_PER_CHUNK = 1024
-
-
-def squared_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Squared Euclidean distances of all pairs of rows, float64 `(N, M)`, never below zero."""
-    distances = left @ right.T
-    distances *= -2.0
-    distances += np.einsum("nd,nd->n", left, left)[:, None]
-    distances += np.einsum("nd,nd->n", right, right)[None, :]
-    return np.maximum(distances, 0.0, out=distances)
+from metrics.base import Evaluation, check_features, without_dead_features
+from metrics.distances import distance_tiles, nearest_neighbours
 
 
 def squared_radii(features: np.ndarray, nearest_k: int) -> np.ndarray:
     """Squared distance of each row to its k-th nearest other row.
 
     Args:
-        features: float64 `(N, D)`, with N > `nearest_k`.
+        features: `(N, D)`, with N > `nearest_k`.
         nearest_k: which neighbour, the row itself not counted.
 
     Returns:
         float64 `(N,)`.
     """
-    radii = np.empty(len(features))
-    for start in range(0, len(features), ROWS_PER_CHUNK):
-        chunk = slice(start, start + ROWS_PER_CHUNK)
-        distances = squared_distances(features[chunk], features)
-        rows = np.arange(len(distances))
-        distances[rows, start + rows] = 0.0  # itself: the smallest, whatever the rounding
-        radii[chunk] = np.partition(distances, nearest_k, axis=1)[:, nearest_k]
-    return radii
+    itself = np.arange(len(features))
+    return nearest_neighbours(features, features, nearest_k, own_rows=itself)[0][:, -1]
 
 
 def prdc(
@@ -65,20 +49,17 @@ def prdc(
             f"`nearest_k` must be at least 1 and less than the number of samples. Received: "
             f"nearest_k={nearest_k}, {num_real} real and {num_generated} generated samples"
         )
-    real = np.asarray(real_features, dtype=np.float64)
-    generated = np.asarray(generated_features, dtype=np.float64)
+    real, generated = without_dead_features(real_features, generated_features)
     real_radii = squared_radii(real, nearest_k)
     generated_radii = squared_radii(generated, nearest_k)
     num_balls = np.zeros(num_generated, dtype=np.int64)
-    recalled = np.empty(num_real, dtype=bool)
-    covered = np.empty(num_real, dtype=bool)
-    for start in range(0, num_real, ROWS_PER_CHUNK):
-        chunk = slice(start, start + ROWS_PER_CHUNK)
-        distances = squared_distances(real[chunk], generated)
-        in_real_ball = distances < real_radii[chunk, None]
-        num_balls += in_real_ball.sum(axis=0)
-        covered[chunk] = in_real_ball.any(axis=1)
-        recalled[chunk] = (distances < generated_radii[None, :]).any(axis=1)
+    recalled = np.zeros(num_real, dtype=bool)
+    covered = np.zeros(num_real, dtype=bool)
+    for rows, columns, distances in distance_tiles(real, generated):
+        in_real_ball = distances < real_radii[rows, None]
+        num_balls[columns] += in_real_ball.sum(axis=0)
+        covered[rows] |= in_real_ball.any(axis=1)
+        recalled[rows] |= (distances < generated_radii[None, columns]).any(axis=1)
     return {
         "precision": float((num_balls > 0).mean()),
         "recall": float(recalled.mean()),

@@ -2,12 +2,38 @@
 
 import re
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 
 from benchmark.errors import UserError
 
 ARRAY_NAMES = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+class ImageArray(Protocol):
+    """What is asked of a split's images: a NumPy array has it, and so have images made when read.
+
+    An index along the first axis (an integer, a slice, an array of integers) gives a NumPy array.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype: ...
+
+    @property
+    def ndim(self) -> int: ...
+
+    @property
+    def nbytes(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Any, /) -> Any: ...
+
+    def __array__(self, dtype: Any = None, /) -> np.ndarray: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +43,7 @@ class ImageDataset:
     Attributes:
         name: What tables and result folders call the dataset; letters, digits, `_`, `-`, `.`.
         train_images: uint8 array of shape `(N, height, width, channels)`, channels 1 or 3,
-            0..255. May be a read-only memory map.
+            0..255. May be a read-only memory map, or an `ImageArray` that makes its rows when read.
         train_labels: int64 array of shape `(N,)`, in `0 <= label < num_classes`; all 0 where
             the dataset has no labels.
         test_images: As `train_images`, with images of the same shape.
@@ -34,9 +60,9 @@ class ImageDataset:
     """
 
     name: str
-    train_images: np.ndarray = field(repr=False)
+    train_images: ImageArray = field(repr=False)
     train_labels: np.ndarray = field(repr=False)
-    test_images: np.ndarray = field(repr=False)
+    test_images: ImageArray = field(repr=False)
     test_labels: np.ndarray = field(repr=False)
     num_classes: int | None
     fingerprint: str

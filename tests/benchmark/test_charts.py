@@ -132,10 +132,24 @@ def test_class_histograms_show_shares():
 def test_class_histograms_sort_many_modes():
     counts = np.zeros(1000, int)
     counts[::2] = 7
-    axes = class_histograms({"dcgan": counts}, np.arange(1000), range(1000)).axes[0]
-    heights = axes.collections[0].get_paths()[0].vertices[:, 1]
-    assert heights.max() == pytest.approx(1 / 500)
-    assert (np.diff(axes.lines[0].get_ydata()) <= 0).all()
+    one = np.eye(1000, dtype=int)[3] * 2000
+    figure = class_histograms({"half": counts, "one": one}, np.arange(1000), range(1000))
+    for axes, modes in zip(figure.axes, (500, 1), strict=True):
+        bottom, top = axes.get_ylim()
+        shares = axes.patches[0].get_data().values
+        np.testing.assert_allclose(shares[:modes], 1 / modes)
+        np.testing.assert_array_equal(shares[modes:], bottom)  # nothing is seen of them
+        assert 0 < bottom < 1 / np.arange(1000).sum() and top >= 1.0
+        assert axes.get_yscale() == "log"
+        assert (np.diff(axes.lines[0].get_ydata()) <= 0).all()
+
+
+def test_class_histograms_of_many_modes_may_be_empty(tmp_path):
+    figure = class_histograms({"none": np.zeros(1000)}, np.ones(1000), range(1000))
+    figure.savefig(tmp_path / "none.png")
+    bottom = figure.axes[0].get_ylim()[0]
+    assert bottom == pytest.approx(0.0005)
+    assert (figure.axes[0].patches[0].get_data().values == bottom).all()
 
 
 def test_class_histograms_of_nothing_generated():

@@ -1,9 +1,11 @@
+import inspect
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from hydra.utils import get_method
 from omegaconf import OmegaConf
 
 from benchmark import config as configuration
@@ -30,6 +32,33 @@ def test_every_model_composes_with_every_preset(compose_config, model, preset):
     assert settings["preset"] == preset
     assert settings["training"]["num_steps"] >= 1
     assert settings["samplers"]
+
+
+@pytest.mark.parametrize("dataset", options("dataset"))
+def test_every_dataset_gives_all_options_of_its_loader(compose_config, dataset):
+    config = compose_config(f"dataset={dataset}", "dataset.name=some")
+    given = configuration.validate(config)["dataset"]
+    loader = inspect.signature(get_method(given.pop("_target_")))
+    assert set(given) == set(loader.parameters)
+    loader.bind(**given)
+
+
+@pytest.mark.parametrize(
+    ("preset", "usual", "stacked"),
+    [
+        ("smoke", 300, 300),
+        ("quick", 2000, 2000),
+        ("standard", 10_000, 26_000),
+        ("paper", 10_000, 26_000),
+    ],
+)
+def test_a_datasets_protocol_says_how_many_samples(compose_config, preset, usual, stacked):
+    def num_samples(*overrides):
+        return configuration.validate(compose_config(f"preset={preset}", *overrides))["num_samples"]
+
+    assert num_samples("dataset=mnist") == usual
+    assert num_samples("dataset=stacked_mnist") == stacked
+    assert num_samples("dataset=stacked_mnist", "num_samples=5000") == 5000
 
 
 @pytest.mark.parametrize("experiment", options("experiment"))

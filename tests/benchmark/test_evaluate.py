@@ -75,7 +75,7 @@ def test_samples_become_a_row_of_the_tables(start_with_file, folders, images):
     assert row["sampler"] == "external" and row["status"] == "finished"
     assert row["num_samples"] == 120
     measured = ["kid_mean", "kid_digits_mean", "modes_covered", "mode_kl", "precision", "coverage"]
-    assert row[measured].notna().all()
+    assert row[[*measured, "authenticity", "judge"]].notna().all()
     unknown = ["seed", "latency_ms_per_image_p50", "images_per_second", "train_seconds"]
     assert row[unknown].isna().all()
     assert row["notes"] == "samples made elsewhere (real.npz, array `samples`): speed not measured"
@@ -90,6 +90,8 @@ def test_samples_become_a_row_of_the_tables(start_with_file, folders, images):
     assert str(folders) not in (folders / "results" / "trilemma.csv").read_text()
     page = (folders / "results" / "report.html").read_text()
     assert "real" in page and state["source"]["sha256"] in page
+    assert page.count("<figcaption>real external: the samples likeliest to be copies") == 1
+    assert "real: neighbours" not in page and "real: grid" not in page
     figures = {path.name for path in (folders / "results" / "figures").iterdir()}
     assert figures == {"mnist_smoke_samples.png", "mnist_smoke_class_histograms.png"}
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from benchmark import report
+from benchmark import published, report, tables
 from benchmark.report import write_report
 
 KINDS = ("pareto", "radar", "samples", "class_histograms", "loss")
@@ -175,6 +175,51 @@ def test_latex_escapes_and_balances(results_dir, rows):
     for name in ("table*", "tabular"):
         assert text.count(rf"\begin{{{name}}}") == text.count(rf"\end{{{name}}}") > 0
     assert text.isascii()
+
+
+def test_published_figures_stand_below_stacked_mnist_alone(results_dir, rows):
+    write_report(results_dir, rows)
+    tables_of = ("trilemma.md", "trilemma.tex", "report.html")
+    texts = {name: (results_dir / name).read_text() for name in tables_of}
+    assert not any("PacGAN" in text or published.TITLE in text for text in texts.values())
+    both = pd.concat([rows, rows.assign(dataset="stacked_mnist")], ignore_index=True)
+    write_report(results_dir, both)
+    for name in tables_of:
+        text = (results_dir / name).read_text()
+        assert text.count(published.NOTE) == 1
+        assert text.count(published.TITLE) >= 1
+        after = text[text.index(published.NOTE) :]
+        for row in published.ROWS:
+            cells = r"\W+(?:td|class|right|\W)*".join(
+                re.escape(cell) for cell in (row.model, f"{row.modes:,}", row.kl, row.source)
+            )
+            assert re.search(cells, after), row
+    Page((results_dir / "report.html").read_text())
+
+
+def test_published_figures_are_rows_of_no_result(results_dir, rows):
+    stacked = rows.assign(dataset="stacked_mnist")
+    write_report(results_dir, stacked)
+    text = (results_dir / "trilemma.csv").read_text()
+    assert not any(row.model in text or row.source in text for row in published.ROWS)
+    assert len(text.splitlines()) == 1 + len(rows)
+    (group,) = tables.group_rows(stacked)
+    assert set(group.rows["model"]) == set(rows["model"])
+
+
+def test_published_figures_are_those_of_the_papers():
+    # Huang et al. 2024, Table 3: modes, KL.
+    expected = {
+        "DCGAN": (99, 3.40),
+        "WGAN-GP": (959, 0.73),
+        "PacGAN": (992, 0.28),
+        "StyleGAN2": (940, 0.42),
+        "VAEBM": (1000, 0.087),
+        "DDGAN": (1000, 0.071),
+        "MEG": (1000, 0.031),
+        "R3GAN": (1000, 0.029),
+    }
+    assert {row.model: (row.modes, float(row.kl)) for row in published.ROWS} == expected
 
 
 @pytest.mark.parametrize("folder", ["missing", "empty"])

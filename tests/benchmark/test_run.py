@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from benchmark import config as configuration
-from benchmark import console
+from benchmark import console, published
 from benchmark.cli import Parts
 from benchmark.run import run
 
@@ -124,3 +124,15 @@ def test_a_diverged_run_is_kept_and_shown(start, folders):
     assert "diverged" in (folders / "results" / "trilemma.md").read_text()
     _, again = start(*overrides)
     assert "Training vae" not in again
+
+
+def test_stacked_mnist_is_trained_judged_and_reported(start, folders):
+    rows, text = start("model=vae", "dataset=stacked_mnist")
+    assert "Training vae" in text
+    ours = rows[(rows["dataset"] == "stacked_mnist") & (rows["model"] == "vae")].iloc[0]
+    assert np.load(folders / "results" / ours["path"] / "samples.npy").shape == (120, 28, 28, 3)
+    assert ours["num_modes"] == 1000 and 1 <= ours["modes_covered"] <= 120
+    assert ours["classifier_accuracy"] > 0.97 and np.isfinite(ours["kid_digits_mean"])
+    assert "120 samples, not the 26,000" in ours["notes"]
+    assert (folders / "results/figures/stacked-mnist_smoke_class_histograms.png").exists()
+    assert published.TITLE in (folders / "results" / "trilemma.md").read_text()

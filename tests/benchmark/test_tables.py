@@ -148,6 +148,10 @@ def test_equal_notes_share_a_number(rows):
         ("num_parameters", 1_120_000, "Parameters", "1.12 M"),
         ("num_parameters", 412_345, "Parameters", "412 k"),
         ("num_parameters", 871, "Parameters", "871"),
+        ("gflops_per_pass", 0.12097, "GFLOPs/pass", "0.121"),
+        ("gflops_per_pass", 1234.5, "GFLOPs/pass", "1,234"),
+        ("peak_memory_mb", 1807.88, "Peak memory", "1,808 MB"),
+        ("peak_memory_mb", np.nan, "Peak memory", "–"),
         ("train_seconds", 4.25, "Train time", "4.2 s"),
         ("train_seconds", 181, "Train time", "3.0 min"),
         ("train_seconds", 9000, "Train time", "2.5 h"),
@@ -180,6 +184,14 @@ def test_split_keeps_every_column_once(rows):
     assert speed.titles[:2] == quality.titles[:2] == ["Model", "Sampler"]
     assert sorted(speed.titles + quality.titles[2:]) == sorted(table.titles)
     assert [line[1] for line in quality.body] == [line[1] for line in table.body]
+    size = ["Parameters", "GFLOPs/pass", "Peak memory", "Train time"]
+    assert speed.titles[-4:] == size and not set(size) & set(quality.titles)
+
+
+def test_the_terminal_shows_no_size(rows):
+    speed, quality = tables.summarize(table_of(rows))
+    assert "images/s" in speed.titles and "Coverage" in quality.titles
+    assert not {"GFLOPs/pass", "Peak memory"} & {*speed.titles, *quality.titles}
 
 
 def test_there_is_no_column_for_notes_without_notes(rows):
@@ -200,3 +212,19 @@ def test_the_terminal_shows_speed_only_where_there_is_one(rows, external_row):
     assert [len(part.body) for part in tables.summarize(table_of(rows))] == [5, 5]
     (quality,) = tables.summarize(table_of(external_row))
     assert "KID ×1000" in quality.titles
+
+
+def test_checks_measured_as_the_models_were_are_preferred(rows):
+    rows["judge"] = "new"
+    older = rows[rows["status"] == "sanity"].assign(judge="old", kid_mean=9.0)
+    (group,) = tables.group_rows(pd.concat([older, rows], ignore_index=True))
+    checks = group.rows[group.rows["status"] == "sanity"]
+    assert len(checks) == 3
+    assert set(checks["judge"]) == {"new"}
+    assert not tables.warnings(group)
+
+
+def test_rows_measured_by_other_code_are_warned_of(rows):
+    rows["judge"] = ["old", *["new"] * (len(rows) - 1)]
+    (group,) = tables.group_rows(rows)
+    assert "another version of their code" in " ".join(tables.warnings(group))

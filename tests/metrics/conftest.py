@@ -21,6 +21,30 @@ def read_mnist(split):
     return images, read_idx(f"{split}-labels-idx1-ubyte.gz", 8).astype(np.int64)
 
 
+class FakeClock:
+    """Time passes only when someone works."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+class LazyResult:
+    """A result that is computed when NumPy asks for it, as an asynchronous device would do."""
+
+    def __init__(self, clock, seconds):
+        self.clock = clock
+        self.seconds = seconds
+        self.conversions = 0
+
+    def __array__(self, dtype=None, copy=None):
+        self.conversions += 1
+        self.clock.now += self.seconds
+        return np.zeros(1)
+
+
 @pytest.fixture(scope="session")
 def mnist_train():
     return read_mnist("train")

@@ -34,22 +34,30 @@ def evaluation(**overrides):
     return Evaluation(**{**options, **overrides})
 
 
-def test_features_are_encoded_once_and_real_ones_are_kept_for_the_caller():
+def test_features_are_encoded_once():
     encoder = CountingEncoder()
     judged = evaluation(encoders={"means": encoder})
     real, generated = judged.features("means")
     np.testing.assert_array_equal(real, np.full((3, 1), 7))
     np.testing.assert_array_equal(generated, np.full((2, 1), 9))
     assert judged.features()[1] is generated
+    assert judged.features()[0] is real
     assert encoder.calls == 2
-    assert judged.real_features["means"] is real
 
 
-def test_ready_real_features_are_not_encoded_again():
-    encoder, ready = CountingEncoder(), np.ones((3, 1), dtype=np.float32)
-    judged = evaluation(encoders={"means": encoder}, real_features={"means": ready})
-    assert judged.features("means")[0] is ready
-    assert encoder.calls == 1
+def test_a_runner_may_encode_in_its_own_way():
+    asked = []
+
+    def encode(encoder, images):
+        asked.append((encoder.name, len(images)))
+        return np.full((len(images), 1), 5.0)
+
+    judged = evaluation(encoders={"means": CountingEncoder()}, encode=encode)
+    for _ in range(2):
+        real, generated = judged.features("means")
+    assert real.shape == (3, 1)
+    assert generated.shape == (2, 1)
+    assert asked == [("means", 3), ("means", 2)]
 
 
 def test_first_encoder_is_the_run_s_and_the_classifier_is_the_digits_encoder():

@@ -1,7 +1,9 @@
 import keras
 import numpy as np
 import pytest
+from scipy.special import softmax
 
+from metrics.calibration import fit_temperature
 from metrics.classifier import (
     ModeClassifier,
     ShiftedBatches,
@@ -73,6 +75,18 @@ def test_all_of_mnist_gives_99_2_percent_and_sureness(mnist_train, mnist_test, s
     assert classifier.test_accuracy >= 0.992
     confidences = classifier.predict_probabilities(mnist_test[0]).max(axis=1)
     assert np.mean(confidences >= 0.9) >= 0.98
+    assert classifier.calibration_error < 0.01
+
+
+def test_probabilities_are_scaled_by_the_fitted_temperature(digits_classifier, mnist_test):
+    images, labels = (part[:2000] for part in mnist_test)
+    logits = digits_classifier.predict_logits(images)
+    temperature = fit_temperature(logits=logits, labels=labels)
+    assert digits_classifier.temperature == pytest.approx(temperature)
+    np.testing.assert_allclose(
+        digits_classifier.predict_probabilities(images), softmax(logits / temperature, axis=1)
+    )
+    assert 0.0 <= digits_classifier.calibration_error < 0.05
 
 
 def test_is_an_encoder_by_its_penultimate_layer(digits_classifier, mnist_test):
@@ -82,11 +96,24 @@ def test_is_an_encoder_by_its_penultimate_layer(digits_classifier, mnist_test):
     assert features.shape == (500, 128)
     np.testing.assert_array_equal(digits_classifier.features(images), features)
     assert digits_classifier.name == "digits"
+    assert digits_classifier.description.startswith(f"{digits_classifier.label}, 9")
     assert digits_classifier.label == f"digits classifier {digits_classifier.weights_hash} @28"
     # Classes lie apart: the nearest centre of a class is that of its own.
     centres = np.stack([features[labels == digit].mean(axis=0) for digit in range(10)])
     nearest = np.linalg.norm(features[:, None] - centres[None], axis=-1).argmin(axis=1)
     assert np.mean(nearest == labels) > 0.95
+
+
+def test_stacked_images_are_encoded_channel_by_channel(digits_classifier, mnist_test):
+    channels = [mnist_test[0][start : start + 20] for start in (0, 20, 40)]
+    done = []
+    features = digits_classifier(
+        np.concatenate(channels, axis=-1), lambda *progress: done.append(progress)
+    )
+    assert features.shape == (20, 384)
+    expected = np.concatenate([digits_classifier(images) for images in channels], axis=1)
+    np.testing.assert_allclose(features, expected, rtol=1e-5, atol=1e-5)
+    assert done[-1] == (20, 20)
 
 
 def test_the_batch_an_image_is_in_changes_nothing(digits_classifier, mnist_test):
@@ -105,13 +132,14 @@ def test_arrays_bring_the_same_classifier_back(digits_classifier, mnist_test, tm
     np.testing.assert_array_equal(
         restored.predict_probabilities(images), digits_classifier.predict_probabilities(images)
     )
-    assert restored.test_accuracy == digits_classifier.test_accuracy
+    for name in ("test_accuracy", "temperature", "calibration_error"):
+        assert getattr(restored, name) == getattr(digits_classifier, name)
     assert restored.label == digits_classifier.label
     assert (restored.image_shape, restored.num_classes) == ((28, 28, 1), 10)
 
 
 def test_foreign_arrays_are_refused():
-    with pytest.raises(ValueError, match="'num_classes', 'test_accuracy'"):
+    with pytest.raises(ValueError, match="'num_classes', 'temperature', 'test_accuracy'"):
         ModeClassifier.from_arrays({"image_shape": np.array([28, 28, 1])})
 
 

@@ -6,11 +6,18 @@ import pytest
 from metrics.base import Evaluation, NotMeasured
 from metrics.coverage import (
     ModeCoverage,
+    class_counts,
     expected_kl,
+    expected_modes,
     kl_divergence,
     mode_coverage,
     predict_modes,
+    stacked_mode_coverage,
 )
+
+# Digits in MNIST's training labels, 0 to 9.
+MNIST_COUNTS = (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949)
+EQUAL_SHARES = np.full(1000, 1e-3)
 
 
 def coverage_of(classes, *, shares, confidences=None, **options):
@@ -43,37 +50,54 @@ def grey(*values):
 def test_kl_by_hand():
     half, quarter = np.array([0.5, 0.5]), np.array([0.25, 0.75])
     expected = 0.5 * math.log(2) + 0.5 * math.log(2 / 3)
-    assert kl_divergence(generated_shares=half, real_shares=quarter) == pytest.approx(expected)
+    assert kl_divergence(generated_shares=half, reference_shares=quarter) == pytest.approx(expected)
     # The other direction is another number: real and generated are not exchangeable.
-    assert kl_divergence(generated_shares=quarter, real_shares=half) == pytest.approx(
+    assert kl_divergence(generated_shares=quarter, reference_shares=half) == pytest.approx(
         0.25 * math.log(0.5) + 0.75 * math.log(1.5)
     )
     lost = np.array([1.0, 0.0])
-    assert kl_divergence(generated_shares=lost, real_shares=half) == pytest.approx(math.log(2))
-    assert kl_divergence(generated_shares=half, real_shares=lost) == math.inf
+    assert kl_divergence(generated_shares=lost, reference_shares=half) == pytest.approx(math.log(2))
+    assert kl_divergence(generated_shares=half, reference_shares=lost) == math.inf
+
+
+def floor_of(shares, *, reference=None, num_samples):
+    return expected_kl(
+        true_shares=shares,
+        reference_shares=shares if reference is None else reference,
+        num_samples=num_samples,
+    )
 
 
 def test_expected_kl_of_two_samples_by_hand():
     # Two draws of two equal classes: KL is log 2 half of the time and 0 otherwise.
-    floor = expected_kl(shares=np.array([0.5, 0.5]), num_samples=2)
-    assert floor == pytest.approx(math.log(2) / 2, rel=1e-12)
+    half, quarter = np.array([0.5, 0.5]), np.array([0.25, 0.75])
+    assert floor_of(half, num_samples=2) == pytest.approx(math.log(2) / 2, rel=1e-12)
+    # Against other shares: log 4 or log 4/3 where both draws agree, else as between the shares.
+    agreed = 0.25 * math.log(4) + 0.25 * math.log(4 / 3)
+    mixed = 0.5 * (0.5 * math.log(2) + 0.5 * math.log(2 / 3))
+    assert floor_of(half, reference=quarter, num_samples=2) == pytest.approx(agreed + mixed)
 
 
 @pytest.mark.parametrize("shares", [[0.1] * 10, [0.6, 0.3, 0.08, 0.02]])
-def test_expected_kl_agrees_with_a_simulation(shares):
+@pytest.mark.parametrize("equal_reference", [True, False])
+def test_expected_kl_agrees_with_a_simulation(shares, equal_reference):
     shares, num_samples = np.array(shares), 200
+    reference = np.full(len(shares), 1 / len(shares)) if equal_reference else shares
     counts = np.random.default_rng(0).multinomial(num_samples, shares, size=4000)
     values = [
-        kl_divergence(generated_shares=row / num_samples, real_shares=shares) for row in counts
+        kl_divergence(generated_shares=row / num_samples, reference_shares=reference)
+        for row in counts
     ]
-    floor = expected_kl(shares=shares, num_samples=num_samples)
+    floor = floor_of(shares, reference=reference, num_samples=num_samples)
     assert floor == pytest.approx(np.mean(values), abs=4 * np.std(values) / math.sqrt(4000))
 
 
 def test_expected_kl_nears_the_asymptote_and_is_zero_for_one_class():
-    uniform = np.full(1000, 1e-3)
-    assert expected_kl(shares=uniform, num_samples=26_000) == pytest.approx(999 / 52_000, rel=0.02)
-    assert expected_kl(shares=np.array([1.0, 0.0]), num_samples=50) == 0.0
+    floor = floor_of(EQUAL_SHARES, num_samples=26_000)
+    assert floor == pytest.approx(999 / 52_000, rel=0.02)
+    one, other = np.array([1.0, 0.0]), np.array([0.0, 1.0])
+    assert floor_of(one, num_samples=50) == 0.0
+    assert floor_of(one, reference=other, num_samples=50) == math.inf
 
 
 def test_a_tenth_of_the_real_share_covers_and_less_does_not():
@@ -142,6 +166,73 @@ def test_colour_images_are_judged_channel_by_channel():
         )
 
 
+def stacked_shares():
+    counts = class_counts(np.repeat(np.arange(10), MNIST_COUNTS), num_classes=10, channels=3)
+    return counts / counts.sum()
+
+
+def stacked_coverage_of(classes, **overrides):
+    options = {"confidences": np.ones(len(classes)), "real_shares": stacked_shares()}
+    return stacked_mode_coverage(generated_classes=classes, **{**options, **overrides})
+
+
+def test_all_possible_stacks_are_counted_with_the_first_channel_leading():
+    labels = np.array([0, 0, 1, 2, 2, 2])
+    np.testing.assert_array_equal(class_counts(labels, num_classes=4), [2, 1, 3, 0])
+    pairs = class_counts(labels, num_classes=3, channels=2)
+    stacks = [3 * first + second for first in labels for second in labels]
+    np.testing.assert_array_equal(pairs, np.bincount(stacks, minlength=9))
+
+
+def test_the_floor_of_stacked_mnist_counts_the_uneven_digits():
+    shares = stacked_shares()
+    assert shares[137] == pytest.approx(6742 * 6131 * 6265 / 60_000**3)
+    floor = floor_of(shares, reference=EQUAL_SHARES, num_samples=26_000)
+    assert floor == pytest.approx(0.023619, abs=5e-7)
+    # 0.0193 of it are for want of samples, the rest is that digits are not equally frequent.
+    uneven = kl_divergence(generated_shares=shares, reference_shares=EQUAL_SHARES)
+    rest = floor_of(EQUAL_SHARES, num_samples=26_000)
+    assert floor == pytest.approx(uneven + rest, abs=1e-5)
+
+
+def test_a_perfect_sampler_of_stacked_digits_lies_at_the_floor():
+    shares, generator = stacked_shares(), np.random.default_rng(0)
+    numbers = [stacked_coverage_of(generator.choice(1000, 26_000, p=shares)) for _ in range(10)]
+    assert all(row["modes_covered"] == row["num_modes"] == 1000 for row in numbers)
+    divergences = [row["mode_kl"] for row in numbers]
+    assert np.std(divergences) < 0.002
+    assert np.mean(divergences) == pytest.approx(numbers[0]["mode_kl_floor"], abs=0.001)
+
+
+@pytest.mark.parametrize("num_samples", [300, 2000])
+def test_expected_modes_agree_with_a_simulation(num_samples):
+    shares, generator = stacked_shares(), np.random.default_rng(0)
+    hits = [
+        stacked_coverage_of(generator.choice(1000, num_samples, p=shares))["modes_covered"]
+        for _ in range(50)
+    ]
+    expected = expected_modes(true_shares=shares, num_samples=num_samples)
+    assert expected == pytest.approx(np.mean(hits), abs=4 * np.std(hits) / math.sqrt(50))
+
+
+def test_a_generator_of_99_modes_is_told():
+    made = np.random.default_rng(0).permutation(1000)[:99]
+    numbers = stacked_coverage_of(np.tile(made, 263)[:26_000])
+    assert (numbers["modes_covered"], numbers["num_modes"]) == (99, 1000)
+    assert numbers["mode_kl"] == pytest.approx(math.log(1000 / 99), abs=1e-5)
+
+
+def test_one_sample_covers_a_stacked_mode_sure_or_not():
+    classes, confidences = np.array([0, 0, 0, 999]), np.array([0.99, 0.9, 0.89, 0.1])
+    numbers = stacked_coverage_of(classes, confidences=confidences)
+    assert numbers["modes_covered"] == 2
+    assert numbers["rejected_share"] == numbers["confident_share"] == 0.5
+    expected = 0.75 * math.log(750) + 0.25 * math.log(250)
+    assert numbers["mode_kl"] == pytest.approx(expected)
+    with pytest.raises(ValueError, match=r"Received: \(4,\) and \(3,\)"):
+        stacked_coverage_of(classes, confidences=confidences[:3])
+
+
 def evaluation(**overrides):
     options = {
         "real_images": grey(0, 90, 250),
@@ -164,7 +255,28 @@ def test_metric_counts_and_leaves_its_histograms():
     assert details["generated_histogram"] == [2, 1, 1]
     assert details["confident_histogram"] == [2, 0, 1]
     assert details["real_histogram"] == [2, 1, 1]
-    assert ModeCoverage(uniform_reference=True)(judged)["mode_kl"] > 0.04
+    assert "expected_modes" not in details
+
+
+def test_metric_tells_how_good_its_classifier_is():
+    assert ModeCoverage()(evaluation())["classifier_accuracy"] == 0.999
+
+
+def test_metric_judges_stacked_images_by_their_own_rule():
+    samples = np.concatenate([grey(200, 10), grey(90, 100), grey(0, 250)], axis=-1)
+    judged = evaluation(real_images=samples, generated_images=samples, num_classes=27, stacked=True)
+    numbers = ModeCoverage(minimum_share=1.0, minimum_confidence=0.8)(judged)
+    assert (numbers["modes_covered"], numbers["num_modes"]) == (2, 27)
+    assert numbers["mode_kl"] == pytest.approx(math.log(27 / 2))
+    assert numbers["rejected_share"] == 0.5  # 0.94 * 0.5 * 0.94 is not sure, 0.94 ** 3 is
+    details = judged.details["mode_coverage"]
+    assert details["generated_histogram"][21] == details["generated_histogram"][5] == 1
+    # Labels 0, 0, 1, 2: of the 64 stacks, 8 are of three zeros and 1 of three ones.
+    assert details["real_histogram"][0] == 8 and details["real_histogram"][13] == 1
+    shares = np.array(details["real_histogram"]) / 64
+    equal = np.full(27, 1 / 27)
+    assert numbers["mode_kl_floor"] == floor_of(shares, reference=equal, num_samples=2)
+    assert details["expected_modes"] == expected_modes(true_shares=shares, num_samples=2)
 
 
 @pytest.mark.parametrize(

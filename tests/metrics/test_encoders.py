@@ -57,7 +57,7 @@ def test_last_batch_is_padded_and_traced_once(encoder, mnist_test):
     assert len(features) == 37
     alone = encoder(images[36:])
     assert largest_relative_difference(features[36:], alone) < 1e-5
-    traced = getattr(encoder._network.predict_function, "experimental_get_tracing_count", None)
+    traced = getattr(encoder.network.predict_function, "experimental_get_tracing_count", None)
     if traced:
         assert traced() == 1
 
@@ -81,7 +81,7 @@ def test_label_and_hash_are_known_before_anything_is_built():
     encoder = InceptionV3Encoder(weights="embedded", image_size=299)
     assert encoder.label == f"inception_v3 embedded {EMBEDDED_SHA256[:8]} @299"
     assert hashlib.sha256(EMBEDDED_PATH.read_bytes()).hexdigest() == EMBEDDED_SHA256
-    assert "_network" not in vars(encoder)
+    assert "network" not in vars(encoder)
 
 
 def test_choosing_imports_neither_keras_nor_tensorflow():
@@ -116,10 +116,25 @@ def test_auto_distrusts_a_damaged_cached_file(no_network):
 
 
 def test_auto_takes_imagenet_when_reachable(no_network, monkeypatch):
-    monkeypatch.setattr(encoders, "is_reachable", lambda url, *, seconds: seconds < 10)
+    monkeypatch.setattr(encoders, "is_reachable", lambda url, *, seconds: seconds < 5)
+    monkeypatch.setattr(keras.utils, "get_file", lambda **_: no_network / "downloaded.h5")
     encoder = InceptionV3Encoder(weights="auto")
     assert encoder.weights == "imagenet"
+    assert encoder.weights_path == no_network / "downloaded.h5"
     assert encoder.label == f"inception_v3 imagenet {IMAGENET_MD5[:8]} @75"
+
+
+def test_auto_decides_within_ten_seconds_without_a_network(monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+
+    def hang(*_, **__):
+        time.sleep(15)
+        raise OSError
+
+    monkeypatch.setattr(encoders.urllib.request, "urlopen", hang)
+    start = time.perf_counter()
+    assert InceptionV3Encoder(weights="auto").weights == "embedded"
+    assert time.perf_counter() - start < 10
 
 
 def test_reaching_out_keeps_its_time_limit(monkeypatch):
@@ -139,24 +154,44 @@ def test_imagenet_constants_are_those_of_keras():
     assert IMAGENET_URL.rsplit("/", 1)[1] in source
 
 
-def test_imagenet_that_cannot_be_had_says_what_to_do(no_network, monkeypatch, mnist_test):
+def test_imagenet_that_cannot_be_had_says_what_to_do(no_network):
+    with pytest.raises(ValueError, match="no answer within 4 s") as caught:
+        InceptionV3Encoder(weights="imagenet")
+    assert "encoder.weights=embedded" in str(caught.value)
+    assert str(no_network / "models") in str(caught.value)
+
+
+def test_a_download_that_fails_and_a_damaged_file_are_named(no_network, monkeypatch):
     def refuse(**_):
         raise Exception("URL fetch failure")
 
+    monkeypatch.setattr(encoders, "is_reachable", lambda url, *, seconds: True)
     monkeypatch.setattr(keras.utils, "get_file", refuse)
-    with pytest.raises(ValueError, match="encoder.weights=embedded"):
-        InceptionV3Encoder(weights="imagenet")(mnist_test[0][:1])
+    cached = no_network / "models" / IMAGENET_URL.rsplit("/", 1)[1]
+    cached.parent.mkdir()
+    cached.write_bytes(b"half of it")
+    received = hashlib.md5(b"half of it").hexdigest()
+    with pytest.raises(ValueError, match=f"expected MD5 {IMAGENET_MD5}. Received: {received}"):
+        InceptionV3Encoder(weights="imagenet")
 
 
 def test_weights_by_path(encoder, mnist_test, tmp_path):
     images = mnist_test[0][:16]
     expected = encoder(images)
     saved = tmp_path / "inception.weights.h5"
-    encoder._network.layers[-1].save_weights(saved)
+    encoder.network.layers[-1].save_weights(saved)
     by_keras = InceptionV3Encoder(weights=str(saved), batch_size=16)
     assert by_keras.weights_hash == hashlib.sha256(saved.read_bytes()).hexdigest()[:8]
     assert by_keras.label == f"inception_v3 inception.weights.h5 {by_keras.weights_hash} @75"
     assert largest_relative_difference(by_keras(images), expected) < 1e-6
+
+
+def test_a_file_given_by_path_can_be_held_to_its_hash():
+    expected = EMBEDDED_SHA256.upper()
+    encoder = InceptionV3Encoder(weights=str(EMBEDDED_PATH), sha256=expected)
+    assert encoder.weights_hash == EMBEDDED_SHA256[:8]
+    with pytest.raises(ValueError, match=f"expected SHA-256 00. Received: {EMBEDDED_SHA256}"):
+        InceptionV3Encoder(weights=str(EMBEDDED_PATH), sha256="00")
 
 
 def test_wrong_weights_files_are_refused(tmp_path, mnist_test):
@@ -171,7 +206,7 @@ def test_wrong_weights_files_are_refused(tmp_path, mnist_test):
 def test_a_damaged_embedded_file_is_refused(tmp_path):
     damaged = tmp_path / "damaged.npz"
     damaged.write_bytes(b"not the weights")
-    with pytest.raises(ValueError, match="damaged: expected SHA-256 .* Received"):
+    with pytest.raises(ValueError, match="damaged.*: expected SHA-256 .* Received"):
         check_sha256(damaged, EMBEDDED_SHA256)
 
 

@@ -41,17 +41,24 @@ def test_subsets_are_drawn_alternately_without_replacement():
         np.testing.assert_array_equal(generated[i], generator.choice(7, 5, replace=False))
 
 
-@pytest.mark.parametrize("rows_per_chunk", [64, 4096])
-def test_full_matrix_and_subset_ways_agree(monkeypatch, rows_per_chunk):
-    monkeypatch.setattr(kid_module, "ROWS_PER_CHUNK", rows_per_chunk)
-    left, right = gaussian(300), gaussian(250, shift=0.5, seed=1)
+@pytest.mark.parametrize("tile", [64, 4096])
+@pytest.mark.parametrize("within", [False, True])
+def test_full_matrix_and_subset_ways_agree_with_the_definition(monkeypatch, tile, within):
+    monkeypatch.setattr(kid_module, "TILE", tile)
+    left = gaussian(300)
+    right = left if within else gaussian(250, shift=0.5, seed=1)
     left_rows, right_rows = draw_subsets(
-        num_real=300, num_generated=250, num_subsets=7, subset_size=90, seed=0
+        num_real=300, num_generated=len(right), num_subsets=7, subset_size=90, seed=0
     )
-    arguments = (left, right, left_rows, right_rows)
-    np.testing.assert_allclose(
-        sums_by_full_matrix(*arguments), sums_by_subset(*arguments), rtol=1e-9
-    )
+    if within:
+        right_rows = left_rows
+    arguments = (left, right, left_rows, right_rows, 16)
+    expected = []
+    for i, j in zip(left_rows, right_rows, strict=True):
+        kernel = (left[i] @ right[j].T / 16 + 1) ** 3
+        expected.append(kernel.sum() - within * np.trace(kernel))
+    np.testing.assert_allclose(sums_by_full_matrix(*arguments), expected, rtol=1e-9)
+    np.testing.assert_allclose(sums_by_subset(*arguments), expected, rtol=1e-9)
 
 
 def test_the_way_taken_changes_neither_mean_nor_deviation(monkeypatch, reference_features):
@@ -118,6 +125,24 @@ def test_float32_features_are_summed_in_float64(reference_features):
     options = {"num_subsets": 5, "subset_size": 500}
     doubled = {name: f.astype(np.float64) for name, f in reference_features.items()}
     assert kid(**reference_features, **options) == kid(**doubled, **options)
+
+
+def test_features_that_are_always_zero_count_in_the_kernel_s_gamma():
+    real, generated = gaussian(300), gaussian(280, shift=0.3, seed=1)
+    options = {"num_subsets": 5, "subset_size": 100}
+    plain = kid(real_features=real, generated_features=generated, **options)
+    padding = ((0, 0), (0, 16))
+    padded = kid(
+        real_features=np.pad(real, padding),
+        generated_features=np.pad(generated, padding),
+        **options,
+    )
+    # gamma = 1 / 32 instead of 1 / 16 on the same products.
+    scaled = kid(
+        real_features=real / np.sqrt(2), generated_features=generated / np.sqrt(2), **options
+    )
+    assert padded == pytest.approx(scaled, rel=1e-9)
+    assert padded != pytest.approx(plain, rel=1e-2)
 
 
 def test_too_few_samples_says_how_many():

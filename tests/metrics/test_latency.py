@@ -5,29 +5,38 @@ import keras
 import numpy as np
 import pytest
 
+from metrics import latency
 from metrics.base import Evaluation, NotMeasured
-from metrics.latency import Latency, Timing, find_throughput_batch, measure
+from metrics.cost import PeakMemory
+from metrics.host import HostReading
+from metrics.latency import Latency, measure_latency
+from tests.metrics.conftest import FakeClock, LazyResult
 
-
-class FakeClock:
-    """Time passes only when someone works."""
-
-    def __init__(self):
-        self.now = 0.0
-
-    def __call__(self):
-        return self.now
+NUMBERS = {
+    "latency_ms_per_pass_p50": 3.0,
+    "latency_ms_per_pass_iqr": 0.0,
+    "latency_ms_per_image_p50": 35.0,
+    "latency_ms_per_image_iqr": 0.0,
+    "overhead_ms_per_image": 5.0,
+    "images_per_second": 32 / 45e-3,
+    "throughput_batch_size": 32,
+    "compile_seconds": 4.0,
+    "network_passes": 10,
+}
 
 
 class FakeSampler:
-    """A pass takes 2 ms and 1 ms an image up to 16 of them; an image has 10 passes and 5 ms."""
+    """A pass takes 2 ms and 1 ms an image up to 16 of them; an image has 10 passes and 5 ms.
+
+    The first call of each kind and batch takes 4 s more. All work is done when the result is taken
+    to the host.
+    """
 
     latent_shape, network_passes = (3,), 10
 
-    def __init__(self, clock, *, compile_seconds=4.0, disturbances=()):
+    def __init__(self, clock, *, disturbances=()):
         self.clock = clock
         self.network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(5)])
-        self.compile_seconds = compile_seconds
         self.disturbances = iter(disturbances)
         self.seen = set()
         self.last_inputs = None
@@ -35,18 +44,30 @@ class FakeSampler:
     def _work(self, kind, batch_size, seconds):
         if (kind, batch_size) not in self.seen:
             self.seen.add((kind, batch_size))
-            seconds += self.compile_seconds
-        self.clock.now += seconds + next(self.disturbances, 0.0)
+            seconds += 4.0
+        return LazyResult(self.clock, seconds + next(self.disturbances, 0.0))
 
     def _pass_seconds(self, batch_size):
         return 2e-3 + 1e-3 * max(1, batch_size / 16)
 
+    def pass_inputs(self, latents):
+        return latents
+
     def single_pass(self, latents):
-        self._work("pass", len(latents), self._pass_seconds(len(latents)))
+        return self._work("pass", len(latents), self._pass_seconds(len(latents)))
 
     def sample(self, latents, seeds):
         self.last_inputs = latents, seeds
-        self._work("sample", len(latents), 10 * self._pass_seconds(len(latents)) + 5e-3)
+        seconds = 10 * self._pass_seconds(len(latents)) + 5e-3
+        return {"images": [self._work("sample", len(latents), seconds)]}
+
+
+@pytest.fixture(autouse=True)
+def readings(monkeypatch):
+    """Readings of the host before and after a measurement, changed by the test."""
+    readings = [HostReading(0.0, 0.0, 0.0, 2), HostReading(10.0, 4.0, 4.5, 2)]
+    monkeypatch.setattr(latency, "read_host", lambda: readings.pop(0))
+    return readings
 
 
 def evaluation(sampler):
@@ -54,102 +75,85 @@ def evaluation(sampler):
     return Evaluation(real_images=pixels, generated_images=pixels, seed=3, sampler=sampler)
 
 
-def constant_call(clock, seconds):
-    def call():
-        call.count += 1
-        clock.now += seconds
+def functions(sampler):
+    """The sampler as plain functions of the batch size."""
+    return {
+        "sample": lambda size: sampler.sample(np.zeros((size, 3)), None),
+        "single_pass": lambda size: sampler.single_pass(np.zeros((size, 3))),
+    }
 
-    call.count = 0
-    return call
 
-
-def test_the_first_call_and_the_warm_up_do_not_count():
+def test_metric_reports_times_and_costs(monkeypatch):
     clock = FakeClock()
-    durations = iter([9.0, *[5.0] * 2, *[1.0] * 30])
-
-    def call():
-        clock.now += next(durations)
-
-    timing = measure(call, clock=clock, warmup=2, min_seconds=0.0, max_seconds=100.0)
-    assert timing.seconds == (1.0,) * 30
-    assert timing.warmup_seconds == (5.0, 5.0)
-    assert timing.compile_seconds == 8.0
-
-
-@pytest.mark.parametrize(
-    ("seconds", "expected_repeats"),
-    [(0.0625, 30), (1.0, 10), (7.0, 3), (2**-10, 512), (2**-20, 1000)],
-    ids=["thirty", "ten seconds", "three", "half a second of quick calls", "a thousand"],
-)
-def test_repeats_stop_by_count_and_by_time(seconds, expected_repeats):
-    clock = FakeClock()
-    call = constant_call(clock, seconds)
-    timing = measure(call, clock=clock, warmup=5, max_seconds=10.0)
-    assert len(timing.seconds) == expected_repeats
-    assert call.count == 1 + len(timing.warmup_seconds) + expected_repeats
-    assert len(timing.warmup_seconds) == (2 if seconds == 7.0 else 5)
-
-
-def test_median_range_and_spread():
-    timing = Timing(10.0, (), (1.0, 2.0, 3.0, 4.0, 100.0))
-    assert (timing.p50, timing.iqr, timing.compile_seconds) == (3.0, 2.0, 7.0)
-    assert timing.spread == pytest.approx(61.6 / 1.4)
-    assert timing.milliseconds == [1e3, 2e3, 3e3, 4e3, 1e5]
-
-
-def test_batch_is_doubled_while_it_pays():
-    # Up to 32 images a call costs the same, beyond it costs in proportion.
-    best, tried = find_throughput_batch(
-        lambda batch: max(1.0, batch / 32), first_batch_size=8, max_batch_size=512
-    )
-    assert best == 32
-    assert tried == {8: 8.0, 16: 16.0, 32: 32.0, 64: 32.0}
-    assert find_throughput_batch(lambda batch: batch, first_batch_size=8, max_batch_size=64)[0] == 8
-
-
-def test_the_least_gain_decides():
-    # Every doubling gains 4 %.
-    options = {"first_batch_size": 1, "max_batch_size": 8}
-    doublings = {1: 1.0, 2: 2 / 1.04, 4: 4 / 1.04**2, 8: 8 / 1.04**3}
-    assert find_throughput_batch(doublings.get, **options)[0] == 1
-    assert find_throughput_batch(doublings.get, **options, minimum_gain=0.03)[0] == 8
-
-
-@pytest.mark.parametrize(("limit", "best"), [(1, 1), (4, 4), (16, 16), (24, 16)])
-def test_batch_stays_below_its_limit(limit, best):
-    found, tried = find_throughput_batch(
-        lambda batch: 1.0, first_batch_size=8, max_batch_size=limit
-    )
-    assert found == best
-    assert max(tried) <= limit
-
-
-def test_metric_reports_passes_overhead_and_throughput():
-    clock = FakeClock()
-    sampler = FakeSampler(clock)
-    judged = evaluation(sampler)
+    monkeypatch.setattr(latency, "peak_memory", lambda call: PeakMemory(8 * 10**6, 10**6, "GPU:0"))
+    judged = evaluation(FakeSampler(clock))
     numbers = Latency(clock=clock, max_batch_size=32)(judged)
-    assert numbers == pytest.approx(
-        {
-            "latency_ms_per_pass_p50": 3.0,
-            "latency_ms_per_pass_iqr": 0.0,
-            "latency_ms_per_image_p50": 35.0,
-            "latency_ms_per_image_iqr": 0.0,
-            "overhead_ms_per_image": 5.0,
-            "images_per_second": 32 / 45e-3,
-            "throughput_batch_size": 32,
-            "compile_seconds": 4.0,
-            "network_passes": 10,
-            "num_parameters": 20,
-        },
-        abs=1e-6,
-    )
+    costs = {"num_parameters": 20, "gflops_per_pass": 30e-9, "peak_memory_mb": 8.0}
+    assert numbers == pytest.approx({**NUMBERS, **costs}, rel=1e-9, abs=1e-12)
+    assert all(type(number) is float for number in numbers.values())
     details = judged.details["latency"]
-    assert len(details["batch_1"]["end_to_end_ms"]) == 30
-    assert len(details["batch_32"]["pass_warmup_ms"]) == 5
-    assert set(details["images_per_second_of_single_passes"]) == {"8", "16", "32"}
-    assert details["busy_host"] is False
+    assert details["peak_memory"] == {"of": "GPU:0", "peak_mb": 8.0, "increase_mb": 7.0}
+    assert details["not_measured"] == {}
+    assert details["precision"] == "float32"
     assert json.loads(json.dumps(details)) == details
+
+
+def test_every_observation_and_the_protocol_are_kept():
+    clock = FakeClock()
+    judged = evaluation(FakeSampler(clock))
+    Latency(clock=clock, max_batch_size=32)(judged)
+    details = judged.details["latency"]
+    for batch, calls in (("batch_1", 30), ("batch_32", 30)):
+        assert len(details[batch]["end_to_end_ms"]) == calls
+        assert len(details[batch]["pass_warmup_ms"]) == 5
+    assert details["batch_1"]["pass_ms"] == pytest.approx([3.0] * 167)  # half a second of them
+    assert details["batch_32"]["end_to_end_first_call_seconds"] == pytest.approx(4.045)
+    assert set(details["images_per_second_by_batch_tried"]) == {"8", "16", "32"}
+    assert details["throughput_batch_size"] == 32
+    assert "5 to warm up, 30 to 167 repeats" in details["protocol"]
+    assert "host memory" in details["protocol"]
+    for name in ("device", "backend", "intra_op_threads", "usable_processors", "processor"):
+        assert name in details
+
+
+def test_plain_functions_are_measured_alike():
+    clock = FakeClock()
+    report = measure_latency(
+        **functions(FakeSampler(clock)), network_passes=10, max_batch_size=32, clock=clock
+    )
+    assert report.numbers == pytest.approx(NUMBERS, rel=1e-9, abs=1e-12)
+    assert json.loads(json.dumps(report.details)) == report.details
+
+
+def test_what_a_sampler_does_not_offer_is_left_out():
+    clock = FakeClock()
+    sample = functions(FakeSampler(clock))["sample"]
+    report = measure_latency(sample=sample, max_batch_size=32, clock=clock, device="a card")
+    per_image = {
+        name: number
+        for name, number in NUMBERS.items()
+        if "pass" not in name and "overhead" not in name
+    }
+    assert report.numbers == pytest.approx(per_image, rel=1e-9, abs=1e-12)
+    assert report.details["device"] == "a card"
+    assert "backend" not in report.details
+
+
+def test_overhead_needs_the_number_of_passes(readings):
+    clock = FakeClock()
+    calls = functions(FakeSampler(clock))
+    numbers = measure_latency(**calls, max_batch_size=1, clock=clock).numbers
+    assert numbers["latency_ms_per_pass_p50"] == pytest.approx(3.0)
+    assert "overhead_ms_per_image" not in numbers
+
+
+def test_options_reach_every_timing():
+    clock = FakeClock()
+    options = {"warmup": 2, "min_repeats": 4, "min_seconds": 0.0, "max_seconds": 50.0}
+    details = measure_latency(
+        **functions(FakeSampler(clock)), max_batch_size=8, clock=clock, **options
+    ).details
+    assert "2 to warm up, 4 to 4 repeats" in details["protocol"]
 
 
 def test_sampler_gets_latents_and_seeds_of_its_shapes():
@@ -162,14 +166,81 @@ def test_sampler_gets_latents_and_seeds_of_its_shapes():
     np.testing.assert_array_equal(seeds, [[3, i] for i in range(8)])
 
 
-def test_a_disturbed_host_is_reported(caplog):
+def test_costs_that_cannot_be_told_are_left_out_with_the_reason(monkeypatch):
+    def refuse(*_):
+        raise NotMeasured("nobody knows")
+
+    monkeypatch.setattr(latency, "count_flops", refuse)
+    monkeypatch.setattr(latency, "peak_memory", refuse)
     clock = FakeClock()
-    sampler = FakeSampler(clock, disturbances=[0.0, 0.0, 0.002] * 200)
+    judged = evaluation(FakeSampler(clock))
+    numbers = Latency(clock=clock, max_batch_size=32)(judged)
+    assert numbers.keys() == {*NUMBERS, "num_parameters"}
+    assert judged.details["latency"]["not_measured"] == {
+        "gflops_per_pass": "nobody knows",
+        "peak_memory_mb": "nobody knows",
+    }
+
+
+def test_a_quiet_host_is_not_suspected(caplog):
+    clock = FakeClock()
+    judged = evaluation(FakeSampler(clock))
+    with caplog.at_level(logging.WARNING):
+        Latency(clock=clock, max_batch_size=8)(judged)
+    details = judged.details["latency"]
+    assert details["busy_host"] is False
+    assert details["busy_reasons"] == []
+    assert details["share_of_other_processes"] == pytest.approx(0.025)
+    assert details["largest_spread"] == pytest.approx(1.0)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("max_batch_size", [1, 8])
+def test_timings_that_vary_are_reported(caplog, max_batch_size):
+    clock = FakeClock()
+    sampler = FakeSampler(clock, disturbances=[0.0, 0.0, 0.002] * 5000)
     judged = evaluation(sampler)
     with caplog.at_level(logging.WARNING):
-        Latency(clock=clock, max_batch_size=1)(judged)
-    assert judged.details["latency"]["busy_host"] is True
-    assert "busy" in caplog.text
+        Latency(clock=clock, max_batch_size=max_batch_size)(judged)
+    details = judged.details["latency"]
+    assert details["busy_host"] is True
+    assert details["busy_reasons"] == ["the timings vary by a factor of 1.7"]
+    assert "busy: the timings vary" in caplog.text
+
+
+def test_variation_at_the_throughput_batch_alone_is_reported():
+    clock = FakeClock()
+    sampler = FakeSampler(clock)
+    # The calls of batch 1 and of the search come first; then every third is disturbed.
+    sampler.disturbances = iter([0.0] * (6 + 167 + 36 + 8) + [0.0, 0.0, 0.3] * 500)
+    judged = evaluation(sampler)
+    Latency(clock=clock, max_batch_size=8)(judged)
+    details = judged.details["latency"]
+    assert max(details["batch_1"]["end_to_end_ms"]) < 40.0
+    assert details["busy_host"] is True
+
+
+@pytest.mark.parametrize(("busy", "is_busy"), [(5.9, False), (6.1, True), (8.0, True)])
+def test_other_processes_are_reported(caplog, readings, busy, is_busy):
+    readings[1] = HostReading(10.0, 4.0, busy, 2)  # 10 % of 2 x 10 s are 2 s
+    clock = FakeClock()
+    judged = evaluation(FakeSampler(clock))
+    with caplog.at_level(logging.WARNING):
+        Latency(clock=clock, max_batch_size=8)(judged)
+    details = judged.details["latency"]
+    assert details["share_of_other_processes"] == pytest.approx((busy - 4.0) / 20.0)
+    assert details["busy_host"] is is_busy
+    assert ("other processes took" in caplog.text) is is_busy
+
+
+def test_a_host_that_tells_no_load_is_judged_by_the_timings(monkeypatch):
+    monkeypatch.setattr(latency, "read_host", lambda: None)
+    clock = FakeClock()
+    judged = evaluation(FakeSampler(clock))
+    Latency(clock=clock, max_batch_size=8)(judged)
+    details = judged.details["latency"]
+    assert details["share_of_other_processes"] is None
+    assert details["busy_host"] is False
 
 
 def test_images_alone_have_no_latency():
@@ -184,3 +255,5 @@ def test_images_alone_have_no_latency():
 def test_wrong_options_are_named(wrong):
     with pytest.raises(ValueError, match=f"`{next(iter(wrong))}` must be"):
         Latency(**wrong)
+    with pytest.raises(ValueError, match=f"`{next(iter(wrong))}` must be"):
+        measure_latency(sample=np.zeros, **wrong)

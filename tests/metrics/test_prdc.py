@@ -1,19 +1,19 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
-from metrics import prdc as prdc_module
-from metrics.prdc import PRDC, prdc, squared_distances, squared_radii
+from metrics import distances as distances_module
+from metrics.prdc import PRDC, prdc, squared_radii
 
 
 def gaussian(count, *, shift=0.0, seed=0, dimension=8):
     return np.random.default_rng(seed).normal(shift, 1.0, (count, dimension))
 
 
-@pytest.mark.parametrize("rows_per_chunk", [128, 1024])
-def test_equals_the_authors_implementation(
-    monkeypatch, reference, reference_features, rows_per_chunk
-):
-    monkeypatch.setattr(prdc_module, "ROWS_PER_CHUNK", rows_per_chunk)
+@pytest.mark.parametrize("tile", [(128, 300), (300, 128), (1024, 4096)])
+def test_equals_the_authors_implementation(monkeypatch, reference, reference_features, tile):
+    monkeypatch.setattr(distances_module, "TILE", tile)
     assert prdc(**reference_features, nearest_k=5) == pytest.approx(reference["prdc_k5"], rel=1e-14)
 
 
@@ -65,13 +65,35 @@ def test_a_collapsed_sampler_covers_little():
     assert numbers["coverage"] < 0.05
 
 
-def test_radii_leave_the_point_itself_out():
+@pytest.mark.parametrize("tile", [(7, 11), (11, 7), (1024, 4096)])
+def test_radii_leave_the_point_itself_out(monkeypatch, tile):
+    monkeypatch.setattr(distances_module, "TILE", tile)
     features = gaussian(50)
     distances = np.sqrt(((features[:, None] - features[None]) ** 2).sum(-1))
-    np.testing.assert_allclose(squared_distances(features, features), distances**2, atol=1e-12)
     np.testing.assert_allclose(
         np.sqrt(squared_radii(features, 3)), np.sort(distances, axis=1)[:, 3], rtol=1e-9
     )
+
+
+def test_features_that_are_always_zero_change_nothing():
+    real, generated = gaussian(300), gaussian(280, shift=0.3, seed=1)
+    padding = ((0, 0), (3, 5))
+    padded = {
+        "real_features": np.pad(real, padding),
+        "generated_features": np.pad(generated, padding),
+    }
+    plain = prdc(real_features=real, generated_features=generated)
+    assert prdc(**padded) == plain
+
+
+def test_memory_stays_flat():
+    tracemalloc.start()
+    real, generated = gaussian(6000, dimension=4), gaussian(6000, dimension=4, seed=1)
+    prdc(real_features=real, generated_features=generated)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    full_matrix = 8 * 6000**2
+    assert peak < full_matrix / 1.5
 
 
 def test_too_few_samples_says_how_many():

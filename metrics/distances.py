@@ -1,0 +1,77 @@
+"""Euclidean distances between all rows of two sets, without the whole matrix in memory."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+TILE = (1024, 4096)  # rows and columns of the distance matrix that are in memory at once
+
+
+def squared_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Squared Euclidean distances of all pairs of rows, float64 `(N, M)`, never below zero."""
+    left, right = (np.asarray(features, dtype=np.float64) for features in (left, right))
+    distances = left @ right.T
+    distances *= -2.0
+    distances += np.einsum("nd,nd->n", left, left)[:, None]
+    distances += np.einsum("nd,nd->n", right, right)[None, :]
+    return np.maximum(distances, 0.0, out=distances)
+
+
+def distance_tiles(
+    left: np.ndarray, right: np.ndarray
+) -> Iterator[tuple[slice, slice, np.ndarray]]:
+    """Squared distances of all pairs of rows, tile by tile, so that memory stays flat.
+
+    Args:
+        left: `(N, D)`.
+        right: `(M, D)`.
+
+    Yields:
+        Rows of `left`, rows of `right` and the float64 distances of these; all tiles of the same
+        rows of `left` in a sequence.
+    """
+    height, width = TILE
+    for top in range(0, len(left), height):
+        rows = slice(top, min(top + height, len(left)))
+        for start in range(0, len(right), width):
+            columns = slice(start, min(start + width, len(right)))
+            yield rows, columns, squared_distances(left[rows], right[columns])
+
+
+def nearest_neighbours(
+    queries: np.ndarray,
+    references: np.ndarray,
+    num_neighbours: int,
+    *,
+    own_rows: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest rows of `references` to each row of `queries`, by brute force.
+
+    Args:
+        queries: `(N, D)`; bytes are taken as numbers, and their distances are exact.
+        references: `(M, D)`, with M > `num_neighbours`; may be a memory map.
+        num_neighbours: how many.
+        own_rows: integers `(N,)`, the row of `references` that a query is itself and that does
+            not count; `None` where the queries are no references.
+
+    Returns:
+        Squared distances, float64 `(N, num_neighbours)`, the nearest first, and their rows.
+    """
+    count = len(queries)
+    nearest = np.full((count, num_neighbours), np.inf)
+    found = np.zeros((count, num_neighbours), dtype=np.int64)
+    for rows, columns, distances in distance_tiles(queries, references):
+        if own_rows is not None:
+            own = own_rows[rows] - columns.start
+            here = np.flatnonzero((0 <= own) & (own < columns.stop - columns.start))
+            distances[here, own[here]] = np.inf
+        candidates = np.concatenate([nearest[rows], distances], axis=1)
+        chosen = np.argpartition(candidates, num_neighbours - 1, axis=1)[:, :num_neighbours]
+        numbers = np.broadcast_to(
+            np.arange(columns.start, columns.stop), (len(distances), columns.stop - columns.start)
+        )
+        nearest[rows] = np.take_along_axis(candidates, chosen, axis=1)
+        numbers = np.concatenate([found[rows], numbers], axis=1)
+        found[rows] = np.take_along_axis(numbers, chosen, axis=1)
+    order = np.argsort(nearest, axis=1, kind="stable")
+    return np.take_along_axis(nearest, order, axis=1), np.take_along_axis(found, order, axis=1)

@@ -1,0 +1,116 @@
+"""The machine that a measurement runs on: what it is, and who else keeps it busy."""
+
+import os
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+STAT = Path("/proc/stat")
+BUSY_FIELDS = (0, 1, 2, 5, 6, 7)  # user, nice, system, irq, softirq, steal
+
+
+@dataclass(frozen=True)
+class HostReading:
+    """Clocks of this process and of the processors that it may use, in seconds.
+
+    Args:
+        wall_seconds: the time.
+        own_seconds: processor time of this process, all its threads together.
+        busy_seconds: processor time of all processes, on these processors together; time that
+            the hypervisor gave to other machines included.
+        num_processors: number of processors that this process may use.
+    """
+
+    wall_seconds: float
+    own_seconds: float
+    busy_seconds: float
+    num_processors: int
+
+
+def read_host() -> HostReading | None:
+    """Reads the clocks; `None` where the system does not tell them (it is not Linux)."""
+    try:
+        stat = STAT.read_text()
+    except OSError:
+        return None
+    processors = usable_processors()
+    return HostReading(
+        wall_seconds=time.perf_counter(),
+        own_seconds=time.process_time(),
+        busy_seconds=busy_seconds(stat, processors),
+        num_processors=len(processors),
+    )
+
+
+def busy_seconds(stat: str, processors: list[int]) -> float:
+    """Time that `processors` have worked since the machine started.
+
+    Args:
+        stat: content of `/proc/stat`, which counts in clock ticks.
+        processors: numbers of the processors.
+
+    Returns:
+        Seconds, summed over the processors.
+    """
+    names = {f"cpu{number}" for number in processors}
+    lines = [line.split() for line in stat.splitlines()]
+    ticks = sum(
+        int(line[1 + i]) for line in lines if line and line[0] in names for i in BUSY_FIELDS
+    )
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def share_of_others(before: HostReading | None, after: HostReading | None) -> float | None:
+    """What other processes took of the processors between two readings.
+
+    Args:
+        before: the earlier reading.
+        after: the later one.
+
+    Returns:
+        Share of the processors' capacity, in [0, 1]; `None` where there are no readings.
+    """
+    if before is None or after is None:
+        return None
+    capacity = (after.wall_seconds - before.wall_seconds) * after.num_processors
+    busy = after.busy_seconds - before.busy_seconds
+    own = after.own_seconds - before.own_seconds
+    return min(1.0, max(0.0, (busy - own) / capacity))
+
+
+def usable_processors() -> list[int]:
+    """Numbers of the processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def describe_host() -> dict[str, Any]:
+    """The processors and their load before a measurement, ready for JSON."""
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "usable_processors": usable_processors(),
+        "load_average_before": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+    }
+
+
+def describe_device() -> dict[str, Any]:
+    """The device that Keras computes on and its threads, ready for JSON.
+
+    Threads are 0 where TensorFlow chooses their number itself, and absent on other backends.
+    """
+    import keras
+
+    backend = keras.backend.backend()
+    device = {"backend": backend, "device": ", ".join(keras.distribution.list_devices())}
+    if backend != "tensorflow":
+        return device
+    import tensorflow as tf  # Keras does not tell the number of threads
+
+    return {
+        **device,
+        "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
+        "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
+    }

@@ -1,0 +1,253 @@
+import importlib.util
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from metrics import cost
+from metrics.base import NotMeasured
+from metrics.cost import PeakMemory, count_flops, peak_memory, resident_bytes, summed_terms
+from models.dcgan import build_generator
+from models.unet import build_unet
+from models.vae import build_decoder
+
+ROOT = Path(__file__).parents[2]
+MEGABYTE = 10**6
+
+
+def self_attention(tokens):
+    return layers.MultiHeadAttention(num_heads=2, key_dim=4)(tokens, tokens)
+
+
+# Shape of one input, layers, and their work: 2 x results x products that each result adds up.
+CASES = {
+    "dense": ((3,), layers.Dense(5), 2 * 5 * 3),
+    "dense on tokens": ((7, 3), layers.Dense(5), 2 * (7 * 5) * 3),
+    "conv": ((7, 7, 3), layers.Conv2D(4, 3), 2 * (5 * 5 * 4) * 27),
+    "strided conv": (
+        (7, 7, 3),
+        layers.Conv2D(4, 3, strides=2, padding="same"),
+        2 * (4 * 4 * 4) * 27,
+    ),
+    "grouped conv": (
+        (5, 5, 6),
+        layers.Conv2D(4, 3, padding="same", groups=2),
+        2 * (5 * 5 * 4) * 27,
+    ),
+    "conv 1d": ((9, 3), layers.Conv1D(4, 3), 2 * (7 * 4) * 9),
+    "depthwise conv": (
+        (5, 5, 3),
+        layers.DepthwiseConv2D(3, depth_multiplier=2, padding="same"),
+        2 * (5 * 5 * 6) * 9,
+    ),
+    # Each input is multiplied with a whole kernel.
+    "transposed conv": (
+        (7, 7, 3),
+        layers.Conv2DTranspose(5, 4, strides=2, padding="same"),
+        2 * (7 * 7 * 3) * (4 * 4 * 5),
+    ),
+    "valid transposed conv": (
+        (7, 7, 3),
+        layers.Conv2DTranspose(5, 3, strides=2),
+        2 * (7 * 7 * 3) * (3 * 3 * 5),
+    ),
+    # Queries, keys, values and outputs 8 -> 8; scores and their use: 2 heads of 4.
+    "attention": ((6, 8), self_attention, 4 * 2 * (6 * 8) * 8 + 2 * 2 * (6 * 6) * 8),
+    "einsum": ((6, 8), layers.EinsumDense("btd,dhe->bthe", (6, 2, 5)), 2 * (6 * 2 * 5) * 8),
+    "no products": (
+        (8, 8, 4),
+        lambda images: layers.UpSampling2D()(
+            layers.AveragePooling2D(2)(layers.GroupNormalization(2)(layers.ReLU()(images)))
+        ),
+        0,
+    ),
+}
+
+
+def count_case(name):
+    shape, apply, _ = CASES[name]
+    inputs = keras.Input(shape)
+    return count_flops(keras.Model(inputs, apply(inputs)), np.zeros((1, *shape), "float32"))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_operations_are_those_counted_by_hand(name):
+    assert count_case(name) == CASES[name][2]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed")
+def test_jax_counts_alike():
+    code = (
+        "import json; from tests.metrics.test_cost import CASES, count_case; "
+        "print(json.dumps({name: count_case(name) for name in CASES}))"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    counted = json.loads(process.stdout.splitlines()[-1])
+    assert counted == {name: flops for name, (_, _, flops) in CASES.items()}
+
+
+def test_the_batch_multiplies_the_operations():
+    network = keras.Sequential([keras.Input((3,)), layers.Dense(5)])
+    assert count_flops(network, np.zeros((4, 3), "float32")) == 4 * 30
+
+
+def test_the_vae_s_decoder_is_counted_by_hand():
+    decoder = build_decoder(image_shape=(8, 8, 1), widths=[4, 8], latent_dim=2)
+    dense = 2 * 32 * 2 + 2 * 32 * 32
+    level_4x4 = 2 * (2 * 2 * 8) * (16 * 8) + 2 * (4 * 4 * 8) * (9 * 8)
+    level_8x8 = 2 * (4 * 4 * 8) * (16 * 4) + 2 * (8 * 8 * 4) * (9 * 4)
+    logits = 2 * (8 * 8) * (9 * 4)
+    flops = count_flops(decoder, np.zeros((1, 2), "float32"))
+    assert flops == dense + level_4x4 + level_8x8 + logits
+
+
+def test_the_dcgan_s_generator_is_counted_by_hand():
+    generator = build_generator(image_shape=(8, 8, 1), widths=[4, 8], latent_dim=2)
+    dense, to_4x4, to_8x8 = 2 * 32 * 2, 2 * (2 * 2 * 8) * (16 * 4), 2 * (4 * 4 * 4) * 16
+    assert count_flops(generator, np.zeros((1, 2), "float32")) == dense + to_4x4 + to_8x8
+
+
+def layer_flops(layer):
+    """A layer's operations from its own shapes, which no graph has a part in."""
+    if isinstance(layer, layers.Conv2D | layers.Dense):
+        return 2 * math.prod(layer.output.shape[1:]) * math.prod(layer.kernel.shape[:-1])
+    if isinstance(layer, layers.MultiHeadAttention):
+        _, tokens, width = layer.output.shape
+        return 4 * 2 * tokens * width**2 + 2 * 2 * tokens**2 * width
+    return 0
+
+
+@pytest.mark.parametrize("attention_resolutions", [[], [4, 8]])
+def test_the_unet_is_the_sum_of_its_layers(attention_resolutions):
+    unet = build_unet(
+        image_shape=(16, 16, 3),
+        widths=[8, 16],
+        num_blocks=1,
+        patch_size=2,
+        attention_resolutions=attention_resolutions,
+    )
+    attentions = [layer for layer in unet.layers if isinstance(layer, layers.MultiHeadAttention)]
+    assert len(attentions) == 1 + 2 * len(attention_resolutions)
+    flops = count_flops(
+        lambda images: unet([images, ops.zeros((1,))]), np.zeros((1, 16, 16, 3), "float32")
+    )
+    assert flops == sum(layer_flops(layer) for layer in unet.layers)
+
+
+def loop(values):
+    return ops.fori_loop(0, 3, lambda _, values: values @ ops.ones((3, 3)), values)
+
+
+def product_of_unknown_size(values):
+    positions = ops.cast(ops.nonzero(values)[0], "float32")
+    return positions[None, :] @ positions[:, None]
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [(loop, "While"), (ops.rfft, "FFT"), (product_of_unknown_size, "shape of")],
+)
+def test_work_of_unknown_size_is_not_guessed(call, reason):
+    with pytest.raises(NotMeasured, match=reason):
+        count_flops(call, np.ones((3, 3), "float32"))
+
+
+def test_a_backend_without_graph_gives_no_number(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    with pytest.raises(NotMeasured, match="torch shows no graph"):
+        count_flops(ops.abs, np.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("equation", "shapes", "terms"),
+    [
+        ("ij,jk->ik", [(2, 3), (3, 5)], 3),
+        ("btnh, bsnh -> bnts", [(7, 2, 3, 4), (7, 5, 3, 4)], 4),
+        ("...ij,jk...->...ik", [(7, 2, 3), (3, 5, 7)], 3),
+        ("ij,ij->", [(2, 3), (2, 3)], 6),
+        ("i,j->ij", [(2,), (3,)], 1),
+    ],
+)
+def test_an_einsum_adds_up_over_the_labels_that_vanish(equation, shapes, terms):
+    assert summed_terms(equation, shapes) == terms
+
+
+@pytest.mark.skipif(not cost.CLEAR_REFS.exists(), reason="the peak cannot be reset here")
+def test_the_peak_of_a_call_is_its_own():
+    def use(megabytes):
+        return lambda: np.ones(megabytes * MEGABYTE, "uint8")[:1].copy()
+
+    large, small = peak_memory(use(200)), peak_memory(use(1))
+    assert large.of == small.of == "process"
+    assert 190 * MEGABYTE < large.peak_bytes - large.before_bytes < 300 * MEGABYTE
+    assert small.peak_bytes < large.peak_bytes - 150 * MEGABYTE
+    assert small.before_bytes <= small.peak_bytes
+
+
+@pytest.mark.skipif(not cost.CLEAR_REFS.exists(), reason="the peak cannot be reset here")
+def test_a_lazy_result_is_computed_while_memory_is_watched():
+    class Lazy:
+        def __array__(self, dtype=None, copy=None):
+            return np.ones(200 * MEGABYTE, "uint8")
+
+    peak = peak_memory(Lazy)
+    assert peak.peak_bytes - peak.before_bytes > 190 * MEGABYTE
+
+
+def test_peak_is_described_in_megabytes():
+    described = PeakMemory(peak_bytes=5_500_000, before_bytes=2_000_000, of="GPU:0").describe()
+    assert described == {"of": "GPU:0", "peak_mb": 5.5, "increase_mb": 3.5}
+
+
+def test_status_is_read_in_units_of_1024_bytes():
+    status = "VmPeak:\t  9 kB\nVmHWM:\t    1234 kB\nVmRSS:\t      56 kB\n"
+    assert resident_bytes(status, "VmHWM") == 1234 * 1024
+    assert resident_bytes(status, "VmRSS") == 56 * 1024
+    with pytest.raises(NotMeasured, match="VmSwap"):
+        resident_bytes(status, "VmSwap")
+
+
+def test_a_peak_that_cannot_be_reset_is_left_out(monkeypatch, tmp_path):
+    monkeypatch.setattr(cost, "CLEAR_REFS", tmp_path / "missing" / "clear_refs")
+    with pytest.raises(NotMeasured, match="cannot be reset"):
+        peak_memory(lambda: np.zeros(1))
+
+
+def test_a_gpu_tells_its_own_memory(monkeypatch):
+    experimental = pytest.importorskip("tensorflow").config.experimental
+    memory = {"current": 7, "peak": 99}
+
+    def call():
+        memory["peak"] = 40
+        return np.zeros(1)
+
+    def reset(device):
+        memory["peak"] = memory["current"]
+
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda: ["gpu:0", "gpu:1"])
+    monkeypatch.setattr(experimental, "reset_memory_stats", reset)
+    monkeypatch.setattr(experimental, "get_memory_info", lambda device: dict(memory))
+    assert peak_memory(call) == PeakMemory(peak_bytes=40, before_bytes=7, of="GPU:0")
+    # Without the reset, the peak of an earlier call would stand.
+    assert peak_memory(lambda: np.zeros(1)).peak_bytes == 7
+
+
+def test_jax_on_an_accelerator_gives_no_peak(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda: ["gpu:0"])
+    with pytest.raises(NotMeasured, match="jax"):
+        peak_memory(lambda: np.zeros(1))
