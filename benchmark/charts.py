@@ -20,7 +20,7 @@ from benchmark.figures import (
     style_axes,
 )
 from benchmark.label_placement import place_labels
-from benchmark.rows import is_sanity, reference_levels, row_labels, row_styles, subject
+from benchmark.rows import is_sanity, left_out, reference_levels, row_labels, row_styles, subject
 
 LATENCY = "latency_ms_per_image_p50"
 _MOST_NAMED_CLASSES = 40
@@ -34,6 +34,7 @@ def pareto(rows, *, styles=None):
     coverage was not measured. The test images mark what a perfect sampler would score at this
     sample count, noise what none would. The quality axis is logarithmic; where a KID is zero or
     negative, as an unbiased estimate may be, it is linear around zero and logarithmic outside.
+    Rows without a latency are named below the chart.
 
     Args:
         rows: DataFrame of results of one protocol, sanity rows included.
@@ -57,7 +58,7 @@ def pareto(rows, *, styles=None):
     axes.set_xlabel("milliseconds per image, batch 1, end to end (median)", fontsize=LABEL_SIZE)
     axes.set_ylabel("KID × 1000 (mean ± std over subsets)", fontsize=LABEL_SIZE)
     axes.set_title(subject(rows), fontsize=TITLE_SIZE, color=INK, loc="left")
-    _add_bubble_legend(figure)
+    _add_bubble_legend(figure, title=left_out(rows, LATENCY))
     place_labels(
         axes,
         points[["x", "y"]].to_numpy(),
@@ -220,7 +221,7 @@ def _draw_bubbles(axes, points):
     return bars
 
 
-def _add_bubble_legend(figure):
+def _add_bubble_legend(figure, title):
     handles = [
         Line2D(
             [], [], linestyle="none", marker="o", color=MUTED, markerfacecolor="none",
@@ -230,10 +231,12 @@ def _add_bubble_legend(figure):
     ]  # fmt: skip
     handles.insert(0, Line2D([], [], linestyle="none", label="bubble area: coverage"))
     handles.append(Line2D([], [], color=INK, alpha=0.55, linewidth=0.9, label="Pareto front"))
-    figure.legend(
+    title = f"{title}\n" if title else None  # the largest bubble is higher than its line
+    legend = figure.legend(
         handles=handles, loc="outside lower center", ncols=5, fontsize=TICK_SIZE, frameon=False,
-        handletextpad=0.6, columnspacing=1.4,
+        handletextpad=0.6, columnspacing=1.4, title=title, title_fontsize=SMALL_SIZE,
     )  # fmt: skip
+    legend.get_title().set_color(MUTED)
 
 
 def _shares(counts):

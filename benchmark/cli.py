@@ -1,10 +1,10 @@
-"""The command line: composes the configuration, checks it and builds the parts of a run."""
+"""The command lines: compose a configuration, check it and build the parts that it names."""
 
 import contextlib
 import importlib
 import os
 import sys
-import tempfile
+from collections.abc import Callable
 from typing import Any
 
 import hydra
@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from benchmark import config as configuration
+from benchmark.config import EvaluationConfig, MeasurementConfig, RunConfig
 from benchmark.errors import EnvironmentProblem, UserError
 
 INTERRUPTED = 130  # what a shell reports of a command stopped by Ctrl-C
@@ -25,14 +26,31 @@ def job(config: DictConfig) -> None:
     """Runs one configuration."""
     with mistakes_end_the_program():
         settings = configuration.validate(config)
-        prepare_environment(settings)
+        choose_device(settings)
+        import_backend()
         from benchmark.run import run
 
         run(Parts(settings, HydraConfig.get().overrides.task))
 
 
+@hydra.main(version_base="1.3", config_path="pkg://conf", config_name="evaluate")
+def evaluation_job(config: DictConfig) -> None:
+    """Measures samples made elsewhere; they are read and checked before the backend's import."""
+    with mistakes_end_the_program(EvaluationConfig):
+        settings = configuration.validate_evaluation(config)
+        choose_device(settings)
+        parts = Parts(settings, HydraConfig.get().overrides.task)
+        from benchmark.external.samples import take_samples
+
+        dataset, samples = take_samples(parts)
+        import_backend()
+        from benchmark.external.measure import evaluate
+
+        evaluate(parts, dataset, samples)
+
+
 class Parts:
-    """The configured parts of one run, each built when it is asked for.
+    """The configured parts of one run or evaluation, each built when it is asked for.
 
     Attributes:
         settings: The whole configuration as plain containers.
@@ -80,44 +98,41 @@ def build(key: str, options: dict[str, Any], **arguments: Any) -> Any:
         raise
 
 
-def prepare_environment(settings: dict[str, Any]) -> None:
-    """Chooses the device and imports the backend without its start-up messages."""
+def choose_device(settings: dict[str, Any]) -> None:
+    """Sets what the backend reads when it is imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if settings["device"] == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+
+def import_backend() -> None:
+    """Imports Keras and its backend without their start-up messages."""
+    from benchmark.console import quiet_standard_error
+
     with quiet_standard_error():
         importlib.import_module("keras")
 
 
-@contextlib.contextmanager
-def quiet_standard_error():
-    """Keeps what native code writes to standard error, and shows it only if the block fails."""
-    sys.stderr.flush()
-    original = os.dup(2)
-    with tempfile.TemporaryFile() as kept:
-        os.dup2(kept.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            kept.seek(0)
-            os.write(original, kept.read())
-            raise
-        finally:
-            os.dup2(original, 2)
-            os.close(original)
-
-
 def main() -> None:
-    """Runs the command line; mistakes end with one line and exit code 2 or 3."""
+    """Runs `python -m benchmark`; mistakes end with one line and exit code 2 or 3."""
+    start(job, RunConfig)
+
+
+def main_of_evaluation() -> None:
+    """Runs `python -m benchmark.evaluate`, as `main` does."""
+    start(evaluation_job, EvaluationConfig)
+
+
+def start(command: Callable[[], None], schema: type[MeasurementConfig]) -> None:
     configuration.register()
     own_errors = "HYDRA_FULL_ERROR" not in os.environ
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
-    with mistakes_end_the_program() if own_errors else contextlib.nullcontext():
-        job()
+    with mistakes_end_the_program(schema) if own_errors else contextlib.nullcontext():
+        command()
 
 
 @contextlib.contextmanager
-def mistakes_end_the_program():
+def mistakes_end_the_program(schema: type[MeasurementConfig] = RunConfig):
     """Turns a mistake of the user or of the environment into one line and an exit code."""
     try:
         yield
@@ -126,9 +141,11 @@ def mistakes_end_the_program():
     except UserError as error:
         leave(f"error: {error}", code=2)
     except (HydraException, OmegaConfBaseException) as error:
-        leave(f"error: {configuration.explain(error)}", code=2)
+        leave(f"error: {configuration.explain(error, schema)}", code=2)
     except KeyboardInterrupt:
-        leave("stopped; the same command goes on from the last checkpoint", code=INTERRUPTED)
+        goes_on = schema is RunConfig
+        last = "; the same command goes on from the last checkpoint" if goes_on else ""
+        leave(f"stopped{last}", code=INTERRUPTED)
 
 
 def leave(message: str, *, code: int) -> None:

@@ -1,6 +1,7 @@
-"""The schema of a run's configuration and the checks that need no model and no data."""
+"""The schemas of the configurations and the checks that need no model and no data."""
 
 import difflib
+import importlib.resources
 import math
 import os
 import re
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from hydra.errors import OverrideParseException
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from benchmark.errors import EnvironmentProblem, UserError
@@ -34,8 +36,8 @@ class SamplingConfig:
 
 
 @dataclass
-class RunConfig:
-    """The run-level keys. The parts' own options are those of their constructors."""
+class MeasurementConfig:
+    """The keys of all that is measured. The parts' own options are those of their constructors."""
 
     preset: str = MISSING
     seed: int = MISSING
@@ -45,21 +47,37 @@ class RunConfig:
     force: bool = MISSING
     device: str = MISSING
     dataset: Any = MISSING
+    encoder: Any = MISSING
+    metric: Any = field(default_factory=dict)
+
+
+@dataclass
+class RunConfig(MeasurementConfig):
+    """The keys of a run of `python -m benchmark`."""
+
     model: Any = MISSING
     sampler: Any = None
     samplers: list[Any] = field(default_factory=list)
-    encoder: Any = MISSING
-    metric: Any = field(default_factory=dict)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
 
+@dataclass
+class EvaluationConfig(MeasurementConfig):
+    """The keys of `python -m benchmark.evaluate`."""
+
+    samples: str = MISSING
+    name: str | None = None
+
+
 def register() -> None:
-    """Makes the schema and the resolvers known to Hydra."""
+    """Makes the schemas and the resolvers known to Hydra."""
     ConfigStore.instance().store(name="schema", node=RunConfig)
+    ConfigStore.instance().store(name="evaluation_schema", node=EvaluationConfig)
     OmegaConf.register_new_resolver("by_preset", by_preset, replace=True)
     OmegaConf.register_new_resolver("share", share, replace=True)
     OmegaConf.register_new_resolver("user_cache_dir", user_cache_dir, replace=True)
+    OmegaConf.register_new_resolver("options", group_options, replace=True)
 
 
 def by_preset(values: dict, *, _root_: DictConfig) -> Any:
@@ -82,11 +100,17 @@ def user_cache_dir() -> str:
     return str(Path(root) / "generative-trilemma-benchmark")
 
 
+def group_options(group: str) -> str:
+    """The names of a config group's options, for the help."""
+    files = importlib.resources.files("conf").joinpath(group).iterdir()
+    return ", ".join(sorted(Path(file.name).stem for file in files if file.name.endswith(".yaml")))
+
+
 def validate(config: DictConfig) -> dict[str, Any]:
-    """Checks ranges, combinations and folders before anything costly starts.
+    """Checks a run's ranges, combinations and folders before anything costly starts.
 
     Args:
-        config: The composed configuration.
+        config: The composed `RunConfig`.
 
     Returns:
         The configuration as plain, resolved Python containers.
@@ -99,13 +123,40 @@ def validate(config: DictConfig) -> dict[str, Any]:
     if settings["sampler"] is not None:
         settings["samplers"] = [settings["sampler"]]
     check_numbers(settings["training"], "training")
+    check_measurement(settings)
+    check_samplers(settings)
+    return settings
+
+
+def validate_evaluation(config: DictConfig) -> dict[str, Any]:
+    """Checks the configuration of `python -m benchmark.evaluate`, as `validate` does a run's.
+
+    Args:
+        config: The composed `EvaluationConfig`.
+
+    Returns:
+        The configuration as plain, resolved Python containers.
+
+    Raises:
+        UserError: If a value is not allowed, or there are no samples.
+        EnvironmentProblem: If a folder cannot be written.
+    """
+    if OmegaConf.is_missing(config, "samples") or not config.samples:
+        raise UserError(
+            "`samples` is missing. Give samples=<file.npz, file.npy or folder of images>"
+        )
+    settings = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    check_measurement(settings)
+    return settings
+
+
+def check_measurement(settings: dict[str, Any]) -> None:
+    """What all configurations have in common."""
     check_numbers(settings)
     check_choices(settings)
-    check_samplers(settings)
     check_sample_count(settings)
     for key in ("results_dir", "cache_dir"):
         check_writable(key, settings[key])
-    return settings
 
 
 def check_numbers(node: Any, key: str = "") -> None:
@@ -130,12 +181,12 @@ def check_choices(settings: dict[str, Any]) -> None:
         )
     if settings["seed"] >= 2**32:
         raise UserError(f"`seed` must be below 2**32. Received: seed={settings['seed']}")
-    if not settings["samplers"]:
-        raise UserError("`samplers` must name at least one way to sample. Received: samplers=[]")
 
 
 def check_samplers(settings: dict[str, Any]) -> None:
     """A diffusion model samples in 1..T steps; other models have no choice of sampler."""
+    if not settings["samplers"]:
+        raise UserError("`samplers` must name at least one way to sample. Received: samplers=[]")
     num_timesteps = settings["model"].get("num_timesteps")
     if num_timesteps is None and settings["sampler"] is not None:
         raise UserError(
@@ -175,12 +226,20 @@ def check_writable(key: str, folder: str) -> None:
         ) from None
 
 
-def explain(error: Exception) -> str:
-    """Hydra's error as one line, with the nearest key for a mistyped one."""
+def explain(error: Exception, schema: type[MeasurementConfig] = RunConfig) -> str:
+    """Hydra's error as one line, with the schema's nearest key for a mistyped one."""
+    if isinstance(error, OverrideParseException):
+        key, equals, value = error.override.partition("=")
+        if not equals:
+            return f"cannot read the argument {key}; expected {key}=<value>"
+        return (
+            f"cannot read the argument {error.override}. A value with = , ( ) {{ }} or letters "
+            f"beyond ASCII needs quotes inside quotes: '{key}=\"{value}\"'"
+        )
     lines = [line.strip() for line in f"{error}\n{error.__cause__ or ''}".splitlines()]
     typed = re.match(r"Could not override '([^']*)'", lines[0])
     if typed:
-        return unknown_key(typed[1])
+        return unknown_key(typed[1], schema)
     noise = ("Config search path", "provider=", "To append", "full_key:", "object_type=")
     lines = [line for line in lines if line and not line.startswith(noise)]
     if "Available options" in str(error):
@@ -190,12 +249,13 @@ def explain(error: Exception) -> str:
     return ". ".join(lines)
 
 
-def unknown_key(key: str) -> str:
+def unknown_key(key: str, schema: type[MeasurementConfig]) -> str:
     """Tells a mistyped key, the nearest right one and the choice."""
     part, _, option = key.partition(".")
-    keys = sorted({*RunConfig.__dataclass_fields__, "experiment"})
+    groups_without_key = {"experiment"} if schema is RunConfig else set()
+    keys = sorted({*schema.__dataclass_fields__} | groups_without_key)
     if option and part in keys:
         return f"unknown key '{key}'. The options of `{part}` are shown by --cfg job"
     near = difflib.get_close_matches(part, keys, n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
-    return f"unknown key '{key}'.{hint} Keys of a run: {', '.join(keys)}"
+    return f"unknown key '{key}'.{hint} Keys: {', '.join(keys)}"

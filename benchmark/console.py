@@ -1,6 +1,9 @@
 """What the terminal shows: stages, progress and results."""
 
 import contextlib
+import os
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 
@@ -103,6 +106,24 @@ def table(
     for cells in end:
         shown.add_row(*cells, style="dim")
     console.print(shown)
+
+
+@contextlib.contextmanager
+def quiet_standard_error() -> Iterator[None]:
+    """Keeps what native code writes to standard error, and shows it only if the block fails."""
+    sys.stderr.flush()
+    original = os.dup(2)
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(original, kept.read())
+            raise
+        finally:
+            os.dup2(original, 2)
+            os.close(original)
 
 
 def duration(seconds: float) -> str:

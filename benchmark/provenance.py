@@ -10,8 +10,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import keras
-
 ROOT = Path(__file__).parent.parent
 TRAINED_CODE = ("models/*.py", "benchmark/pipeline.py", "benchmark/training.py")
 MEASURED_CODE = ("metrics/*.py", "benchmark/evaluation.py", "benchmark/sampling.py")
@@ -38,6 +36,8 @@ def is_text(statement: ast.stmt) -> bool:
 
 def environment() -> dict[str, Any]:
     """Versions, device and threads of this process, for run.json."""
+    import keras  # here, as hashing sources must not wait for it
+
     return {
         "versions": {name: installed_version(name) for name in PACKAGES},
         "python": platform.python_version(),
@@ -58,6 +58,8 @@ def installed_version(package: str) -> str:
 
 def device_name() -> str:
     """Name of the accelerator that computes, or of the processor."""
+    import keras
+
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf  # Keras has no name for a device
 

@@ -8,6 +8,7 @@ import pandas as pd
 from benchmark.figures import GRID, INK, MUTED, SMALL_SIZE, TICK_SIZE, TITLE_SIZE, new_figure
 from benchmark.rows import (
     is_sanity,
+    left_out,
     reference_levels,
     row_labels,
     row_styles,
@@ -19,7 +20,8 @@ from benchmark.rows import (
 def radar(rows, *, styles=None):
     """Draws the trilemma as a triangle of quality, speed and diversity, each from 0 to 1.
 
-    The rules that bring each axis to [0, 1] are written below the chart, see `trilemma_scores`.
+    The rules that bring each axis to [0, 1] are written below the chart, see `trilemma_scores`, and
+    which rows are missing because their speed was not measured.
 
     Args:
         rows: DataFrame of results of one protocol, sanity rows included.
@@ -47,7 +49,10 @@ def radar(rows, *, styles=None):
         )  # fmt: skip
     figure.suptitle(subject(rows), fontsize=TITLE_SIZE, color=INK, x=0.02, ha="left")
     figure.legend(loc="outside right center", fontsize=TICK_SIZE, frameon=False, handlelength=3.2)
-    figure.supxlabel("\n".join(rules), fontsize=SMALL_SIZE, color=MUTED, x=0.02, ha="left")
+    rules = [*rules, left_out(rows, "images_per_second")]
+    figure.supxlabel(
+        "\n".join(filter(None, rules)), fontsize=SMALL_SIZE, color=MUTED, x=0.02, ha="left"
+    )
     return figure
 
 

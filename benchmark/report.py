@@ -34,8 +34,17 @@ SAMPLER_PICTURES = {
 }
 _NUM_SAMPLES_SHOWN = 10
 _MAX_EMBEDDED_BYTES = 4_000_000
-_ALREADY_A_FIGURE = ("loss.png",)
-_PROVENANCE = ("environment", "versions", "packages", "git", "device", "python", "platform")
+_ALREADY_A_FIGURE = ("loss.png", "grid.png", *SAMPLER_PICTURES)
+_PROVENANCE = (
+    "source",
+    "environment",
+    "versions",
+    "packages",
+    "git",
+    "device",
+    "python",
+    "platform",
+)
 
 
 def write_report(results_dir, rows, *, real_images=None):

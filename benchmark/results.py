@@ -4,6 +4,8 @@
         config.yaml  run.json  history.csv  weights.npz  checkpoints/  *.png
         samplers/<sampler>/  samples.npy  metrics.json  latency.json  grid.png  process.gif
     results/sanity/<dataset>/<key>/<row>/metrics.json
+    results/external/<dataset>/<name>/<key>/  samples made elsewhere
+        run.json  samples.npy (the first)  metrics.json  grid.png
 
 Every file appears whole or not at all: it is written beside its place, then moved.
 """
@@ -202,10 +204,23 @@ def sanity_folder(results_dir: str | Path, dataset: str, key: str, row: str) -> 
     return Folder(Path(results_dir) / "sanity" / dataset / key / row)
 
 
-def collect_rows(results_dir: str | Path) -> pd.DataFrame:
-    """Reads the rows of all runs and sanity checks, in the columns `COLUMNS` and then others.
+def external_folder(results_dir: str | Path, dataset: str, name: str, key: str) -> Folder:
+    """The folder of samples that were made elsewhere.
 
-    A run that diverged has one row without figures.
+    Args:
+        results_dir: The results folder.
+        dataset: Name of the dataset that they are compared with.
+        name: Name of the row.
+        key: Hash of the samples and of the table in which they stand.
+    """
+    return Folder(Path(results_dir) / "external" / dataset / name / key)
+
+
+def collect_rows(results_dir: str | Path) -> pd.DataFrame:
+    """Reads all rows, in the columns `COLUMNS` and then others.
+
+    They are those of runs, of samples made elsewhere and of sanity checks. A run that diverged has
+    one row without figures.
     """
     root = Path(results_dir)
     rows = []
@@ -213,8 +228,8 @@ def collect_rows(results_dir: str | Path) -> pd.DataFrame:
         state = json.loads(path.read_text())
         if state.get("status") == "diverged":
             rows.append({**state["row"], "path": str(path.parent.relative_to(root))})
-    for pattern in ("runs/*/*/*/samplers/*/metrics.json", "sanity/*/*/*/metrics.json"):
-        for path in sorted(root.glob(pattern)):
+    for folder in ("runs/*/*/*/samplers/*", "external/*/*/*", "sanity/*/*/*"):
+        for path in sorted(root.glob(f"{folder}/metrics.json")):
             row = json.loads(path.read_text())["row"]
             rows.append({**row, "path": str(path.parent.relative_to(root))})
     others = {key for row in rows for key in row} - set(COLUMNS)

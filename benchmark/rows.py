@@ -2,6 +2,7 @@
 
 import math
 import re
+import textwrap
 from dataclasses import dataclass
 
 import pandas as pd
@@ -87,6 +88,20 @@ def sanity_value(rows, model, column):
 def reference_levels(rows):
     levels = {name: sanity_value(rows, name, "kid_mean") for name in ("test_images", "noise")}
     return {name: level for name, level in levels.items() if math.isfinite(level)}
+
+
+def left_out(rows, speed):
+    """Says which measured rows a chart of speed cannot show; empty if it shows them all.
+
+    Args:
+        rows: DataFrame of results.
+        speed: The column of the chart's speed.
+    """
+    measured = rows[~is_sanity(rows)]
+    unknown = (measured["kid_mean"].notna() & measured[speed].isna()).tolist()
+    labels = [label for label, left in zip(row_labels(measured), unknown, strict=True) if left]
+    text = f"not shown, as their speed was not measured: {', '.join(labels)}" if labels else ""
+    return textwrap.fill(text, 110)
 
 
 def subject(rows):

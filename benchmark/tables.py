@@ -259,10 +259,13 @@ def split(table):
 
 
 def summarize(table):
-    """Picks what fits a terminal: speed, then quality and diversity with the sanity rows."""
-    speed = _pick(table, ["NFE", "ms/pass", "ms/image", "images/s", "Train time"])
+    """Picks what fits a terminal: speed, if it is known of any row, then quality and diversity."""
+    titles = ["NFE", "ms/pass", "ms/image", "images/s", "Train time"]
+    speed = _pick(table, titles)
     quality = _pick(table, ["KID ×1000", "Modes", "KL", "Rejected %", "Coverage"])
-    return [replace(speed, sanity=[]), quality]
+    columns = [speed.titles.index(title) for title in titles]
+    known = any(line[column] != MISSING for line in speed.body for column in columns)
+    return [replace(speed, sanity=[]), quality] if known else [quality]
 
 
 def _pick(table, titles):

@@ -25,9 +25,9 @@ def compose_config(tmp_path_factory):
     configuration.register()
     folder = tmp_path_factory.mktemp("run")
 
-    def compose_with(*overrides):
+    def compose_with(*overrides, config_name="config"):
         folders = [f"results_dir={folder}/results", f"cache_dir={folder}/cache"]
         with initialize_config_module("conf", version_base="1.3"):
-            return compose("config", overrides=[*folders, *overrides])
+            return compose(config_name, overrides=[*folders, *overrides])
 
     return compose_with

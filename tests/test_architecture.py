@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("benchmark", "metrics", "models", "conf")
 CONFIGURED = {"benchmark.cli", "benchmark.config"}
-LIGHT = ("benchmark.__main__", "benchmark.cli", "benchmark.config")
+LIGHT = ("benchmark.__main__", "benchmark.cli", "benchmark.config", "benchmark.evaluate")
 HEAVY = {"tensorflow", "keras", "tensorflow_datasets", "matplotlib", "pandas", "scipy"}
 
 

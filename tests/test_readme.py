@@ -1,5 +1,6 @@
 """What the README shows works."""
 
+import ast
 import importlib.util
 import re
 from pathlib import Path
@@ -11,14 +12,16 @@ import yaml
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
-def code_block(language):
-    return re.search(rf"```{language}\n(.*?)```", README, re.DOTALL)[1]
+def code_block(language, containing):
+    blocks = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    (block,) = (block for block in blocks if containing in block)
+    return block
 
 
 @pytest.fixture
 def module(tmp_path):
     path = tmp_path / "pixel_gaussian.py"
-    path.write_text(code_block("python"))
+    path.write_text(code_block("python", "GenerativeModel"))
     spec = importlib.util.spec_from_file_location("pixel_gaussian", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -41,12 +44,26 @@ def test_the_shown_model_learns_the_pixels(module):
 
 
 def test_the_shown_configuration_fits_the_shown_model(module):
-    config = yaml.safe_load(code_block("yaml"))
+    config = yaml.safe_load(code_block("yaml", "_target_"))
     target = config["model"]["_target_"].rpartition(".")[2]
     names = module.PixelGaussian.__init__.__kwdefaults__.keys()
     assert target == "PixelGaussian"
     assert set(config["model"]) - {"_target_"} <= set(names)
     assert set(config["training"]) == {"batch_size", "num_steps"}
+
+
+def test_the_shown_lines_measure_arrays(tmp_path, monkeypatch, capsys):
+    random = np.random.default_rng(0)
+    np.save(tmp_path / "real.npy", random.integers(0, 64, (40, 16, 16, 1), "uint8"))
+    np.save(tmp_path / "generated.npy", random.integers(192, 256, (40, 16, 16, 1), "uint8"))
+    monkeypatch.chdir(tmp_path)
+    code = code_block("python", "import kid")
+    assert "subset_size=1000" in code
+    exec(code.replace("subset_size=1000", "subset_size=30"), {})
+    distance, shares = map(ast.literal_eval, capsys.readouterr().out.splitlines())
+    assert distance[0] > 10 * distance[1] > 0
+    assert set(shares) == {"precision", "recall", "density", "coverage"}
+    assert shares["coverage"] == 0.0
 
 
 def test_every_named_file_is_there():

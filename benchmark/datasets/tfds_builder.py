@@ -8,6 +8,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from benchmark.console import quiet_standard_error
 from benchmark.errors import EnvironmentProblem, UserError
 
 NETWORK_TIMEOUT_SECONDS = 6
@@ -28,7 +29,9 @@ def find_builder(name: str, source: str | Path | None) -> Any:
         UserError: If there is no such folder or no such dataset.
         EnvironmentProblem: If a package that the dataset's code needs is missing.
     """
-    import tensorflow_datasets as tfds
+    with quiet_standard_error():
+        import tensorflow  # noqa: F401, which TFDS imports later, and loudly
+        import tensorflow_datasets as tfds
 
     # It warns of every dataset that is not prepared yet; we say that ourselves.
     logging.getLogger("absl").setLevel(logging.ERROR)

@@ -43,6 +43,12 @@ def _row(**values):
     }
 
 
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory):
+    """A cache folder for all modules, so that the digit classifier is trained once."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
 def rows():
     """Rows of a DDPM under three samplers, a VAE and a DCGAN, and the sanity rows."""
@@ -64,6 +70,21 @@ def rows():
         for model, kid, coverage in SANITY
     ]  # fmt: skip
     return pd.DataFrame([*trained, *sanity], columns=COLUMNS)
+
+
+@pytest.fixture
+def external_row():
+    """The row of samples made elsewhere: quality and diversity, no speed."""
+    return pd.DataFrame(
+        [
+            _row(
+                model="my_model", sampler="external", status="finished", seed=None,
+                kid_mean=0.02, coverage=0.7, run="e0e0e0e0", device="",
+                path="external/mnist/my_model/e0e0e0e0", notes="samples made elsewhere",
+            )
+        ],
+        columns=COLUMNS,
+    )  # fmt: skip
 
 
 @pytest.fixture

@@ -155,3 +155,18 @@ def test_class_histograms_of_many_modes_may_be_empty(tmp_path):
 def test_class_histograms_of_nothing_generated():
     axes = class_histograms({"dcgan": [0, 0]}, [1, 1], "01").axes[0]
     assert [bar.get_height() for bar in axes.patches] == [0, 0]
+
+
+def test_pareto_names_the_rows_whose_speed_is_not_known(rows, external_row):
+    def note(figure):
+        return figure.legends[0].get_title().get_text().strip()
+
+    assert note(pareto(rows)) in ("", "None")
+    both = pd.concat([rows, external_row], ignore_index=True)
+    figure = pareto(both)
+    assert "my_model external" in note(figure)
+    assert set(label_boxes(figure, both)) == set(row_styles(rows))
+
+
+def test_pareto_needs_a_speed(external_row):
+    assert pareto(external_row) is None

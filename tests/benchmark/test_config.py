@@ -83,6 +83,31 @@ def test_presets_fall_back_to_the_next_smaller_one():
     assert config.value == 2
 
 
+@pytest.mark.parametrize("preset", options("preset"))
+def test_samples_made_elsewhere_are_measured_as_a_run_of_the_preset(compose_config, preset):
+    run = configuration.validate(compose_config(f"preset={preset}"))
+    config = compose_config(f"preset={preset}", "samples=any.npz", config_name="evaluate")
+    settings = configuration.validate_evaluation(config)
+    shared = set(run) & set(settings)
+    assert {"preset", "seed", "num_samples", "dataset", "encoder", "metric"} <= shared
+    assert {key: settings[key] for key in shared} == {key: run[key] for key in shared}
+
+
+@pytest.mark.parametrize("overrides", [[], ["samples="]])
+def test_an_evaluation_needs_samples(compose_config, overrides):
+    config = compose_config(*overrides, config_name="evaluate")
+    with pytest.raises(UserError, match="`samples` is missing. Give samples=<"):
+        configuration.validate_evaluation(config)
+
+
+def test_checkpoints_follow_the_preset(compose_config):
+    numbers = [
+        configuration.validate(compose_config(f"preset={preset}"))["training"]["num_checkpoints"]
+        for preset in ("smoke", "quick", "standard", "paper")
+    ]
+    assert numbers == [4, 20, 100, 200]
+
+
 def test_a_sampler_replaces_the_models_own_list(compose_config):
     config = compose_config("sampler=ddim", "sampler.num_steps=20")
     samplers = configuration.validate(config)["samplers"]
@@ -123,6 +148,8 @@ def test_a_folder_that_cannot_be_written_is_the_environments_fault(compose_confi
         (["sede=1"], 2, "unknown key 'sede'. Did you mean seed?"),
         (["model.latentdim=1"], 2, "unknown key 'model.latentdim'"),
         (["seed=abc"], 2, "abc"),
+        (["results_dir=a=b"], 2, "needs quotes inside quotes: 'results_dir=\"a=b\"'"),
+        (["seed"], 2, "expected seed=<value>"),
         (["model=vae", "model.widths=[8,8,8]"], 2, "divisible by 8"),
         (["results_dir=/dev/null/results"], 3, "results_dir"),
     ],
@@ -153,7 +180,7 @@ def test_the_whole_configuration_is_shown(tmp_path):
 
 
 def test_no_part_of_the_configuration_is_left_unused():
-    """Every group folder is in the defaults list."""
+    """Every group folder is in a defaults list."""
     groups = {path.name for path in CONF.iterdir() if path.is_dir() and path.name[0] != "_"}
-    defaults = (CONF / "config.yaml").read_text()
+    defaults = (CONF / "config.yaml").read_text() + (CONF / "measurement.yaml").read_text()
     assert all(f"- {group}:" in defaults for group in groups)

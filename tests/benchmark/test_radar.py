@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from benchmark.radar import radar, trilemma_scores
@@ -91,3 +92,12 @@ def test_radar_of_nothing_is_none(rows, diverged_row):
     assert radar(rows.iloc[5:]) is None
     rows["images_per_second"] = np.nan
     assert radar(rows) is None
+
+
+def test_rows_without_speed_are_named_and_not_drawn(rows, external_row):
+    assert "not shown" not in radar(rows).get_supxlabel()
+    figure = radar(pd.concat([rows, external_row], ignore_index=True))
+    assert "my_model external" in figure.get_supxlabel()
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert len(names) == 5 and "my_model external" not in names
+    assert radar(external_row) is None

@@ -1,3 +1,4 @@
+import json
 import re
 import subprocess
 import sys
@@ -131,6 +132,23 @@ def test_a_diverged_run_is_shown_with_its_losses(results_dir, rows, diverged_row
     write_report(results_dir, pd.concat([rows, diverged_row], ignore_index=True))
     assert "| diverged " in (results_dir / "trilemma.md").read_text()
     assert "dcgan seed 1" in (results_dir / "report.html").read_text()
+
+
+def test_samples_made_elsewhere_are_shown_with_their_source(results_dir, rows, external_row):
+    folder = results_dir / external_row["path"][0]
+    folder.mkdir(parents=True)
+    np.save(folder / "samples.npy", np.full((12, 28, 28, 1), 99, np.uint8))
+    details = {"generated_histogram": [500] * 10, "real_histogram": [500] * 10}
+    (folder / "metrics.json").write_text(json.dumps({"details": {"mode_coverage": details}}))
+    (folder / "run.json").write_text(json.dumps({"source": {"sha256": "5a5a5a5a"}}))
+    Image.new("L", (4, 4)).save(folder / "grid.png")
+    paths = write_report(results_dir, pd.concat([rows, external_row], ignore_index=True))
+    assert {path.name for path in paths} >= {f"mnist_quick_{kind}.png" for kind in KINDS}
+    text = (results_dir / "report.html").read_text()
+    assert "my_model (run e0e0e0e0)" in text and "5a5a5a5a" in text
+    assert "my_model: grid" not in text
+    write_report(results_dir / "alone", external_row.assign(path=""))
+    assert "my model" in (results_dir / "alone/trilemma.tex").read_text()
 
 
 def test_rows_without_folders_still_make_a_report(tmp_path, rows, diverged_row):

@@ -64,7 +64,7 @@ def test_clearing_keeps_the_lock(tmp_path):
         assert [path.name for path in run.path.iterdir()] == [".lock"]
 
 
-def test_rows_of_runs_sanity_checks_and_divergences_are_collected(tmp_path):
+def test_rows_of_runs_samples_sanity_checks_and_divergences_are_collected(tmp_path):
     run = RunFolder(tmp_path, "mnist", "vae", "key")
     run.update_state(status="trained")
     run.sampler("decoder").write_json(
@@ -75,9 +75,13 @@ def test_rows_of_runs_sanity_checks_and_divergences_are_collected(tmp_path):
     results.sanity_folder(tmp_path, "mnist", "k", "noise").write_json(
         "metrics.json", {"row": {"model": "noise"}}
     )
+    results.external_folder(tmp_path, "mnist", "my_model", "k").write_json(
+        "metrics.json", {"row": {"model": "my_model"}}
+    )
     rows = results.collect_rows(tmp_path)
     assert list(rows.columns) == [*COLUMNS, "mine"]
-    assert sorted(rows["model"]) == ["dcgan", "noise", "vae"]
+    assert sorted(rows["model"]) == ["dcgan", "my_model", "noise", "vae"]
+    assert rows.set_index("model").loc["my_model", "path"] == "external/mnist/my_model/k"
     path = rows.set_index("model").loc["vae", "path"]
     assert json.loads((tmp_path / path / "metrics.json").read_text())["row"]["mine"] == 7.0
 

@@ -1,6 +1,6 @@
 import pandas as pd
 
-from benchmark.rows import is_sanity, row_labels, row_styles
+from benchmark.rows import is_sanity, left_out, row_labels, row_styles
 
 
 def test_labels_name_model_and_sampler(rows):
@@ -41,3 +41,10 @@ def test_seeds_share_a_style(rows):
     styles = row_styles(seeds)
     assert styles["vae decoder seed 0"] == styles["vae decoder seed 1"]
     assert styles["vae decoder seed 0"] != styles["dcgan generator seed 0"]
+
+
+def test_rows_without_speed_are_named(rows, external_row, diverged_row):
+    assert left_out(rows, "images_per_second") == ""
+    both = pd.concat([rows, external_row, diverged_row], ignore_index=True)
+    text = left_out(both, "images_per_second")
+    assert text == "not shown, as their speed was not measured: my_model external"

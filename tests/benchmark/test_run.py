@@ -29,15 +29,15 @@ MODELS = {"vae": ["decoder"], "dcgan": ["generator"], "ddpm": ["ddpm-30", "ddim-
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Shared by the tests, so that the classifier is trained once."""
+    """Shared by the tests, so that one finds what another has trained."""
     return tmp_path_factory.mktemp("end_to_end")
 
 
 @pytest.fixture
-def start(compose_config, folders, capsys):
+def start(compose_config, folders, shared_cache, capsys):
     def run_with(*overrides):
         config = compose_config(
-            *SMALL, f"results_dir={folders}/results", f"cache_dir={folders}/cache", *overrides
+            *SMALL, f"results_dir={folders}/results", f"cache_dir={shared_cache}", *overrides
         )
         with console.console.capture() as captured:
             rows = run(Parts(configuration.validate(config), []))

@@ -198,6 +198,22 @@ def test_there_is_no_column_for_notes_without_notes(rows):
     assert "Notes" not in table_of(rows).titles
 
 
+def test_samples_made_elsewhere_stand_among_the_models(rows, external_row):
+    both = pd.concat([rows, external_row], ignore_index=True)
+    (group,) = tables.group_rows(both)
+    table = tables.build_table(group)
+    (line,) = (line for line in table.body if line[0] == "my model")
+    assert line[1] == "external" and line[-1] == "[1]"
+    assert set(line[table.titles.index("NFE") : table.titles.index("KID ×1000")]) == {"–"}
+    assert tables.warnings(group) == []
+
+
+def test_the_terminal_shows_speed_only_where_there_is_one(rows, external_row):
+    assert [len(part.body) for part in tables.summarize(table_of(rows))] == [5, 5]
+    (quality,) = tables.summarize(table_of(external_row))
+    assert "KID ×1000" in quality.titles
+
+
 def test_checks_measured_as_the_models_were_are_preferred(rows):
     rows["judge"] = "new"
     older = rows[rows["status"] == "sanity"].assign(judge="old", kid_mean=9.0)

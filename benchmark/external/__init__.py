@@ -1,0 +1,1 @@
+"""Samples made elsewhere: read, checked, and measured as those of a run."""
