@@ -70,7 +70,8 @@ class Judge:
         self.protocol = (
             f"{encoder.label}; N={num_samples}; "
             f"KID {plan.get('num_subsets')}x{plan.get('subset_size')}; "
-            f"reference: {len(self.reference)} training images"
+            f"reference: {len(self.reference)} training images of "
+            f"{'x'.join(map(str, dataset.image_shape))}"
         )
         self.key = digest(
             [

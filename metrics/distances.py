@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-TILE = 2048  # rows and columns of the distance matrix that are in memory at once
+TILE = 1024  # rows and columns of the distance matrix that are in memory at once
 
 
 def squared_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:

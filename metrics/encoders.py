@@ -8,6 +8,7 @@ import os
 import threading
 import urllib.error
 import urllib.request
+import zipfile
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,8 @@ def find_weights(weights: str, sha256: str | None = None) -> Path:
     expected = EMBEDDED_SHA256 if weights == "embedded" else sha256
     if expected is not None:
         check_sha256(path, expected)
+    if weights != "embedded":
+        check_whole(path)
     return path
 
 
@@ -220,6 +223,28 @@ def check_sha256(path: str | Path, expected: str) -> None:
         raise ValueError(
             f"{path} is damaged or another file: expected SHA-256 {expected}. Received: {received}"
         )
+
+
+def check_whole(path: Path) -> None:
+    """Refuses a weights file that was cut short or is of another kind than its name says.
+
+    Raises:
+        ValueError: if it cannot be opened as an npz or HDF5 file.
+    """
+    expected = "npz" if path.suffix == ".npz" else "HDF5"
+    try:
+        if expected == "npz":
+            with zipfile.ZipFile(path):
+                return
+        import h5py
+
+        with h5py.File(path):
+            return
+    except (OSError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path} is damaged or another file: expected a whole {expected} file. "
+            f"Received: {path.stat().st_size:,} bytes that are none ({error})"
+        ) from error
 
 
 def _download_imagenet() -> Path:

@@ -203,6 +203,18 @@ def test_wrong_weights_files_are_refused(tmp_path, mnist_test):
             InceptionV3Encoder(weights=str(path))(mnist_test[0][:1])
 
 
+@pytest.mark.parametrize(("suffix", "kind"), [(".npz", "npz"), (".weights.h5", "HDF5")])
+def test_a_cut_weights_file_is_refused_before_any_work(encoder, tmp_path, suffix, kind):
+    whole, path = tmp_path / f"whole{suffix}", tmp_path / f"cut{suffix}"
+    if kind == "npz":
+        whole.write_bytes(EMBEDDED_PATH.read_bytes())
+    else:
+        encoder.network.layers[-1].save_weights(whole)
+    path.write_bytes(whole.read_bytes()[:100_000])
+    with pytest.raises(ValueError, match=f"expected a whole {kind} file. Received: 100,000 bytes"):
+        InceptionV3Encoder(weights=str(path))
+
+
 def test_a_damaged_embedded_file_is_refused(tmp_path):
     damaged = tmp_path / "damaged.npz"
     damaged.write_bytes(b"not the weights")
