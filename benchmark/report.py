@@ -239,9 +239,7 @@ def _latex(groups):
     )  # fmt: skip
     environment.filters["tex"] = _tex
     environment.filters["tex_title"] = _tex_title
-    return environment.get_template("trilemma.tex.j2").render(
-        **_context(groups), split=tables.split
-    )
+    return environment.get_template("trilemma.tex.j2").render(**_context(groups))
 
 
 def _html(results_dir, groups, pictures, styles):
@@ -271,16 +269,18 @@ def _environment(**options):
 
 
 def _context(groups):
+    built = [tables.build_table(group) for group in groups]
     parts = [
         {
             "group": group,
             "title": title,
             "description": tables.describe(group),
             "warnings": tables.warnings(group),
-            "table": tables.build_table(group),
+            "table": table,
+            "panels": tables.split(table),
             "published": published.published_table(group.dataset),
         }
-        for group, title in zip(groups, tables.titles(groups), strict=True)
+        for group, title, table in zip(groups, tables.titles(groups), built, strict=True)
     ]
     return {
         "parts": parts,

@@ -177,9 +177,9 @@ def why_apart(groups):
     }
     differing = [name for name in reasons if len({getattr(group, name) for group in groups}) > 1]
     return (
-        f"The results stand in {len(groups)} tables because they differ in "
+        f"The results stand in {len(groups)} sections because they differ in "
         f"{' and '.join(differing)}: {'; '.join(reasons[name] for name in differing)}. "
-        "Numbers of different tables must not be compared."
+        "Numbers of different sections must not be compared."
     )
 
 
@@ -249,7 +249,7 @@ def to_markdown(table):
 
 
 def split(table):
-    """Splits a table that is too wide for paper into speed and size, and quality and diversity."""
+    """Splits a table that is too wide for a page into speed and size, and quality and diversity."""
     kid = table.titles.index("KID ×1000")
     names, speed = range(table.titles.index("NFE")), range(table.titles.index("NFE"), kid)
     size = [table.titles.index(title) for title in _SIZE]

@@ -105,7 +105,7 @@ def test_tables_of_two_protocols_are_kept_apart(results_dir, rows):
     both = pd.concat([rows, other], ignore_index=True)
     paths = write_report(results_dir, both)
     text = (results_dir / "trilemma.md").read_text()
-    assert "2 tables" in text and text.count("| Model ") == 2
+    assert "2 sections" in text and text.count("| Model ") == 4
     stems = {
         re.match(r"mnist_quick_[0-9a-f]{4}_", path.name)[0]
         for path in paths

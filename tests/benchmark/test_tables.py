@@ -81,7 +81,7 @@ def test_several_tables_are_explained(rows):
     assert tables.why_apart(tables.group_rows(rows)) == ""
     groups = tables.group_rows(with_other_protocol(rows))
     text = tables.why_apart(groups)
-    assert "2 tables" in text and "protocol" in text and "encoder" in text
+    assert "2 sections" in text and "protocol" in text and "encoder" in text
     assert len(set(tables.titles(groups))) == 2
 
 
