@@ -47,8 +47,8 @@ DEFINITIONS = (
     (
         "Rejected %",
         "Share of the samples of which the classifier is not sure: its confidence (on Stacked "
-        "MNIST, the product of those in the three channels) is below 90 %. It may be sure of images "
-        "that are far from all digits, such as noise; those show in KID and precision.",
+        "MNIST, the product of those in the three channels) is below 90 %. It may be sure of "
+        "images far from all digits, such as noise; those show in KID and precision.",
         "",
     ),
     (
