@@ -19,6 +19,17 @@ def options(group):
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
+def trainings():
+    """The options of conf/model, of those that train alike and differ in their rows the first."""
+    configuration.register()
+    distinct = {}
+    for name in options("model"):
+        with initialize_config_module("conf", version_base="1.3"):
+            config = compose("config", overrides=[f"model={name}"])
+        distinct.setdefault(str((config.model, config.training)), name)
+    return sorted(distinct.values())
+
+
 @pytest.fixture(scope="session")
 def compose_config(tmp_path_factory):
     """Composes the real configuration with overrides, in folders of the test."""

@@ -7,7 +7,7 @@ from benchmark import training
 from benchmark.cli import Parts
 from benchmark.errors import EnvironmentProblem
 from benchmark.results import RunFolder
-from tests.conftest import options
+from tests.conftest import trainings
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (70, 28, 28, 1), dtype="uint8")
 PLAN = {"batch_size": 8, "num_steps": 12, "num_checkpoints": 3}
@@ -37,9 +37,7 @@ def train(model, folder, seed=0):
     return training.train(model, IMAGES, run=run, seed=seed, **PLAN)
 
 
-@pytest.mark.parametrize(
-    ("name", "kill_step"), [("vae", 2), *((name, 9) for name in options("model"))]
-)
+@pytest.mark.parametrize(("name", "kill_step"), [("vae", 2), *((name, 9) for name in trainings())])
 def test_a_killed_training_goes_on_bit_for_bit(build, name, kill_step, tmp_path, monkeypatch):
     whole = build(name)
     history = train(whole, tmp_path / "whole").history

@@ -8,7 +8,7 @@ from benchmark import config as configuration
 from benchmark.cli import Parts
 from benchmark.training import load_weights, weights
 from models.base import to_float, to_uint8
-from tests.conftest import options
+from tests.conftest import options, trainings
 
 SHAPES = [(28, 28, 1), (32, 32, 3)]
 
@@ -67,6 +67,7 @@ def test_images_depend_on_seed_and_index_alone(build, name):
     assert np.abs(together - others).max() > 1e-4
 
 
+@pytest.mark.parametrize("name", trainings())
 def test_training_is_a_function_of_the_seed(build, name):
     def trained(seed):
         model = build(name, f"seed={seed}").build_model(SHAPES[0])
@@ -78,6 +79,7 @@ def test_training_is_a_function_of_the_seed(build, name):
     assert any(not np.array_equal(first[key], other[key]) for key in first)
 
 
+@pytest.mark.parametrize("name", trainings())
 def test_saved_weights_give_the_same_images(build, name):
     parts = build(name)
     model = parts.build_model(SHAPES[0])
