@@ -1,13 +1,13 @@
 """Tables of the results: which rows may stand together, and how their numbers are written."""
 
 import hashlib
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from benchmark import formats
 from benchmark.results import COLUMNS
 from benchmark.rows import is_sanity
 
@@ -296,7 +296,7 @@ def _identity_columns(rows):
     ]
     names = ["model", "sampler"]
     if trained["seed"].nunique() > 1:
-        columns.append(Column("Seed", lambda row: _whole(row["seed"])))
+        columns.append(Column("Seed", lambda row: formats.whole(row["seed"])))
         names.append("seed")
     for name in ("overrides", "run", "device"):
         needed = name == "device" and trained["device"].replace("", None).nunique() > 1
@@ -310,26 +310,29 @@ def _measurement_columns(rows):
     floors = rows["mode_kl_floor"].dropna().map("{:.4f}".format).unique()
     kl_title = f"KL (floor {floors[0]})" if len(floors) == 1 else "KL (floor)"
     return [
-        Column("NFE", lambda row: _whole(row["network_passes"])),
-        Column("ms/pass", lambda row: _significant(row["latency_ms_per_pass_p50"])),
-        Column("ms/image", lambda row: _significant(row["latency_ms_per_image_p50"])),
-        Column("images/s", lambda row: _significant(row["images_per_second"])),
-        Column("KID ×1000", lambda row: _kid(row["kid_mean"], row["kid_std"])),
-        Column("digit KID ×1000", lambda row: _kid(row["kid_digits_mean"], row["kid_digits_std"])),
-        Column("Modes", _modes),
-        Column(kl_title, lambda row: _divergence(row, len(floors) > 1)),
-        Column("Rejected %", lambda row: _fixed(100 * row["rejected_share"], 1)),
+        Column("NFE", lambda row: formats.whole(row["network_passes"])),
+        Column("ms/pass", lambda row: formats.significant(row["latency_ms_per_pass_p50"])),
+        Column("ms/image", lambda row: formats.significant(row["latency_ms_per_image_p50"])),
+        Column("images/s", lambda row: formats.significant(row["images_per_second"])),
+        Column("KID ×1000", lambda row: formats.kid(row["kid_mean"], row["kid_std"])),
+        Column(
+            "digit KID ×1000",
+            lambda row: formats.kid(row["kid_digits_mean"], row["kid_digits_std"]),
+        ),
+        Column("Modes", formats.modes),
+        Column(kl_title, lambda row: formats.divergence(row, len(floors) > 1)),
+        Column("Rejected %", lambda row: formats.fixed(100 * row["rejected_share"], 1)),
         *(
-            Column(name.title(), lambda row, name=name: _fixed(row[name], 3))
+            Column(name.title(), lambda row, name=name: formats.fixed(row[name], 3))
             for name in ("precision", "recall", "density", "coverage")
         ),
-        Column("Vendi", lambda row: _significant(row["vendi"])),
-        Column("Authentic %", lambda row: _fixed(100 * row["authenticity"], 1)),
-        Column("Copied %", lambda row: _fixed(100 * row["copied_share"], 1)),
-        Column("Parameters", lambda row: _parameters(row["num_parameters"])),
-        Column("GFLOPs/pass", lambda row: _significant(row["gflops_per_pass"])),
-        Column("Peak memory", lambda row: _megabytes(row["peak_memory_mb"])),
-        Column("Train time", lambda row: _duration(row["train_seconds"])),
+        Column("Vendi", lambda row: formats.significant(row["vendi"])),
+        Column("Authentic %", lambda row: formats.fixed(100 * row["authenticity"], 1)),
+        Column("Copied %", lambda row: formats.fixed(100 * row["copied_share"], 1)),
+        Column("Parameters", lambda row: formats.parameters(row["num_parameters"])),
+        Column("GFLOPs/pass", lambda row: formats.significant(row["gflops_per_pass"])),
+        Column("Peak memory", lambda row: formats.megabytes(row["peak_memory_mb"])),
+        Column("Train time", lambda row: formats.duration(row["train_seconds"])),
     ]
 
 
@@ -348,61 +351,6 @@ def _note(row):
 def _number(row, footnotes):
     note = _note(row)
     return f"[{footnotes.index(note) + 1}]" if note else ""
-
-
-def _whole(value):
-    return "" if math.isnan(value) else f"{round(value):,}"
-
-
-def _fixed(value, digits):
-    return "" if math.isnan(value) else f"{value:,.{digits}f}"
-
-
-def _significant(value, digits=3):
-    if math.isnan(value) or value <= 0:
-        return "" if math.isnan(value) else f"{value:g}"
-    return f"{value:,.{max(0, digits - 1 - math.floor(math.log10(value)))}f}"
-
-
-def _kid(mean, std):
-    if math.isnan(mean):
-        return ""
-    return _fixed(1e3 * mean, 2) + ("" if math.isnan(std) else f" ± {1e3 * std:.2f}")
-
-
-def _modes(row):
-    if math.isnan(row["modes_covered"]):
-        return ""
-    total = "" if math.isnan(row["num_modes"]) else f"/{round(row['num_modes'])}"
-    return f"{round(row['modes_covered'])}{total}"
-
-
-def _divergence(row, with_floor):
-    text = _fixed(row["mode_kl"], 4)
-    floor = _fixed(row["mode_kl_floor"], 4)
-    return f"{text} ({floor})" if with_floor and text and floor else text
-
-
-def _parameters(count):
-    if math.isnan(count):
-        return ""
-    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
-        if count >= size:
-            return f"{_significant(count / size)} {unit}"
-    return f"{round(count)}"
-
-
-def _megabytes(value):
-    return "" if math.isnan(value) else f"{_whole(value)} MB"
-
-
-def _duration(seconds):
-    if math.isnan(seconds):
-        return ""
-    for unit, size in (("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
 def _distinct(values):

@@ -79,7 +79,6 @@ class Evaluation:
             for each encoder; so a runner can show progress and keep features. By default, the
             encoder is called.
         details: what a metric has to say beyond its numbers, by metric, ready for JSON.
-        progress: called with (images done, images in all) while images are classified.
     """
 
     real_images: np.ndarray
@@ -95,7 +94,6 @@ class Evaluation:
     sampler: Any = None
     encode: Callable[[Encoder, np.ndarray], np.ndarray] | None = None
     details: dict[str, dict] = field(default_factory=dict)
-    progress: Progress | None = None
     _features: dict[tuple[str, str], np.ndarray] = field(default_factory=dict, repr=False)
 
     def __post_init__(self):
@@ -133,6 +131,16 @@ class Evaluation:
             self._encode_once(encoder, "real_images"),
             self._encode_once(encoder, "generated_images"),
         )
+
+    def describe_features(self, name: str | None = None) -> dict[str, Any]:
+        """What a number in a feature space rests on, ready for JSON: encoder and counts."""
+        encoder = self.encoder(name)
+        return {
+            "encoder": encoder.label,
+            "weights_hash": encoder.weights_hash,
+            "num_real": len(self.real_images),
+            "num_generated": len(self.generated_images),
+        }
 
     def _encode_once(self, encoder: Encoder, name: str) -> np.ndarray:
         key = (encoder.name, name)

@@ -197,7 +197,7 @@ def class_counts(labels: np.ndarray, *, num_classes: int, channels: int = 1) -> 
 
 
 def predict_modes(
-    *, classifier: Any, images: np.ndarray, num_classes: int, progress=None
+    *, classifier: Any, images: np.ndarray, num_classes: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Most probable class of each image, and how probable it is.
 
@@ -209,7 +209,6 @@ def predict_modes(
         classifier: a `ModeClassifier`.
         images: uint8 `(N, H, W, C)`.
         num_classes: number of classes of the dataset: K, or K ** C.
-        progress: called with (images done, images in all).
 
     Returns:
         Integers `(N,)` and confidences `(N,)`.
@@ -226,7 +225,7 @@ def predict_modes(
     classes = np.zeros(len(images), dtype=np.int64)
     confidences = np.ones(len(images))
     for part in np.split(images, channels, axis=-1):
-        probabilities = classifier.predict_probabilities(part, progress)
+        probabilities = classifier.predict_probabilities(part)
         classes = classes * classifier.num_classes + probabilities.argmax(axis=1)
         confidences *= probabilities.max(axis=1)
     return classes, confidences
@@ -269,7 +268,6 @@ class ModeCoverage:
             classifier=classifier,
             images=evaluation.generated_images,
             num_classes=num_classes,
-            progress=evaluation.progress,
         )
         real_counts = class_counts(
             labels,

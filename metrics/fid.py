@@ -63,12 +63,6 @@ class FID:
         self.encoder = encoder
 
     def __call__(self, evaluation: Evaluation) -> dict[str, float]:
-        encoder = evaluation.encoder(self.encoder)
         real, generated = evaluation.features(self.encoder)
-        evaluation.details["fid"] = {
-            "encoder": encoder.label,
-            "weights_hash": encoder.weights_hash,
-            "num_real": len(real),
-            "num_generated": len(generated),
-        }
+        evaluation.details["fid"] = evaluation.describe_features(self.encoder)
         return {"fid": fid(real_features=real, generated_features=generated)}

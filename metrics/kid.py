@@ -210,7 +210,6 @@ class KID:
         return self.subset_size
 
     def __call__(self, evaluation: Evaluation) -> dict[str, float]:
-        encoder = evaluation.encoder(self.encoder)
         real, generated = evaluation.features(self.encoder)
         plan = {
             "num_subsets": self.num_subsets,
@@ -218,11 +217,5 @@ class KID:
             "seed": self.seed,
         }
         mean, std = kid(real_features=real, generated_features=generated, **plan)
-        evaluation.details[self.prefix] = {
-            "encoder": encoder.label,
-            "weights_hash": encoder.weights_hash,
-            "num_real": len(real),
-            "num_generated": len(generated),
-            **plan,
-        }
+        evaluation.details[self.prefix] = {**evaluation.describe_features(self.encoder), **plan}
         return {f"{self.prefix}_mean": mean, f"{self.prefix}_std": std}

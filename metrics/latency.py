@@ -57,9 +57,6 @@ def measure_latency(
     at the least (all by default; see `metrics.timing.measure`). The clock is read when the result
     lies in host memory.
 
-    The host counts as busy where the 90th percentile of any timing is above 1.5 times its 10th,
-    or where other processes took more than 10 % of the usable processors meanwhile.
-
     Args:
         sample: batch size -> images, from noise to the end.
         single_pass: batch size -> result of one network pass; `None` if that cannot be called.
@@ -156,6 +153,9 @@ def summarize(
 
 def find_disturbances(timings: list[Timing], share: float | None) -> dict[str, Any]:
     """Whether the host was too busy to trust the timings, and why; warns if it was.
+
+    It was where the 90th percentile of any timing is above 1.5 times its 10th, or where other
+    processes took more than 10 % of the usable processors meanwhile.
 
     Args:
         timings: all timings of the measurement.

@@ -73,13 +73,9 @@ class PRDC:
         return self.nearest_k + 1
 
     def __call__(self, evaluation: Evaluation) -> dict[str, float]:
-        encoder = evaluation.encoder(self.encoder)
         real, generated = evaluation.features(self.encoder)
         evaluation.details["prdc"] = {
-            "encoder": encoder.label,
-            "weights_hash": encoder.weights_hash,
-            "num_real": len(real),
-            "num_generated": len(generated),
+            **evaluation.describe_features(self.encoder),
             "nearest_k": self.nearest_k,
         }
         return prdc(real_features=real, generated_features=generated, nearest_k=self.nearest_k)

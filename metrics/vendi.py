@@ -51,13 +51,9 @@ class Vendi:
         self.encoder = encoder
 
     def __call__(self, evaluation: Evaluation) -> dict[str, float]:
-        encoder = evaluation.encoder(self.encoder)
         real, generated = evaluation.features(self.encoder)
         evaluation.details["vendi"] = {
-            "encoder": encoder.label,
-            "weights_hash": encoder.weights_hash,
-            "num_generated": len(generated),
+            **evaluation.describe_features(self.encoder),
             "vendi_of_reference": vendi(features=real),
-            "num_reference": len(real),
         }
         return {"vendi": vendi(features=generated)}
