@@ -187,19 +187,33 @@ def check_samplers(settings: dict[str, Any]) -> None:
     """A diffusion model samples in 1..T steps; other models have no choice of sampler."""
     if not settings["samplers"]:
         raise UserError("`samplers` must name at least one way to sample. Received: samplers=[]")
-    num_timesteps = settings["model"].get("num_timesteps")
-    if num_timesteps is None and settings["sampler"] is not None:
+    schedule = settings["model"].get("schedule")
+    if schedule is None and settings["sampler"] is not None:
         raise UserError(
-            f"model={settings['model']['name']} samples in one pass and takes no `sampler`; "
+            f"model={settings['model']['name']} has one way to sample and takes no `sampler`; "
             "samplers go with model=ddpm or model=ddim"
         )
     for sampler in settings["samplers"]:
-        num_steps = sampler.get("num_steps", 1)
-        if num_timesteps is not None and num_steps > num_timesteps:
-            raise UserError(
-                f"`sampler.num_steps` must be in 1..{num_timesteps}, the model's time steps "
-                f"(model.num_timesteps). Received: num_steps={num_steps}"
-            )
+        check_sampler(sampler, schedule or {}, settings["model"])
+
+
+def check_sampler(sampler: dict[str, Any], schedule: dict[str, Any], model: dict[str, Any]) -> None:
+    num_steps, num_timesteps = sampler.get("num_steps", 1), schedule.get("num_timesteps")
+    if num_steps is None:
+        raise UserError(
+            "a continuous schedule has no number of time steps: set sampler.num_steps=<number>"
+        )
+    if num_timesteps is not None and num_steps > num_timesteps:
+        raise UserError(
+            f"`sampler.num_steps` must be in 1..{num_timesteps}, the model's time steps "
+            f"(model.schedule.num_timesteps). Received: num_steps={num_steps}"
+        )
+    if sampler.get("guidance_scale", 1.0) != 1.0 and model.get("num_classes") is None:
+        raise UserError(
+            "`sampler.guidance_scale` other than 1 needs a class-conditional model: "
+            "model.num_classes=10 for MNIST. "
+            f"Received: guidance_scale={sampler['guidance_scale']}"
+        )
 
 
 def check_sample_count(settings: dict[str, Any]) -> None:

@@ -109,6 +109,7 @@ class Judge:
             encoders={self.encoder.name: self.encoder},
             classifier=self.classifier,
             sampler=sampler,
+            generated_labels=None if sampler is None else sampler.labels(0, len(images)),
             encode=self.encode,
         )
         scores, notes = Scores(details=evaluation.details), self._shortfall(len(images))

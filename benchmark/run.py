@@ -18,6 +18,7 @@ from benchmark.training import load_weights, train, weights
 from models.base import Illustration, to_uint8
 
 GRID_COLUMNS = 10
+NUM_SHOWN = 1000
 PROCESS_COLUMNS, PROCESS_FRAMES = 5, 40
 
 
@@ -127,7 +128,7 @@ def trained(parts, model, dataset, folder) -> bool:
     folder.update_state(status="training", environment=environment())
     training = train(
         model,
-        dataset.train_images,
+        dataset,
         run=folder,
         seed=settings["seed"],
         **settings["training"],
@@ -140,12 +141,18 @@ def trained(parts, model, dataset, folder) -> bool:
         folder.update_state(status="diverged", row={**row, "notes": training.diverged})
         return False
     folder.write_image("loss.png", figures.loss_curves(pd.DataFrame(training.history), title=""))
-    for name, illustration in model.illustrate(dataset.test_images[:1000]).items():
+    for name, illustration in illustrations(model, dataset).items():
         folder.write_image(f"{name}.png", figures.illustration(illustration))
     folder.write_arrays("weights.npz", weights(model))
     folder.update_state(status="trained")
     folder.remove("checkpoints")
     return True
+
+
+def illustrations(model, dataset) -> dict[str, Illustration]:
+    """The model's pictures of the first test images."""
+    count = min(NUM_SHOWN, len(dataset.test_images))
+    return model.illustrate(dataset.test_images[:count], dataset.test_labels[:count])
 
 
 def measure(parts, model, method, judge, folder) -> None:
@@ -161,9 +168,10 @@ def measure(parts, model, method, judge, folder) -> None:
         num_samples=settings["num_samples"],
         batch_size=settings["sampling"]["batch_size"],
     )
-    target.write_image(
-        "grid.png", figures.image_grid(images[: GRID_COLUMNS**2], columns=GRID_COLUMNS)
-    )
+    shown = images[grid_order(sampler, len(images))]
+    target.write_image("grid.png", figures.image_grid(shown, columns=GRID_COLUMNS))
+    for name, illustration in sampler.illustrate().items():
+        target.write_image(f"{name}.png", figures.illustration(illustration))
     if sampler.network_passes > 1:
         target.write_image("process.gif", process_animation(sampler))
 
@@ -183,6 +191,15 @@ def measure(parts, model, method, judge, folder) -> None:
         "notes": "; ".join(filter(None, [scores.notes, *busy])),
     }
     target.write_json("metrics.json", {"key": judge.key, "row": row, "details": scores.details})
+
+
+def grid_order(sampler, num_samples: int) -> np.ndarray:
+    """Which samples the grid shows: the first ones; with classes, a row for each of ten."""
+    labels = sampler.labels(0, num_samples)
+    if labels is None:
+        return np.arange(min(num_samples, GRID_COLUMNS**2))
+    rows = [np.flatnonzero(labels == label)[:GRID_COLUMNS] for label in range(GRID_COLUMNS)]
+    return np.concatenate(rows)
 
 
 def write_neighbours(target, images, scores, dataset) -> None:

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 
 from benchmark import console
+from benchmark.datasets import ImageDataset
 from benchmark.pipeline import build_pipeline
 from benchmark.results import RunFolder
 
@@ -40,7 +41,7 @@ class Training:
 
 def train(
     model: keras.Model,
-    images: np.ndarray,
+    dataset: ImageDataset,
     *,
     run: RunFolder,
     seed: int,
@@ -52,7 +53,8 @@ def train(
 
     Args:
         model: A compiled `models.base.GenerativeModel`.
-        images: uint8 `(N, height, width, channels)`.
+        dataset: What it trains on: the training images, and their labels where the model is
+            conditioned on classes.
         run: Where the checkpoints go.
         seed: Integer that determines the order of the images.
         batch_size: Images a step.
@@ -72,7 +74,7 @@ def train(
         total = steps_per_epoch * num_checkpoints
         with console.progress("step", total, start=watch.step) as watch.update:
             model.fit(
-                build_pipeline(images, batch_size=batch_size, seed=seed, start_step=watch.step),
+                batches(model, dataset, batch_size=batch_size, seed=seed, start_step=watch.step),
                 initial_epoch=first_epoch,
                 epochs=num_checkpoints,
                 steps_per_epoch=steps_per_epoch,
@@ -82,6 +84,14 @@ def train(
             )
     model.optimizer.finalize_variable_values(model.trainable_variables)
     return Training(history, watch.diverged)
+
+
+def batches(model: keras.Model, dataset: ImageDataset, **options: Any):
+    """The pipeline of what `model` is called with: images, or `(images, labels)`."""
+    if model.num_classes is None:
+        return build_pipeline(dataset.train_images, **options)
+    pairs = build_pipeline(dataset.train_images, labels=dataset.train_labels, **options)
+    return pairs.map(lambda images, labels: ((images, labels),))
 
 
 class Watch(keras.callbacks.Callback):

@@ -75,6 +75,8 @@ class Evaluation:
         encoders: encoders by name; the first one is the run's encoder.
         classifier: a `ModeClassifier`, or `None`. It is also the encoder named `"digits"`.
         sampler: the sampler to be timed, or `None` where only images are at hand.
+        generated_labels: integers `(M,)`, the classes that the generated images were asked to show;
+            `None` where the model was not asked for classes.
         encode: called as `encode(encoder, images)` with the real or the generated images, once
             for each encoder; so a runner can show progress and keep features. By default, the
             encoder is called.
@@ -92,6 +94,7 @@ class Evaluation:
     encoders: Mapping[str, Encoder] = field(default_factory=dict)
     classifier: Any = None
     sampler: Any = None
+    generated_labels: np.ndarray | None = None
     encode: Callable[[Encoder, np.ndarray], np.ndarray] | None = None
     details: dict[str, dict] = field(default_factory=dict)
     _features: dict[tuple[str, str], np.ndarray] = field(default_factory=dict, repr=False)

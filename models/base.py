@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+NUM_INTERPOLATIONS, NUM_INTERPOLATED = 5, 11
+
 
 @dataclass(frozen=True)
 class Illustration:
@@ -30,7 +32,11 @@ class GenerativeModel(keras.Model):
     """A model of images that trains under plain `fit` and hands out samplers.
 
     Subclasses build their networks in `__init__`, implement `call(images, training)` and
-    `compute_loss`, and return their samplers from `sampler`. Images enter as uint8.
+    `compute_loss`, and return their samplers from `sampler`. Images enter as uint8; a model with
+    `num_classes` is called with pairs `(images, labels)`.
+
+    Attributes:
+        num_classes: Number of classes that the model is conditioned on, or `None`.
 
     Args:
         image_shape: `(height, width, channels)` of the training images.
@@ -38,6 +44,8 @@ class GenerativeModel(keras.Model):
         optimizer: A `keras.optimizers.Optimizer`; `None` for a model that only samples.
         **kwargs: `name`, as for `keras.Model`.
     """
+
+    num_classes = None
 
     def __init__(self, *, image_shape, seed, optimizer=None, **kwargs):
         super().__init__(**kwargs)
@@ -57,11 +65,12 @@ class GenerativeModel(keras.Model):
         """
         raise NotImplementedError
 
-    def illustrate(self, images):
+    def illustrate(self, images, labels):
         """Pictures of the trained model at work, by file name.
 
         Args:
             images: uint8 `(N, height, width, channels)`, real images.
+            labels: Their classes, int64 `(N,)`.
 
         Returns:
             `dict[str, Illustration]`; empty by default.
@@ -86,7 +95,12 @@ class Sampler(keras.Model):
         latent_shape: Shape of the prior noise of one image.
         seed: Integer that the latents and the step noise descend from.
         **kwargs: `name`, as for `keras.Model`.
+
+    Attributes:
+        deterministic: Whether the image is a function of the weights and the latents alone.
     """
+
+    deterministic = True
 
     def __init__(self, *, network, network_passes, latent_shape, seed, **kwargs):
         super().__init__(**kwargs)
@@ -120,6 +134,38 @@ class Sampler(keras.Model):
         seeds = np.stack([np.full(count, self.seed), indices], axis=1).astype("uint32")
         return latents, seeds
 
+    def labels(self, start, count):
+        """The classes that the images `start` to `start + count - 1` are asked to show.
+
+        Returns:
+            int64 `(count,)`, or `None` where the model is not conditioned on classes.
+        """
+        return None
+
+    def illustrate(self):
+        """Pictures of the sampler at work, by file name.
+
+        Returns:
+            `dict[str, Illustration]`: a walk through the latent space, if that is all an image
+            depends on.
+        """
+        return {"interpolation": self.interpolation()} if self.deterministic else {}
+
+    def interpolation(self):
+        """Images along the way from one latent to another, a row for each pair of latents."""
+        latents, seeds = self.inputs(0, 2 * NUM_INTERPOLATIONS)
+        shares = np.linspace(0.0, 1.0, NUM_INTERPOLATED)
+        pairs = zip(latents[::2], latents[1::2], strict=True)
+        paths = np.stack([slerp(start, end, shares) for start, end in pairs])
+        images = self.sample(
+            paths.reshape(-1, *self.latent_shape), np.repeat(seeds[::2], len(shares), axis=0)
+        )
+        return Illustration(
+            to_uint8(images).reshape(*paths.shape[:2], *images.shape[1:]),
+            column_labels=tuple(f"{share:.1f}" for share in shares),
+            x_label="share of the way from one latent to another",
+        )
+
     def sample(self, latents, seeds):
         """Runs the compiled sampler; the float32 images in [-1, 1] are in host memory."""
         return np.asarray(self.predict_on_batch((latents, seeds)))
@@ -145,6 +191,24 @@ def prior_noise(seed, index, shape):
     """Standard normal noise of image `index`, from a counter-based generator (Philox)."""
     generator = np.random.Generator(np.random.Philox(key=[seed, index]))
     return generator.standard_normal(shape, dtype="float32")
+
+
+def slerp(start, end, shares):
+    """Spherical interpolation (Shoemake 1985), which keeps the length of Gaussian latents.
+
+    Args:
+        start: Array of any shape.
+        end: Array of the same shape.
+        shares: `(K,)`, 0 at `start` and 1 at `end`.
+
+    Returns:
+        float32 `(K, *start.shape)`.
+    """
+    cosine = np.vdot(start, end) / (np.linalg.norm(start) * np.linalg.norm(end))
+    angle = np.arccos(np.clip(cosine, -1.0 + 1e-6, 1.0 - 1e-6))
+    shares = np.reshape(shares, (-1,) + (1,) * np.ndim(start))
+    path = np.sin((1.0 - shares) * angle) * start + np.sin(shares * angle) * end
+    return (path / np.sin(angle)).astype("float32")
 
 
 def to_float(images):

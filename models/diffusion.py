@@ -1,4 +1,4 @@
-"""Denoising diffusion: training and the compiled reverse process.
+"""Denoising diffusion models: what they learn, and how they are illustrated.
 
 With alpha_bar as in Ho et al. (2020), `signal_rate` is sqrt(alpha_bar) and `noise_rate` is
 sqrt(1 - alpha_bar), both standard deviations: noisy = signal_rate * image + noise_rate * noise.
@@ -8,14 +8,21 @@ import keras
 import numpy as np
 from keras import ops
 
-from models.base import GenerativeModel, Illustration, Sampler, to_float, to_uint8
-from models.noise import step_noise
+from models.base import GenerativeModel, Illustration, to_float, to_uint8
+from models.reverse_process import DiffusionSampler
 from models.samplers import DDPM
-from models.schedules import linear_alpha_bars
 from models.unet import build_unet
 
 PREDICTIONS = ("noise", "velocity", "image")
+LOSSES = {
+    "mean_squared": ops.square,
+    "mean_absolute": ops.abs,
+    "huber": lambda errors: ops.where(
+        ops.abs(errors) < 1.0, 0.5 * ops.square(errors), ops.abs(errors) - 0.5
+    ),
+}
 NUM_ILLUSTRATED, NUM_ILLUSTRATED_STEPS = 5, 11
+MOST_RECONSTRUCTION_STEPS = 250
 
 
 class DiffusionModel(GenerativeModel):
@@ -24,9 +31,17 @@ class DiffusionModel(GenerativeModel):
     Args:
         image_shape: `(height, width, channels)`.
         seed: Integer.
-        num_timesteps: T, the number of noise levels.
+        schedule: A noise schedule of `models.schedules`.
         prediction: What the network learns: `"noise"` (Ho et al. 2020), `"image"` or `"velocity"`
             (Salimans and Ho 2022).
+        loss: `"mean_squared"`, `"mean_absolute"` or `"huber"` (quadratic below 1).
+        min_snr_gamma: Where the weights of the loss are cut off, as shares of the signal-to-noise
+            ratio (Hang et al. 2023, who recommend 5); `None` weighs all points alike.
+        num_classes: Number of classes that the images are conditioned on; `None` for none.
+        label_dropout: Share of the training images whose class is withheld, so that guidance has
+            an unconditional model (Ho and Salimans 2022, p_uncond).
+        reconstruct_from: How far real images are noised, as shares of the way to pure noise, for
+            the picture of what is reconstructed from there.
         optimizer: A `keras.optimizers.Optimizer`.
         name: Name of the model.
         **unet: Options of `models.unet.build_unet`.
@@ -40,153 +55,154 @@ class DiffusionModel(GenerativeModel):
         *,
         image_shape,
         seed,
-        num_timesteps,
+        schedule,
         prediction="noise",
+        loss="mean_squared",
+        min_snr_gamma=None,
+        num_classes=None,
+        label_dropout=0.1,
+        reconstruct_from=(0.25, 0.5, 0.75),
         optimizer=None,
         name="ddpm",
         **unet,
     ):
-        if prediction not in PREDICTIONS:
-            raise ValueError(
-                f"`prediction` must be one of {PREDICTIONS}. Received: prediction={prediction!r}"
-            )
+        check_options(prediction, loss, label_dropout, reconstruct_from)
         super().__init__(image_shape=image_shape, seed=seed, optimizer=optimizer, name=name)
-        self.num_timesteps = num_timesteps
-        self.alpha_bars = linear_alpha_bars(num_timesteps)
+        self.schedule = schedule
         self.prediction = prediction
-        self.unet = build_unet(image_shape=self.image_shape, **unet)
+        self.loss_name = loss
+        self.min_snr_gamma = min_snr_gamma
+        self.num_classes = num_classes
+        self.label_dropout = label_dropout
+        self.reconstruct_from = tuple(reconstruct_from)
+        self.unet = build_unet(
+            image_shape=self.image_shape,
+            num_classes=num_classes,
+            time_embedding="continuous" if schedule.num_timesteps is None else "discrete",
+            **unet,
+        )
 
     @property
     def network(self):
         return self.unet
 
-    def call(self, images, training=False):
-        """Noises `images` (uint8) to random time steps; returns the network's output and target."""
+    def call(self, inputs, training=False):
+        """Noises images (uint8) at random points of the schedule.
+
+        Args:
+            inputs: uint8 images, or pairs `(images, labels)` where there are classes.
+            training: Whether the network is trained.
+
+        Returns:
+            `(predictions, targets, signal_to_noise)`; the last is alpha_bar / (1 - alpha_bar).
+        """
+        images, labels = inputs if self.num_classes else (inputs, None)
         images = to_float(images)
-        timesteps, noises = self._draw(ops.shape(images))
-        signal_rates, noise_rates = self._rates(timesteps)
+        times, signal_rates, noise_rates = self.schedule.draw(
+            ops.shape(images)[0], self.seed_generator
+        )
+        signal_rates = signal_rates[:, None, None, None]
+        noise_rates = noise_rates[:, None, None, None]
+        noises = keras.random.normal(ops.shape(images), seed=self.seed_generator)
         noisy_images = signal_rates * images + noise_rates * noises  # Ho et al. 2020, eq. 4
         targets = {
             "noise": noises,
             "velocity": signal_rates * noises - noise_rates * images,
             "image": images,
         }
-        return self.unet([noisy_images, timesteps], training=training), targets[self.prediction]
+        network_inputs = [noisy_images, times]
+        if self.num_classes:
+            network_inputs.append(self._withhold(labels))
+        predictions = self.unet(network_inputs, training=training)
+        return predictions, targets[self.prediction], ops.square(signal_rates / noise_rates)
 
     def compute_loss(self, x, y=None, y_pred=None, sample_weight=None, training=True):
-        """Mean squared error of the prediction (for noise: Ho et al. 2020, eq. 14)."""
-        predictions, targets = y_pred
-        return ops.mean(ops.square(predictions - targets))
+        """Mean error of the prediction (squared, for noise: Ho et al. 2020, eq. 14)."""
+        predictions, targets, signal_to_noise = y_pred
+        losses = LOSSES[self.loss_name](predictions - targets)
+        if self.min_snr_gamma is not None:
+            losses = losses * self._min_snr_weights(signal_to_noise)
+        return ops.mean(losses)
 
-    def illustrate(self, images):
-        """The forward process (eq. 4) on a few images: data -> noise."""
-        images = images[:NUM_ILLUSTRATED] / 127.5 - 1.0
-        timesteps = np.linspace(0, self.num_timesteps - 1, NUM_ILLUSTRATED_STEPS).astype(int)
+    def illustrate(self, images, labels):
+        """The forward process (eq. 4), and what is reconstructed from its midst."""
+        images, labels = images[:NUM_ILLUSTRATED], labels[:NUM_ILLUSTRATED]
+        pictures = {"forward": self.forward_process(images)}
+        if self.reconstruct_from:
+            pictures["reconstructions"] = self.reconstructions(images)
+        return pictures
+
+    def forward_process(self, images):
+        """Images on their way to noise."""
+        steps = min(NUM_ILLUSTRATED_STEPS, self.schedule.num_timesteps or NUM_ILLUSTRATED_STEPS)
+        path = self.schedule.path(steps, "linspace")
         noises = np.random.default_rng(self.seed).standard_normal(images.shape)
-        alpha_bars = self.alpha_bars[timesteps][None, :, None, None, None]
+        alpha_bars = path.alpha_bars[::-1, None, None, None]
         noisy_images = (
-            np.sqrt(alpha_bars) * images[:, None] + np.sqrt(1.0 - alpha_bars) * noises[:, None]
+            np.sqrt(alpha_bars) * (images[:, None] / 127.5 - 1.0)
+            + np.sqrt(1.0 - alpha_bars) * noises[:, None]
         )
-        labels = tuple(str(timestep + 1) for timestep in timesteps)
-        return {
-            "forward": Illustration(
-                to_uint8(noisy_images), column_labels=labels, x_label="steps of noise"
-            )
-        }
+        if path.num_timesteps is None:
+            labels = tuple(f"{time:.2f}" for time in path.times[::-1])
+            x_label = "variance of the noise"
+        else:
+            labels = tuple(str(time + 1) for time in path.times[::-1])
+            x_label = "steps of noise"
+        return Illustration(to_uint8(noisy_images), column_labels=labels, x_label=x_label)
+
+    def reconstructions(self, images):
+        """Real images that were noised part of the way, and what ancestral sampling makes of them.
+
+        With classes, each is denoised without its class.
+        """
+        limit = self.schedule.num_timesteps or MOST_RECONSTRUCTION_STEPS
+        sampler = self.sampler(DDPM(num_steps=min(limit, MOST_RECONSTRUCTION_STEPS)))
+        columns, labels = [images], ["real"]
+        for share in self.reconstruct_from:
+            noisy_images, denoised_images, level = sampler.reconstruct(images, share)
+            columns += [noisy_images, denoised_images]
+            labels += [level, "denoised"]
+        return Illustration(np.stack(columns, axis=1), column_labels=tuple(labels))
 
     def sampler(self, method=None):
         """Returns a `DiffusionSampler` that takes the steps of `method` (default: all of DDPM)."""
-        method = method or DDPM(self.num_timesteps)
+        method = method or DDPM(num_steps=self.schedule.num_timesteps)
         return DiffusionSampler(
             unet=self.unet,
-            steps=method.reverse_steps(self.alpha_bars),
+            steps=method.reverse_steps(self.schedule),
             prediction=self.prediction,
+            clip_predicted_images=method.clip_predicted_images,
+            num_classes=self.num_classes,
+            guidance_scale=method.guidance_scale,
             seed=self.seed,
             name=method.name.replace("-", "_"),
         )
 
-    def _draw(self, shape):
-        timesteps = keras.random.randint(shape[:1], 0, self.num_timesteps, seed=self.seed_generator)
-        return timesteps, keras.random.normal(shape, seed=self.seed_generator)
+    def _withhold(self, labels):
+        """Replaces a share of the labels by `num_classes`, which stands for no class."""
+        draws = keras.random.uniform(ops.shape(labels), seed=self.seed_generator)
+        return ops.where(draws < self.label_dropout, self.num_classes, ops.cast(labels, "int32"))
 
-    def _rates(self, timesteps):
-        alpha_bars = ops.convert_to_tensor(self.alpha_bars, "float32")
-        alpha_bars = ops.take(alpha_bars, timesteps)[:, None, None, None]
-        return ops.sqrt(alpha_bars), ops.sqrt(1.0 - alpha_bars)
-
-
-class DiffusionSampler(Sampler):
-    """Runs the reverse process: one compiled loop over a table of steps.
-
-    Args:
-        unet: Network with the inputs `[images, timesteps]`.
-        steps: `models.samplers.ReverseSteps`.
-        prediction: What the network predicts, as for `DiffusionModel`.
-        seed: Integer.
-        name: Name of the sampler.
-    """
-
-    def __init__(self, *, unet, steps, seed, name, prediction="noise"):
-        super().__init__(
-            network=unet,
-            network_passes=len(steps.timesteps),
-            latent_shape=unet.inputs[0].shape[1:],
-            seed=seed,
-            name=name,
-        )
-        self.steps = steps
-        self.prediction = prediction
-
-    def call(self, inputs):
-        """Maps `(latents, seeds)` to images in [-1, 1]: noise -> images."""
-        latents, seeds = inputs
-
-        def body(index, images):
-            return self.reverse_step(index, images, seeds)
-
-        images = ops.fori_loop(0, self.network_passes, body, latents)
-        return ops.clip(images, -1.0, 1.0)
-
-    def reverse_step(self, index, images, seeds):
-        """One step of the reverse process, with the predicted image clipped to [-1, 1]."""
-
-        def coefficient(name):
-            return ops.take(ops.convert_to_tensor(getattr(self.steps, name), "float32"), index)
-
-        signal_rate, noise_rate = coefficient("signal_rates"), coefficient("noise_rates")
-        output = self.network(self.pass_inputs(images, index), training=False)
-        predicted_images = {
-            "noise": lambda: (images - noise_rate * output) / signal_rate,
-            "velocity": lambda: signal_rate * images - noise_rate * output,
-            "image": lambda: output,
+    def _min_snr_weights(self, signal_to_noise):
+        """Hang et al. 2023, section 3.4, for each kind of prediction."""
+        cut_off = ops.minimum(signal_to_noise, self.min_snr_gamma)
+        return {
+            "image": lambda: cut_off,
+            "noise": lambda: cut_off / signal_to_noise,
+            "velocity": lambda: cut_off / (signal_to_noise + 1.0),
         }[self.prediction]()
-        predicted_images = ops.clip(predicted_images, -1.0, 1.0)
-        predicted_noises = (images - signal_rate * predicted_images) / noise_rate
-        means = (
-            coefficient("image_weights") * predicted_images
-            + coefficient("noise_weights") * predicted_noises
-            + coefficient("state_weights") * images
+
+
+def check_options(prediction, loss, label_dropout, reconstruct_from):
+    """Refuses what `DiffusionModel` cannot be built from."""
+    if prediction not in PREDICTIONS:
+        raise ValueError(
+            f"`prediction` must be one of {PREDICTIONS}. Received: prediction={prediction!r}"
         )
-        if not np.any(self.steps.stds):
-            return means
-        noises = step_noise(seeds, index, self.latent_shape)
-        return means + coefficient("stds") * noises
-
-    def pass_inputs(self, latents, index=0):
-        """The U-Net's inputs: images and their time step, that of step number `index`."""
-        timesteps = ops.take(ops.convert_to_tensor(self.steps.timesteps, "int32"), index)
-        return [latents, ops.broadcast_to(timesteps, ops.shape(latents)[:1])]
-
-    def trajectory(self, latents, seeds, indices):
-        """The images after the steps numbered `indices`, for pictures of the reverse process.
-
-        Returns:
-            float32 `(len(indices), batch, height, width, channels)`, clipped to [-1, 1].
-        """
-        images, frames = ops.convert_to_tensor(latents), {}
-        seeds = ops.convert_to_tensor(seeds)
-        for index in range(self.network_passes):
-            images = self.reverse_step(index, images, seeds)
-            if index in indices:
-                frames[index] = np.clip(ops.convert_to_numpy(images), -1.0, 1.0)
-        return np.stack([frames[index] for index in indices])
+    if loss not in LOSSES:
+        raise ValueError(f"`loss` must be one of {tuple(LOSSES)}. Received: loss={loss!r}")
+    if not 0.0 <= label_dropout <= 1.0 or not all(0.0 < share <= 1.0 for share in reconstruct_from):
+        raise ValueError(
+            "`label_dropout` must be in [0, 1] and `reconstruct_from` in (0, 1]. Received: "
+            f"label_dropout={label_dropout}, reconstruct_from={list(reconstruct_from)}"
+        )

@@ -2,14 +2,17 @@
 
 A method turns the noise schedule into a table of coefficients, one row for each step; the loop
 that runs the table is the same for all (`models.diffusion.DiffusionSampler`). With x0 the
-predicted image and eps the noise that belongs to it, a step is
+predicted image, x0' that of the step before, and eps the noise that belongs to x0, a step is
 
-    x <- image_weight * x0 + noise_weight * eps + state_weight * x + std * z,   z ~ N(0, 1).
+    x <- image_weight * x0 + previous_image_weight * x0' + noise_weight * eps
+         + state_weight * x + std * z,   z ~ N(0, 1).
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+
+VARIANCES = ("fixed_small", "fixed_large")
 
 
 @dataclass(frozen=True)
@@ -17,19 +20,21 @@ class ReverseSteps:
     """Coefficients of the reverse process in the order of execution, each float64 `(num_steps,)`.
 
     Attributes:
-        timesteps: Time step that the network sees, the noisiest first.
-        signal_rates: sqrt(alpha_bar) at that time step.
-        noise_rates: sqrt(1 - alpha_bar) at that time step.
+        times: What the network is told, the noisiest point first (see `models.schedules`).
+        signal_rates: sqrt(alpha_bar) at that point.
+        noise_rates: sqrt(1 - alpha_bar) at that point.
         image_weights: Factor of the predicted image x0.
+        previous_image_weights: Factor of the image that was predicted one step before.
         noise_weights: Factor of the predicted noise eps.
         state_weights: Factor of the current state x.
         stds: Standard deviation of the fresh noise z, 0 where none is added.
     """
 
-    timesteps: np.ndarray
+    times: np.ndarray
     signal_rates: np.ndarray
     noise_rates: np.ndarray
     image_weights: np.ndarray
+    previous_image_weights: np.ndarray
     noise_weights: np.ndarray
     state_weights: np.ndarray
     stds: np.ndarray
@@ -46,88 +51,146 @@ class OnePass:
     name: str
 
 
-@dataclass(frozen=True)
-class DDPM:
-    """Ancestral sampling (Ho et al. 2020, eq. 6 and 7, algorithm 2).
+@dataclass(frozen=True, kw_only=True)
+class ReverseMethod:
+    """What all methods for diffusion models have in common.
 
     Args:
         num_steps: Number of steps; fewer than the model's time steps makes strides.
+        spacing: `"trailing"`, `"leading"` or `"linspace"`; see `models.schedules`.
+        clip_predicted_images: Whether each predicted image is clipped to [-1, 1].
+        guidance_scale: Weight of the class in classifier-free guidance (Ho and Salimans 2022):
+            eps = eps(x) + guidance_scale * (eps(x, class) - eps(x)), their 1 + w. 1 is the
+            class-conditional model alone; other values take two network passes a step.
     """
 
     num_steps: int
+    spacing: str = "trailing"
+    clip_predicted_images: bool = True
+    guidance_scale: float = 1.0
+
+    def describe(self, method, *options):
+        """The row's name: the method, its steps, and the options that are not the usual ones."""
+        parts = [method, str(self.num_steps), *options]
+        parts += [self.spacing] if self.spacing != "trailing" else []
+        parts += [] if self.clip_predicted_images else ["unclipped"]
+        parts += [f"cfg{self.guidance_scale:g}"] if self.guidance_scale != 1.0 else []
+        return "-".join(parts)
+
+    def walk(self, schedule):
+        """The points of the walk, and alpha_bar at each and after it; after the last one it is 1.
+
+        Returns:
+            `(path, current, following)`: a `models.schedules.Path`, two float64 `(num_steps,)`.
+        """
+        path = schedule.path(self.num_steps, self.spacing)
+        return path, path.alpha_bars, np.append(path.alpha_bars[1:], 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DDPM(ReverseMethod):
+    """Ancestral sampling (Ho et al. 2020, eq. 6 and 7, algorithm 2).
+
+    With fewer steps than the model has, alpha is the ratio of alpha_bar at neighbouring steps
+    (Nichol and Dhariwal 2021, eq. 19).
+
+    Args:
+        variance: Of the fresh noise: `"fixed_small"` is the posterior's, beta tilde (eq. 7),
+            `"fixed_large"` is beta (Ho et al. 2020, section 3.2). The last step adds none.
+    """
+
+    variance: str = "fixed_small"
+
+    def __post_init__(self):
+        if self.variance not in VARIANCES:
+            raise ValueError(f"`variance` must be one of {VARIANCES}. Received: {self.variance!r}")
 
     @property
     def name(self):
-        return f"ddpm-{self.num_steps}"
+        return self.describe("ddpm", *(["large"] if self.variance == "fixed_large" else []))
 
-    def reverse_steps(self, alpha_bars):
-        """Returns the `ReverseSteps` on a schedule `alpha_bars` of shape `(T,)`."""
-        timesteps = spaced_timesteps(len(alpha_bars), self.num_steps)
-        current, following = alpha_bar_pairs(alpha_bars, timesteps)
+    def reverse_steps(self, schedule):
+        """Returns the `ReverseSteps` on a schedule of `models.schedules`."""
+        path, current, following = self.walk(schedule)
         alphas = current / following
         betas = 1.0 - alphas
+        variances = betas * (1.0 - following) / (1.0 - current)  # eq. 7, beta tilde
+        if self.variance == "fixed_large":
+            variances = np.append(betas[:-1], 0.0)
         return ReverseSteps(
-            timesteps=timesteps,
+            times=path.times,
             signal_rates=np.sqrt(current),
             noise_rates=np.sqrt(1.0 - current),
             image_weights=np.sqrt(following) * betas / (1.0 - current),  # eq. 7
+            previous_image_weights=np.zeros_like(current),
             noise_weights=np.zeros_like(current),
             state_weights=np.sqrt(alphas) * (1.0 - following) / (1.0 - current),  # eq. 7
-            stds=np.sqrt(betas * (1.0 - following) / (1.0 - current)),  # eq. 7, beta tilde
+            stds=np.sqrt(variances),
         )
 
 
-@dataclass(frozen=True)
-class DDIM:
+@dataclass(frozen=True, kw_only=True)
+class DDIM(ReverseMethod):
     """Implicit sampling (Song et al. 2021, eq. 12).
 
     Args:
-        num_steps: Number of steps, at most the model's time steps.
         eta: 0 is deterministic, 1 has the noise of ancestral sampling (eq. 16).
     """
 
-    num_steps: int
     eta: float = 0.0
+
+    def __post_init__(self):
+        if not 0.0 <= self.eta <= 1.0:
+            raise ValueError(f"`eta` must be in [0, 1]. Received: eta={self.eta}")
 
     @property
     def name(self):
-        return f"ddim-{self.num_steps}" + (f"-eta{self.eta:g}" if self.eta else "")
+        return self.describe("ddim", *([f"eta{self.eta:g}"] if self.eta else []))
 
-    def reverse_steps(self, alpha_bars):
-        """Returns the `ReverseSteps` on a schedule `alpha_bars` of shape `(T,)`."""
-        timesteps = spaced_timesteps(len(alpha_bars), self.num_steps)
-        current, following = alpha_bar_pairs(alpha_bars, timesteps)
+    def reverse_steps(self, schedule):
+        """Returns the `ReverseSteps` on a schedule of `models.schedules`."""
+        path, current, following = self.walk(schedule)
         variances = (1.0 - following) / (1.0 - current) * (1.0 - current / following)  # eq. 16
         stds = self.eta * np.sqrt(variances)
         return ReverseSteps(
-            timesteps=timesteps,
+            times=path.times,
             signal_rates=np.sqrt(current),
             noise_rates=np.sqrt(1.0 - current),
             image_weights=np.sqrt(following),  # eq. 12, "predicted x0"
+            previous_image_weights=np.zeros_like(current),
             noise_weights=np.sqrt(1.0 - following - stds**2),  # eq. 12, "direction to x_t"
             state_weights=np.zeros_like(current),
             stds=stds,
         )
 
 
-def spaced_timesteps(num_timesteps, num_steps):
-    """Chooses `num_steps` of the time steps 0..T-1, evenly from T-1 down ("trailing" spacing).
+@dataclass(frozen=True, kw_only=True)
+class DPMSolver(ReverseMethod):
+    """DPM-Solver++(2M), second order in one pass a step (Lu et al. 2022, algorithm 2).
 
-    The noisiest step is always among them: sampling starts from pure noise.
-
-    Raises:
-        ValueError: If `num_steps` is not in 1..T.
+    The first step and the last one are of first order, that is DDIM's: before the first there is
+    no predicted image, and at the end log(signal / noise) is infinite.
     """
-    if not 1 <= num_steps <= num_timesteps:
-        raise ValueError(
-            f"`num_steps` must be in 1..{num_timesteps}, the model's time steps. "
-            f"Received: num_steps={num_steps}"
+
+    @property
+    def name(self):
+        return self.describe("dpm")
+
+    def reverse_steps(self, schedule):
+        """Returns the `ReverseSteps` on a schedule of `models.schedules`."""
+        path, current, following = self.walk(schedule)
+        log_ratios = 0.5 * np.log(current / (1.0 - current))  # lambda, before algorithm 1
+        sizes = np.append(np.diff(log_ratios), np.inf)  # h
+        weights = -np.sqrt(following) * np.expm1(-sizes)  # of D, the combined image
+        extrapolated = np.zeros_like(current)  # 1 / (2 r) of algorithm 2
+        extrapolated[1:-1] = sizes[1:-1] / (2.0 * sizes[:-2])
+        return ReverseSteps(
+            times=path.times,
+            signal_rates=np.sqrt(current),
+            noise_rates=np.sqrt(1.0 - current),
+            image_weights=weights * (1.0 + extrapolated),
+            previous_image_weights=-weights * extrapolated,
+            noise_weights=np.zeros_like(current),
+            state_weights=np.sqrt((1.0 - following) / (1.0 - current)),
+            stds=np.zeros_like(current),
         )
-    spacing = num_timesteps / num_steps
-    return np.rint(num_timesteps - spacing * np.arange(num_steps)).astype(int) - 1
-
-
-def alpha_bar_pairs(alpha_bars, timesteps):
-    """alpha_bar at each step and at the next one of the list; after the last one it is 1."""
-    current = np.asarray(alpha_bars)[timesteps]
-    return current, np.append(current[1:], 1.0)

@@ -1,30 +1,192 @@
-"""Noise schedules: how much signal is left at each diffusion step."""
+"""Noise schedules: how much signal is left at each point of the way from image to noise.
 
+A schedule is asked two things. `draw` gives training what it needs, random points of the way;
+`path` gives sampling the points of a walk back. What the network is told of a point, its `times`,
+is the number of the time step on a discrete schedule and the noise variance on a continuous one.
+"""
+
+import math
+from dataclasses import dataclass
+
+import keras
 import numpy as np
+from keras import ops
+
+SPACINGS = ("leading", "trailing", "linspace")
 
 
-def linear_alpha_bars(num_timesteps, *, beta_start=1e-4, beta_end=0.02):
-    """The linear schedule of Ho et al. (2020, section 4), stretched to `num_timesteps`.
+@dataclass(frozen=True)
+class Path:
+    """Points of a walk from noise to images, the noisiest first.
 
-    The paper's betas are made for 1,000 steps. With fewer, they are scaled by
-    `1000 / num_timesteps`, so that the last step is pure noise whatever the number of steps.
+    Attributes:
+        times: What the network is told, `(num_steps,)`.
+        alpha_bars: The share of the signal's variance (Ho et al. 2020), float64 `(num_steps,)`.
+        num_timesteps: T of a discrete schedule, `None` for a continuous one.
+    """
+
+    times: np.ndarray
+    alpha_bars: np.ndarray
+    num_timesteps: int | None
+
+
+class DiscreteSchedule:
+    """A schedule of T noise levels.
+
+    Args:
+        alpha_bars: float64 `(T,)`, falling: entry 0 is the least noisy level.
+    """
+
+    def __init__(self, alpha_bars):
+        self.alpha_bars = np.asarray(alpha_bars, "float64")
+
+    @property
+    def num_timesteps(self):
+        """T, the number of noise levels."""
+        return len(self.alpha_bars)
+
+    def draw(self, count, seed_generator):
+        """Draws the time steps of a training batch.
+
+        Returns:
+            `(times, signal_rates, noise_rates)`, each `(count,)`: time steps in 0..T-1, and
+            sqrt(alpha_bar) and sqrt(1 - alpha_bar) there.
+        """
+        times = keras.random.randint((count,), 0, self.num_timesteps, seed=seed_generator)
+        alpha_bars = ops.take(ops.convert_to_tensor(self.alpha_bars, "float32"), times)
+        return times, ops.sqrt(alpha_bars), ops.sqrt(1.0 - alpha_bars)
+
+    def path(self, num_steps, spacing="trailing"):
+        """Chooses `num_steps` of the time steps.
+
+        Args:
+            num_steps: In 1..T.
+            spacing: `"trailing"` goes from T-1 down in steps of T / num_steps; `"leading"` down
+                to 0 in steps of T // num_steps; `"linspace"` has both ends. Only the first and
+                the last start from the noisiest level (Lin et al. 2024, table 2).
+
+        Raises:
+            ValueError: If `num_steps` is not in 1..T, or there is no such spacing.
+        """
+        count = self.num_timesteps
+        if not 1 <= num_steps <= count:
+            raise ValueError(
+                f"`num_steps` must be in 1..{count}, the model's time steps. "
+                f"Received: num_steps={num_steps}"
+            )
+        if spacing == "trailing":
+            times = np.rint(count - count / num_steps * np.arange(num_steps)).astype(int) - 1
+        elif spacing == "leading":
+            times = (count // num_steps * np.arange(num_steps))[::-1]
+        elif spacing == "linspace":
+            times = np.rint(np.linspace(count - 1, 0, num_steps)).astype(int)
+        else:
+            raise ValueError(f"`spacing` must be one of {SPACINGS}. Received: {spacing!r}")
+        return Path(times, self.alpha_bars[times], count)
+
+
+class LinearSchedule(DiscreteSchedule):
+    """Betas that rise linearly (Ho et al. 2020, section 4).
 
     Args:
         num_timesteps: T, at least 1.
-        beta_start: beta_1 at T = 1000.
-        beta_end: beta_T at T = 1000.
-
-    Returns:
-        float64 `(num_timesteps,)`: alpha_bar_t = prod(1 - beta_s, s <= t), entry 0 the least noisy.
+        beta_start: beta_1.
+        beta_end: beta_T.
+        reference_timesteps: The T that the betas are made for: with another one, they are scaled
+            by `reference_timesteps / num_timesteps`, so that the last level is as noisy whatever
+            the number of levels. `None` takes them as they are.
 
     Raises:
-        ValueError: If the scaled betas leave (0, 1).
+        ValueError: If the betas leave (0, 1).
     """
-    scale = 1000.0 / num_timesteps
-    betas = np.linspace(scale * beta_start, scale * beta_end, num_timesteps)
-    if not 0.0 < betas.min() <= betas.max() < 1.0:
-        raise ValueError(
-            "the betas, scaled by 1000 / num_timesteps, must be in (0, 1). Received: "
-            f"num_timesteps={num_timesteps}, beta_start={beta_start}, beta_end={beta_end}"
-        )
-    return np.cumprod(1.0 - betas)
+
+    def __init__(self, *, num_timesteps, beta_start=1e-4, beta_end=0.02, reference_timesteps=None):
+        scale = (reference_timesteps or num_timesteps) / num_timesteps
+        betas = np.linspace(scale * beta_start, scale * beta_end, num_timesteps)
+        if not 0.0 < betas.min() <= betas.max() < 1.0:
+            raise ValueError(
+                "the betas, scaled by reference_timesteps / num_timesteps, must be in (0, 1). "
+                f"Received: num_timesteps={num_timesteps}, beta_start={beta_start}, "
+                f"beta_end={beta_end}, reference_timesteps={reference_timesteps}"
+            )
+        super().__init__(np.cumprod(1.0 - betas))
+
+
+class CosineSchedule(DiscreteSchedule):
+    """alpha_bar falls as a squared cosine (Nichol and Dhariwal 2021, eq. 17).
+
+    Args:
+        num_timesteps: T, at least 1.
+        offset: s, which keeps the first betas from vanishing.
+        max_beta: Where betas are cut off near the end.
+    """
+
+    def __init__(self, *, num_timesteps, offset=0.008, max_beta=0.999):
+        shares = np.arange(num_timesteps + 1) / num_timesteps
+        levels = np.cos((shares + offset) / (1.0 + offset) * math.pi / 2.0) ** 2
+        betas = np.minimum(1.0 - levels[1:] / levels[:-1], max_beta)
+        super().__init__(np.cumprod(1.0 - betas))
+
+
+class ContinuousCosineSchedule:
+    """Signal and noise rates are cosine and sine of an angle that grows evenly with time.
+
+    Time runs through [0, 1], between the two signal rates; the network is told the noise's
+    variance. (The continuous form of the cosine schedule with both ends cut off, as in Keras's
+    "Denoising diffusion implicit models" example.)
+
+    Args:
+        min_signal_rate: sqrt(alpha_bar) at time 1, in (0, 1).
+        max_signal_rate: sqrt(alpha_bar) at time 0, in (0, 1).
+        num_timesteps: `None`: there are no time steps.
+
+    Raises:
+        ValueError: Unless 0 < min_signal_rate < max_signal_rate < 1, and there are no time steps.
+    """
+
+    def __init__(self, *, min_signal_rate, max_signal_rate, num_timesteps=None):
+        if num_timesteps is not None:
+            raise ValueError(
+                "a continuous schedule has no `num_timesteps`; the sampler's `num_steps` may be "
+                f"any. Received: num_timesteps={num_timesteps}"
+            )
+        self.num_timesteps = None
+        if not 0.0 < min_signal_rate < max_signal_rate < 1.0:
+            raise ValueError(
+                "0 < `min_signal_rate` < `max_signal_rate` < 1 must hold. Received: "
+                f"min_signal_rate={min_signal_rate}, max_signal_rate={max_signal_rate}"
+            )
+        self.start_angle = math.acos(max_signal_rate)
+        self.end_angle = math.acos(min_signal_rate)
+
+    def draw(self, count, seed_generator):
+        """Draws the points of a training batch, evenly in time.
+
+        Returns:
+            `(times, signal_rates, noise_rates)`, each `(count,)`.
+        """
+        shares = keras.random.uniform((count,), seed=seed_generator)
+        angles = self.start_angle + shares * (self.end_angle - self.start_angle)
+        return ops.square(ops.sin(angles)), ops.cos(angles), ops.sin(angles)
+
+    def path(self, num_steps, spacing="trailing"):
+        """Chooses `num_steps` points, evenly in time; `spacing` as for `DiscreteSchedule.path`.
+
+        `"trailing"` goes from time 1 to 1 / num_steps, `"leading"` ends at time 0, 1 / num_steps
+        before, `"linspace"` has both ends.
+
+        Raises:
+            ValueError: If `num_steps` is not positive, or there is no such spacing.
+        """
+        if num_steps < 1 or spacing not in SPACINGS:
+            raise ValueError(
+                f"`num_steps` must be at least 1 and `spacing` one of {SPACINGS}. "
+                f"Received: num_steps={num_steps}, spacing={spacing!r}"
+            )
+        shares = np.arange(num_steps, 0, -1) / num_steps
+        if spacing == "leading":
+            shares = shares - 1.0 / num_steps
+        elif spacing == "linspace":
+            shares = np.linspace(1.0, 0.0, num_steps)
+        angles = self.start_angle + shares * (self.end_angle - self.start_angle)
+        return Path(np.sin(angles) ** 2, np.cos(angles) ** 2, None)

@@ -107,7 +107,7 @@ class VAE(GenerativeModel):
             return ops.softplus(logits) - targets * logits
         return 0.5 * ops.square((targets - ops.sigmoid(logits)) / self.pixel_std)
 
-    def illustrate(self, images):
+    def illustrate(self, images, labels):
         """The decoder's manifold (Kingma and Welling 2014, figure 4) and reconstructions."""
         means = self.encoder.predict(to_float(images), verbose=0)[0]
         pictures = {"reconstructions": self.reconstructions(images, means)}

@@ -53,7 +53,7 @@ def diffusion_options(model):
         "{_target_: models.samplers.DDIM, num_steps: 10}]",
         "ddim": "samplers=[{_target_: models.samplers.DDIM, num_steps: 10}]",
     }
-    return ["model.num_timesteps=30", samplers[model]] if model in samplers else []
+    return ["model.schedule.num_timesteps=30", samplers[model]] if model in samplers else []
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 from keras import ops
 
-from models.diffusion import DiffusionSampler
-from models.samplers import DDIM, DDPM, spaced_timesteps
-from models.schedules import linear_alpha_bars
+from models.reverse_process import DiffusionSampler
+from models.samplers import DDIM, DDPM, DPMSolver
+from models.schedules import (
+    ContinuousCosineSchedule,
+    CosineSchedule,
+    DiscreteSchedule,
+    LinearSchedule,
+)
 
 DATA = Path(__file__).parent / "data"
 
@@ -16,16 +21,20 @@ DATA = Path(__file__).parent / "data"
 class PerfectPredictor(keras.Model):
     """Knows the noise that leads from a given image to the current state."""
 
-    def __init__(self, image, alpha_bars):
+    def __init__(self, image, schedule):
         super().__init__()
         self.image = image
-        self.alpha_bars = alpha_bars
+        self.schedule = schedule
 
     inputs = [keras.KerasTensor((None, 4, 4, 1))]
 
     def call(self, inputs):
-        images, timesteps = inputs
-        alpha_bars = ops.take(ops.convert_to_tensor(self.alpha_bars, "float32"), timesteps)
+        images, times = inputs
+        if self.schedule.num_timesteps is None:
+            alpha_bars = 1.0 - times
+        else:
+            table = ops.convert_to_tensor(self.schedule.alpha_bars, "float32")
+            alpha_bars = ops.take(table, times)
         alpha_bars = ops.reshape(alpha_bars, (-1, 1, 1, 1))
         return (images - ops.sqrt(alpha_bars) * self.image) / ops.sqrt(1.0 - alpha_bars)
 
@@ -40,8 +49,8 @@ class StandIn(keras.Model):
         self.num_timesteps = num_timesteps
 
     def call(self, inputs):
-        images, timesteps = inputs
-        share = ops.reshape(ops.cast(timesteps, "float32") / self.num_timesteps, (-1, 1, 1, 1))
+        images, times = inputs
+        share = ops.reshape(ops.cast(times, "float32") / self.num_timesteps, (-1, 1, 1, 1))
         return ops.tanh(images) * (0.25 + 0.5 * share) + 0.1 * images
 
 
@@ -50,12 +59,34 @@ def image():
     return np.random.default_rng(0).uniform(-0.9, 0.9, (1, 4, 4, 1)).astype("float32")
 
 
-@pytest.mark.parametrize("method", [DDIM(10), DDIM(7), DDIM(1), DDIM(50, eta=1.0), DDPM(50)])
-def test_a_perfect_noise_predictor_returns_the_image(method, image):
-    alpha_bars = linear_alpha_bars(50)
+LINEAR = LinearSchedule(num_timesteps=50, reference_timesteps=1000)
+SCHEDULES = {
+    "linear": LINEAR,
+    "cosine": CosineSchedule(num_timesteps=50),
+    "continuous_cosine": ContinuousCosineSchedule(min_signal_rate=0.02, max_signal_rate=0.95),
+}
+METHODS = [
+    DDIM(num_steps=10),
+    DDIM(num_steps=7),
+    DDIM(num_steps=1),
+    DDIM(num_steps=50, eta=1.0),
+    DDIM(num_steps=7, spacing="leading"),
+    DDIM(num_steps=7, spacing="linspace", clip_predicted_images=False),
+    DDPM(num_steps=50),
+    DDPM(num_steps=7),
+    DDPM(num_steps=10, variance="fixed_large"),
+    DPMSolver(num_steps=1),
+    DPMSolver(num_steps=2),
+    DPMSolver(num_steps=7),
+]
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+def test_a_perfect_noise_predictor_returns_the_image(method, schedule, image):
     sampler = DiffusionSampler(
-        unet=PerfectPredictor(image, alpha_bars),
-        steps=method.reverse_steps(alpha_bars),
+        unet=PerfectPredictor(image, schedule),
+        steps=method.reverse_steps(schedule),
         seed=0,
         name="sampler",
     )
@@ -63,11 +94,17 @@ def test_a_perfect_noise_predictor_returns_the_image(method, image):
     np.testing.assert_allclose(images, np.repeat(image, 3, axis=0), atol=2e-3)
 
 
+def test_every_option_that_changes_the_images_changes_the_name():
+    """Samples are kept under the name."""
+    assert len({method.name for method in METHODS}) == len(METHODS)
+    assert DDIM(num_steps=5, guidance_scale=2.0).name == "ddim-5-cfg2"
+    assert DDIM(num_steps=50).name == "ddim-50"
+
+
 def test_ddim_with_eta_1_at_full_steps_is_ddpm():
     """Song et al. 2021, section 4.1: eta = 1 is ancestral sampling."""
-    alpha_bars = linear_alpha_bars(50)
-    ddim = DDIM(50, eta=1.0).reverse_steps(alpha_bars)
-    ddpm = DDPM(50).reverse_steps(alpha_bars)
+    ddim = DDIM(num_steps=50, eta=1.0).reverse_steps(LINEAR)
+    ddpm = DDPM(num_steps=50).reverse_steps(LINEAR)
     np.testing.assert_allclose(ddim.stds, ddpm.stds, rtol=1e-6)
     # x = signal * x0 + noise * eps, so the mean's factors of x0 and eps must agree
     np.testing.assert_allclose(
@@ -80,41 +117,19 @@ def test_ddim_with_eta_1_at_full_steps_is_ddpm():
     )
 
 
-@pytest.mark.parametrize("num_steps", [1, 3, 7, 10, 199, 200])
-def test_timesteps_fall_from_the_noisiest(num_steps):
-    timesteps = spaced_timesteps(200, num_steps)
-    assert len(timesteps) == num_steps
-    assert timesteps[0] == 199
-    assert (np.diff(timesteps) < 0).all()
-    assert timesteps[-1] >= 0
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [(DDIM, {"eta": 1.5}), (DDPM, {"variance": "learned"}), (DDIM, {"spacing": "even"})],
+)
+def test_wrong_options_are_refused(method, options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        method(num_steps=10, **options).reverse_steps(LINEAR)
 
 
-def test_all_steps_are_all_timesteps():
-    np.testing.assert_array_equal(spaced_timesteps(200, 200), np.arange(200)[::-1])
-
-
-@pytest.mark.parametrize("num_steps", [0, 201])
+@pytest.mark.parametrize("num_steps", [0, 51])
 def test_steps_out_of_range_are_refused(num_steps):
-    with pytest.raises(ValueError, match="1..200"):
-        DDIM(num_steps).reverse_steps(linear_alpha_bars(200))
-
-
-@pytest.mark.parametrize("num_timesteps", [50, 200, 1000])
-def test_the_linear_schedule_ends_in_noise(num_timesteps):
-    alpha_bars = linear_alpha_bars(num_timesteps)
-    assert alpha_bars[-1] < 1e-4
-    assert alpha_bars[0] > 0.95
-    assert (np.diff(alpha_bars) < 0).all()
-
-
-def test_the_schedule_at_1000_steps_is_that_of_the_paper():
-    expected = np.cumprod(1.0 - np.linspace(1e-4, 0.02, 1000))
-    np.testing.assert_allclose(linear_alpha_bars(1000), expected, rtol=1e-12)
-
-
-def test_too_few_timesteps_for_the_schedule_are_refused():
-    with pytest.raises(ValueError, match="num_timesteps=10"):
-        linear_alpha_bars(10)
+    with pytest.raises(ValueError, match="1..50"):
+        DDIM(num_steps=num_steps).reverse_steps(LINEAR)
 
 
 @pytest.fixture(scope="module")
@@ -123,41 +138,101 @@ def reference():
         return json.loads((DATA / "diffusion.json").read_text()), dict(arrays)
 
 
-def alpha_bars_of(num_timesteps):
-    return np.cumprod(1.0 - np.linspace(1e-4, 0.02, num_timesteps))
+def schedule_of(num_timesteps):
+    return DiscreteSchedule(np.cumprod(1.0 - np.linspace(1e-4, 0.02, num_timesteps)))
 
 
 @pytest.mark.parametrize("num_timesteps", [200, 1000])
 @pytest.mark.parametrize("num_steps", [10, 13, 50])
-def test_ddim_agrees_with_the_reference(reference, num_timesteps, num_steps):
+@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
+@pytest.mark.parametrize("clip", [True, False])
+def test_ddim_agrees_with_the_reference(reference, num_timesteps, num_steps, spacing, clip):
     """The compiled loop against float64 loops whose steps are those of diffusers 0.42.1."""
     facts, arrays = reference
-    name = f"ddim_T{num_timesteps}_S{num_steps}_trailing_clip"
-    steps = DDIM(num_steps).reverse_steps(alpha_bars_of(num_timesteps))
-    np.testing.assert_array_equal(steps.timesteps, facts[name]["timesteps"])
-    sampler = DiffusionSampler(unet=StandIn(num_timesteps), steps=steps, seed=0, name="ddim")
-    images = sampler.sample(arrays["initial_noise"], np.zeros((2, 2), "uint32"))
+    name = f"ddim_T{num_timesteps}_S{num_steps}_{spacing}_{'clip' if clip else 'noclip'}"
+    method = DDIM(num_steps=num_steps, spacing=spacing, clip_predicted_images=clip)
+    steps = method.reverse_steps(schedule_of(num_timesteps))
+    np.testing.assert_array_equal(steps.times, facts[name]["timesteps"])
+    sampler = DiffusionSampler(
+        unet=StandIn(num_timesteps),
+        steps=steps,
+        clip_predicted_images=clip,
+        seed=0,
+        name="ddim",
+    )
+    seeds = np.zeros((2, 2), "uint32")
+    # without the clipping at the end, as unclipped states leave [-1, 1]
+    states = sampler.denoise(ops.convert_to_tensor(arrays["initial_noise"]), seeds)
+    np.testing.assert_allclose(ops.convert_to_numpy(states), arrays[name], atol=1e-4)
+    images = sampler.sample(arrays["initial_noise"], seeds)
     np.testing.assert_allclose(images, np.clip(arrays[name], -1.0, 1.0), atol=1e-4)
 
 
 @pytest.mark.parametrize(
     ("num_timesteps", "timestep"),
-    [(200, 0), (200, 1), (200, 100), (200, 199), (1000, 0), (1000, 500), (1000, 999)],
+    [(200, 0), (200, 1), (200, 100), (200, 199), (1000, 0), (1000, 1), (1000, 500), (1000, 999)],
 )
-def test_ddpm_agrees_with_the_reference(reference, num_timesteps, timestep):
+@pytest.mark.parametrize("variance", ["fixed_small", "fixed_large"])
+@pytest.mark.parametrize("clip", [True, False])
+def test_ddpm_agrees_with_the_reference(reference, num_timesteps, timestep, variance, clip):
     """Mean and variance of p(x_{t-1} | x_t), checked against diffusers 0.42.1."""
     facts, arrays = reference
-    name = f"ddpm_T{num_timesteps}_fixed_small_clip_t{timestep}_mean"
-    steps = DDPM(num_timesteps).reverse_steps(alpha_bars_of(num_timesteps))
-    index = num_timesteps - 1 - timestep
-    states = arrays["initial_noise"].astype("float64")
-    noises = np.tanh(states) * (0.25 + 0.5 * timestep / num_timesteps) + 0.1 * states
-    images = (states - steps.noise_rates[index] * noises) / steps.signal_rates[index]
-    means = (
-        steps.image_weights[index] * np.clip(images, -1.0, 1.0)
-        + steps.state_weights[index] * states
+    name = f"ddpm_T{num_timesteps}_{variance}_{'clip' if clip else 'noclip'}_t{timestep}"
+    method = DDPM(num_steps=num_timesteps, variance=variance, clip_predicted_images=clip)
+    steps = method.reverse_steps(schedule_of(num_timesteps))
+    sampler = DiffusionSampler(
+        unet=StandIn(num_timesteps),
+        steps=steps,
+        clip_predicted_images=clip,
+        seed=0,
+        name="ddpm",
     )
+    sampler.deterministic = True  # the mean alone
+    states = ops.convert_to_tensor(arrays["initial_noise"])
+    index = num_timesteps - 1 - timestep
+    means, _ = sampler.reverse_step(index, states, ops.zeros_like(states), None)
     # the reference schedule is float32: at t = 1 that costs four digits
-    np.testing.assert_allclose(means, arrays[name], atol=1e-4)
-    if timestep > 0:
+    np.testing.assert_allclose(ops.convert_to_numpy(means), arrays[f"{name}_mean"], atol=1e-4)
+    if timestep > 0:  # the last step adds no noise
         assert steps.stds[index] ** 2 == pytest.approx(facts[name]["variance"], rel=1e-3)
+
+
+def exact_flow(states, schedule, count):
+    """The deterministic flow under the stand-in network, by many small DDIM steps in float64."""
+    steps = DDIM(num_steps=count, clip_predicted_images=False).reverse_steps(schedule)
+    for index in range(count):
+        noises = 0.5 * np.tanh(states)
+        images = (states - steps.noise_rates[index] * noises) / steps.signal_rates[index]
+        states = steps.image_weights[index] * images + steps.noise_weights[index] * noises
+    return states
+
+
+class Bend(keras.Model):
+    """A network that is not a linear function of the state."""
+
+    inputs = [keras.KerasTensor((None, 4, 4, 1))]
+
+    def call(self, inputs):
+        return 0.5 * ops.tanh(inputs[0])
+
+
+def test_the_second_order_solver_is_nearer_to_the_exact_flow_than_ddim():
+    schedule = ContinuousCosineSchedule(min_signal_rate=0.2, max_signal_rate=0.95)
+    states = np.random.default_rng(0).normal(size=(4, 4, 4, 1))
+    exact = exact_flow(states, schedule, 20_000)
+    errors = {}
+    for method in (DDIM, DPMSolver):
+        for num_steps in (10, 20):
+            walk = method(num_steps=num_steps, clip_predicted_images=False)
+            sampler = DiffusionSampler(
+                unet=Bend(),
+                steps=walk.reverse_steps(schedule),
+                clip_predicted_images=False,
+                seed=0,
+                name="sampler",
+            )
+            images = sampler.sample(states.astype("float32"), np.zeros((4, 2), "uint32"))
+            inside = np.abs(exact) < 0.9
+            errors[method, num_steps] = np.abs(images - exact)[inside].mean()
+    assert errors[DPMSolver, 10] < 0.5 * errors[DDIM, 10]
+    assert errors[DPMSolver, 20] < 0.4 * errors[DPMSolver, 10]

@@ -63,6 +63,7 @@ def test_sizes_that_the_levels_do_not_divide_are_refused():
 def test_the_manifold_is_a_plane_of_the_latent_space(latent_dim):
     model = build_vae(latent_dim=latent_dim)
     images = np.random.default_rng(0).integers(0, 256, (20, 28, 28, 1), dtype="uint8")
-    manifold = model.illustrate(images)["manifold"].images
+    labels = np.zeros(20, "int64")
+    manifold = model.illustrate(images, labels)["manifold"].images
     assert manifold.shape == (20, 20, 28, 28, 1)
-    assert "manifold" not in build_vae(latent_dim=1).illustrate(images)
+    assert "manifold" not in build_vae(latent_dim=1).illustrate(images, labels)

@@ -1,0 +1,233 @@
+"""The reverse process of diffusion models: from noise to images in one compiled loop."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from models.base import Illustration, Sampler, to_uint8
+from models.noise import step_noise
+
+NUM_ILLUSTRATED, NUM_ILLUSTRATED_STEPS = 5, 11
+
+
+class DiffusionSampler(Sampler):
+    """Runs the reverse process: one compiled loop over a table of steps.
+
+    Image i of a class-conditional model is of class i modulo `num_classes`.
+
+    Args:
+        unet: Network with the inputs `[images, times]`, and `labels` where there are classes.
+        steps: `models.samplers.ReverseSteps`.
+        seed: Integer.
+        name: Name of the sampler.
+        prediction: What the network predicts, as for `DiffusionModel`.
+        clip_predicted_images: Whether predicted images are clipped to [-1, 1].
+        num_classes: Number of classes, or `None`.
+        guidance_scale: As for `models.samplers.ReverseMethod`.
+    """
+
+    def __init__(
+        self,
+        *,
+        unet,
+        steps,
+        seed,
+        name,
+        prediction="noise",
+        clip_predicted_images=True,
+        num_classes=None,
+        guidance_scale=1.0,
+    ):
+        self.steps = steps
+        self.prediction = prediction
+        self.clip_predicted_images = clip_predicted_images
+        self.num_classes = num_classes
+        self.guidance_scale = guidance_scale
+        self.num_steps = len(steps.times)
+        self.deterministic = not np.any(steps.stds)
+        super().__init__(
+            network=unet,
+            network_passes=self.num_steps * (1 if guidance_scale == 1.0 else 2),
+            latent_shape=unet.inputs[0].shape[1:],
+            seed=seed,
+            name=name,
+        )
+
+    def labels(self, start, count):
+        return np.arange(start, start + count) % self.num_classes if self.num_classes else None
+
+    def call(self, inputs):
+        """Maps `(latents, seeds)` to images in [-1, 1]: noise -> images."""
+        latents, seeds = inputs
+        return ops.clip(self.denoise(latents, seeds), -1.0, 1.0)
+
+    def denoise(self, images, seeds, start=0):
+        """Runs the steps from number `start` on."""
+
+        def body(index, carried):
+            return self.reverse_step(index, *carried, seeds)
+
+        carried = (images, ops.zeros_like(images))
+        images, _ = ops.fori_loop(start, self.num_steps, body, carried)
+        return images
+
+    def reverse_step(self, index, images, previous_images, seeds):
+        """One step of the reverse process.
+
+        Args:
+            index: Number of the step.
+            images: The state, `(batch, height, width, channels)`.
+            previous_images: The image that was predicted one step before.
+            seeds: uint32 `(batch, 2)`.
+
+        Returns:
+            The next state and the predicted image.
+        """
+
+        def coefficient(name):
+            return ops.take(ops.convert_to_tensor(getattr(self.steps, name), "float32"), index)
+
+        signal_rate, noise_rate = coefficient("signal_rates"), coefficient("noise_rates")
+        output = self.predict_guided(images, index, seeds)
+        predicted_images = {
+            "noise": lambda: (images - noise_rate * output) / signal_rate,
+            "velocity": lambda: signal_rate * images - noise_rate * output,
+            "image": lambda: output,
+        }[self.prediction]()
+        if self.clip_predicted_images:
+            predicted_images = ops.clip(predicted_images, -1.0, 1.0)
+        predicted_noises = (images - signal_rate * predicted_images) / noise_rate
+        means = (
+            coefficient("image_weights") * predicted_images
+            + coefficient("noise_weights") * predicted_noises
+            + coefficient("state_weights") * images
+        )
+        if np.any(self.steps.previous_image_weights):
+            means = means + coefficient("previous_image_weights") * previous_images
+        if not self.deterministic:
+            noises = step_noise(seeds, index, self.latent_shape)
+            means = means + coefficient("stds") * noises
+        return means, predicted_images
+
+    def predict_guided(self, images, index, seeds):
+        """The network's output, with classifier-free guidance (Ho and Salimans 2022, eq. 6).
+
+        Any prediction is a linear function of the noise at a given state, so that guiding it is
+        guiding the noise.
+        """
+        if self.num_classes is None:
+            return self.network(self.network_inputs(images, index), training=False)
+        labels = ops.cast(seeds[:, 1], "int32") % self.num_classes
+        if self.guidance_scale == 1.0:
+            return self.network(self.network_inputs(images, index, labels), training=False)
+        both = self.network_inputs(
+            ops.concatenate([images, images]),
+            index,
+            ops.concatenate([labels, ops.full_like(labels, self.num_classes)]),
+        )
+        conditional, unconditional = ops.split(self.network(both, training=False), 2)
+        return unconditional + self.guidance_scale * (conditional - unconditional)
+
+    def network_inputs(self, images, index, labels=None):
+        """The network's inputs at step number `index`."""
+        times = ops.take(ops.convert_to_tensor(self.steps.times), index)
+        inputs = [images, ops.broadcast_to(times, ops.shape(images)[:1])]
+        return inputs if labels is None else [*inputs, labels]
+
+    def pass_inputs(self, latents):
+        """The inputs of the first step; with classes, of the first one."""
+        labels = None
+        if self.num_classes is not None:
+            labels = ops.zeros(ops.shape(latents)[:1], "int32")
+        return self.network_inputs(latents, 0, labels)
+
+    def trajectory(self, latents, seeds, indices):
+        """The images after the steps numbered `indices`, for pictures of the reverse process.
+
+        Returns:
+            float32 `(len(indices), batch, height, width, channels)`, clipped to [-1, 1].
+        """
+        frames = Trajectory(self, indices).predict_on_batch((latents, seeds))
+        return np.moveaxis(np.asarray(frames), 1, 0)
+
+    def illustrate(self):
+        """Interpolated latents, and the way of a few images out of the noise."""
+        latents, seeds = self.inputs(0, NUM_ILLUSTRATED)
+        last = self.num_steps - 1
+        indices = np.unique(np.linspace(0, last, NUM_ILLUSTRATED_STEPS - 1).astype(int))
+        frames = self.trajectory(latents, seeds, indices.tolist())
+        frames = np.concatenate([np.clip(latents, -1.0, 1.0)[None], frames])
+        denoising = Illustration(
+            to_uint8(np.moveaxis(frames, 0, 1)),
+            column_labels=("0", *map(str, indices + 1)),
+            x_label="steps taken",
+        )
+        return {"denoising": denoising, **super().illustrate()}
+
+    def reconstruct(self, images, share):
+        """Noises real images part of the way and denoises them from there.
+
+        Args:
+            images: uint8 `(N, height, width, channels)`.
+            share: How far to go, in (0, 1]; 1 is pure noise.
+
+        Returns:
+            The noisy and the denoised images, uint8 `(N, height, width, channels)`, and the name
+            of the point: its time step, or the variance of its noise.
+        """
+        start = self.num_steps - max(1, round(share * self.num_steps))
+        _, seeds = self.inputs(0, len(images))
+        noises = np.random.default_rng(self.seed).standard_normal(images.shape)
+        signal_rate, noise_rate = self.steps.signal_rates[start], self.steps.noise_rates[start]
+        noisy_images = signal_rate * (images / 127.5 - 1.0) + noise_rate * noises
+        denoised_images = Denoising(self, start).predict_on_batch(
+            (noisy_images.astype("float32"), seeds)
+        )
+        time = self.steps.times[start]
+        level = f"step {time + 1}" if np.issubdtype(type(time), np.integer) else f"{time:.2f}"
+        return to_uint8(noisy_images), to_uint8(denoised_images), level
+
+
+class Trajectory(keras.Model):
+    """A sampler's loop that keeps the states after chosen steps, compiled."""
+
+    def __init__(self, sampler, indices, **kwargs):
+        super().__init__(**kwargs)
+        self.sampler = sampler
+        self.indices = list(indices)
+        self.compile()
+
+    def build(self, input_shape=None):
+        """Nothing to do: the sampler's network is built."""
+
+    def call(self, inputs):
+        """Maps `(latents, seeds)` to states `(batch, len(indices), height, width, channels)`."""
+        latents, seeds = inputs
+        chosen = ops.reshape(ops.convert_to_tensor(self.indices, "int32"), (1, -1, 1, 1, 1))
+
+        def body(index, carried):
+            state, predicted, frames = carried
+            state, predicted = self.sampler.reverse_step(index, state, predicted, seeds)
+            return state, predicted, ops.where(chosen == index, state[:, None], frames)
+
+        frames = ops.repeat(latents[:, None], len(self.indices), axis=1)
+        carried = (latents, ops.zeros_like(latents), frames)
+        _, _, frames = ops.fori_loop(0, self.sampler.num_steps, body, carried)
+        return ops.clip(frames, -1.0, 1.0)
+
+
+class Denoising(keras.Model):
+    """A sampler's loop from step number `start` on, compiled."""
+
+    def __init__(self, sampler, start, **kwargs):
+        super().__init__(**kwargs)
+        self.sampler = sampler
+        self.start = start
+        self.compile()
+
+    def build(self, input_shape=None):
+        """Nothing to do: the sampler's network is built."""
+
+    def call(self, inputs):
+        """Maps noisy images and seeds to images in [-1, 1]."""
+        return ops.clip(self.sampler.denoise(*inputs, start=self.start), -1.0, 1.0)

@@ -1,0 +1,97 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from models.schedules import SPACINGS, ContinuousCosineSchedule, CosineSchedule, LinearSchedule
+
+
+def linear(num_timesteps=200):
+    return LinearSchedule(num_timesteps=num_timesteps, reference_timesteps=1000)
+
+
+def continuous():
+    return ContinuousCosineSchedule(min_signal_rate=0.02, max_signal_rate=0.95)
+
+
+@pytest.mark.parametrize("num_timesteps", [50, 200, 1000])
+@pytest.mark.parametrize("build", [linear, lambda count: CosineSchedule(num_timesteps=count)])
+def test_a_schedule_ends_in_noise(build, num_timesteps):
+    alpha_bars = build(num_timesteps).alpha_bars
+    assert alpha_bars.shape == (num_timesteps,)
+    assert 0.0 < alpha_bars[-1] < 1e-4
+    assert alpha_bars[0] > 0.95
+    assert (np.diff(alpha_bars) < 0).all()
+
+
+def test_the_linear_schedule_at_1000_steps_is_that_of_the_paper():
+    expected = np.cumprod(1.0 - np.linspace(1e-4, 0.02, 1000))
+    np.testing.assert_allclose(linear(1000).alpha_bars, expected, rtol=1e-12)
+
+
+def test_betas_are_taken_as_they_are_without_a_reference():
+    schedule = LinearSchedule(num_timesteps=300, beta_end=0.04)
+    expected = np.cumprod(1.0 - np.linspace(1e-4, 0.04, 300))
+    np.testing.assert_allclose(schedule.alpha_bars, expected, rtol=1e-12)
+
+
+def test_too_few_timesteps_for_the_betas_are_refused():
+    with pytest.raises(ValueError, match="num_timesteps=10"):
+        linear(10)
+
+
+def test_the_cosine_schedule_by_hand():
+    """Nichol and Dhariwal 2021, eq. 17, where no beta is cut off."""
+    alpha_bars = CosineSchedule(num_timesteps=4).alpha_bars
+    levels = [np.cos((step / 4 + 0.008) / 1.008 * np.pi / 2) ** 2 for step in range(5)]
+    np.testing.assert_allclose(alpha_bars[:3], np.array(levels[1:4]) / levels[0], rtol=1e-12)
+    assert alpha_bars[3] == pytest.approx(alpha_bars[2] * 0.001)
+
+
+def test_the_continuous_schedule_keeps_to_its_rates():
+    path = continuous().path(10, "linspace")
+    np.testing.assert_allclose(np.sqrt(path.alpha_bars[[0, -1]]), [0.02, 0.95], rtol=1e-9)
+    np.testing.assert_allclose(path.times, 1.0 - path.alpha_bars)
+    trailing = continuous().path(2)  # times 1 and 1/2
+    middle = (np.arccos(0.95) + np.arccos(0.02)) / 2
+    np.testing.assert_allclose(np.sqrt(trailing.alpha_bars), [0.02, np.cos(middle)], rtol=1e-9)
+
+
+@pytest.mark.parametrize("rates", [(0.0, 0.9), (0.5, 0.4), (0.1, 1.0)])
+def test_wrong_rates_are_refused(rates):
+    with pytest.raises(ValueError, match="min_signal_rate"):
+        ContinuousCosineSchedule(min_signal_rate=rates[0], max_signal_rate=rates[1])
+
+
+@pytest.mark.parametrize("build", [linear, continuous])
+def test_training_draws_all_of_the_way(build):
+    schedule = build()
+    times, signal_rates, noise_rates = (
+        ops.convert_to_numpy(values)
+        for values in schedule.draw(4000, keras.random.SeedGenerator(0))
+    )
+    np.testing.assert_allclose(signal_rates**2 + noise_rates**2, 1.0, atol=1e-6)
+    if schedule.num_timesteps is None:
+        np.testing.assert_allclose(times, noise_rates**2, atol=1e-6)
+        assert 0.02 <= signal_rates.min() < 0.05 and 0.9 < signal_rates.max() <= 0.95
+    else:
+        assert set(times) == set(range(200))
+        np.testing.assert_allclose(signal_rates**2, schedule.alpha_bars[times], atol=1e-5)
+
+
+@pytest.mark.parametrize("num_steps", [1, 3, 7, 10, 199, 200])
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_time_steps_fall(num_steps, spacing):
+    times = linear().path(num_steps, spacing).times
+    assert len(times) == num_steps
+    assert times[0] <= 199 and times[-1] >= 0
+    assert (np.diff(times) < 0).all()
+    if spacing != "leading":
+        assert times[0] == 199
+    if spacing == "leading" or (spacing == "linspace" and num_steps > 1):
+        assert times[-1] == 0
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_all_steps_are_all_time_steps(spacing):
+    np.testing.assert_array_equal(linear().path(200, spacing).times, np.arange(200)[::-1])
