@@ -52,6 +52,12 @@ DEFINITIONS = (
         "",
     ),
     (
+        "Right class %",
+        "Of a class-conditional model: share of the samples that show, to the classifier, the "
+        "class that they were asked for.",
+        "",
+    ),
+    (
         "Precision, Recall",
         "Share of generated images within the real manifold, and of real images within the "
         "generated one, both estimated by k-nearest-neighbour balls.",

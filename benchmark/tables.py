@@ -322,6 +322,7 @@ def _measurement_columns(rows):
         Column("Modes", formats.modes),
         Column(kl_title, lambda row: formats.divergence(row, len(floors) > 1)),
         Column("Rejected %", lambda row: formats.fixed(100 * row["rejected_share"], 1)),
+        *([RIGHT_CLASS] if rows["conditional_accuracy"].notna().any() else []),
         *(
             Column(name.title(), lambda row, name=name: formats.fixed(row[name], 3))
             for name in ("precision", "recall", "density", "coverage")
@@ -334,6 +335,11 @@ def _measurement_columns(rows):
         Column("Peak memory", lambda row: formats.megabytes(row["peak_memory_mb"])),
         Column("Train time", lambda row: formats.duration(row["train_seconds"])),
     ]
+
+
+RIGHT_CLASS = Column(
+    "Right class %", lambda row: formats.fixed(100 * row["conditional_accuracy"], 1)
+)
 
 
 def _sampler_or_status(row):

@@ -171,6 +171,26 @@ def stacked_mode_coverage(
     }
 
 
+def conditional_accuracy(*, generated_classes: np.ndarray, generated_labels: np.ndarray) -> float:
+    """Share of the samples that show the class they were asked for, sure or not.
+
+    A perfect sampler scores the classifier's test accuracy.
+
+    Args:
+        generated_classes: integers `(N,)`, the most probable class of each sample.
+        generated_labels: integers `(N,)`, the class that each sample was asked to show.
+
+    Raises:
+        ValueError: if there are no samples or the arguments do not fit together.
+    """
+    if not len(generated_classes) or np.shape(generated_classes) != np.shape(generated_labels):
+        raise ValueError(
+            "`generated_classes` and `generated_labels` must be (N,) with N >= 1. "
+            f"Received: {np.shape(generated_classes)} and {np.shape(generated_labels)}"
+        )
+    return float(np.mean(generated_classes == generated_labels))
+
+
 def _check_samples(classes: np.ndarray, confidences: np.ndarray, real_shares: np.ndarray) -> None:
     if not len(classes) or np.shape(confidences) != np.shape(classes):
         raise ValueError(
@@ -296,6 +316,10 @@ class ModeCoverage:
             )
         else:
             numbers = mode_coverage(**judged, minimum_share=self.minimum_share)
+        if evaluation.generated_labels is not None:
+            numbers["conditional_accuracy"] = conditional_accuracy(
+                generated_classes=classes, generated_labels=evaluation.generated_labels
+            )
         return {**numbers, "classifier_accuracy": float(classifier.test_accuracy)}
 
     def _believed_classifier(self, evaluation: Evaluation) -> Any:

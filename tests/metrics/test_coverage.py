@@ -295,3 +295,11 @@ def test_metric_refuses_itself(overrides, reason):
 def test_the_least_accuracy_is_an_option():
     judged = evaluation(classifier=BrightnessClassifier(0.987))
     assert ModeCoverage(minimum_accuracy=0.98)(judged)["num_modes"] == 3
+
+
+def test_conditional_accuracy_is_the_share_of_right_classes():
+    numbers = ModeCoverage()(evaluation(generated_labels=np.array([0, 1, 1, 2])))
+    assert numbers["conditional_accuracy"] == 0.75  # the classifier sees 0, 0, 1, 2
+    assert "conditional_accuracy" not in ModeCoverage()(evaluation())
+    with pytest.raises(ValueError, match="generated_labels"):
+        ModeCoverage()(evaluation(generated_labels=np.array([0])))
