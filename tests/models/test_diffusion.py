@@ -1,0 +1,194 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from models.diffusion import LOSSES, DiffusionModel
+from models.reverse_process import DiffusionSampler
+from models.samplers import DDIM, DDPM
+from models.schedules import ContinuousCosineSchedule, LinearSchedule
+
+SHAPE = (8, 8, 1)
+LINEAR = LinearSchedule(num_timesteps=50, reference_timesteps=1000)
+CONTINUOUS = ContinuousCosineSchedule(min_signal_rate=0.02, max_signal_rate=0.95)
+
+
+def build_model(**options):
+    network = {"base_width": 8, "multipliers": [1], "num_blocks": 1}
+    options = {"schedule": LINEAR, "image_shape": SHAPE, "seed": 0, **network, **options}
+    return DiffusionModel(optimizer=keras.optimizers.Adam(1e-3), **options)
+
+
+def real_images(count=64):
+    return np.random.default_rng(0).integers(0, 256, (count, *SHAPE), dtype="uint8")
+
+
+@pytest.mark.parametrize("schedule", [LINEAR, CONTINUOUS], ids=["discrete", "continuous"])
+@pytest.mark.parametrize("prediction", ["noise", "image", "velocity"])
+def test_every_prediction_is_of_the_same_noisy_image(schedule, prediction):
+    """noisy = signal * image + noise_rate * noise, velocity = signal * noise - noise_rate * image."""
+    model, images = build_model(schedule=schedule, prediction=prediction), real_images(8)
+    noisy_images = []
+    model.unet = lambda inputs, training: noisy_images.append(inputs[0]) or inputs[0]
+    _, targets, signal_to_noise = model(images)
+    (noisy, targets), ratio = (
+        map(ops.convert_to_numpy, (noisy_images[-1], targets)),
+        ops.convert_to_numpy(signal_to_noise),
+    )
+    signal_rate, noise_rate = np.sqrt(ratio / (1.0 + ratio)), np.sqrt(1.0 / (1.0 + ratio))
+    images = images / 127.5 - 1.0
+    noises = (noisy - signal_rate * images) / noise_rate
+    expected = {
+        "noise": noises,
+        "image": images,
+        "velocity": signal_rate * noises - noise_rate * images,
+    }[prediction]
+    np.testing.assert_allclose(targets, expected, atol=1e-3)
+    assert abs(noises.mean()) < 0.2 and 0.8 < noises.std() < 1.2
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [("mean_squared", (0.25 + 9.0) / 2), ("mean_absolute", 1.75), ("huber", (0.125 + 2.5) / 2)],
+)
+def test_losses_by_hand(loss, expected):
+    model = build_model(loss=loss)
+    errors = np.array([0.5, -3.0], "float32").reshape(2, 1, 1, 1)
+    outputs = (errors, np.zeros_like(errors), np.ones_like(errors))
+    assert float(model.compute_loss(None, y_pred=outputs)) == pytest.approx(expected)
+    assert loss in LOSSES
+
+
+@pytest.mark.parametrize(
+    ("prediction", "expected"),
+    [("image", [0.5, 5.0]), ("noise", [1.0, 0.5]), ("velocity", [0.5 / 1.5, 5.0 / 11.0])],
+)
+def test_min_snr_weights_by_hand(prediction, expected):
+    """Hang et al. 2023, section 3.4, gamma = 5 at signal-to-noise ratios of 0.5 and 10."""
+    model = build_model(prediction=prediction, min_snr_gamma=5.0)
+    ratios = np.array([0.5, 10.0], "float32").reshape(2, 1, 1, 1)
+    for index in range(2):
+        errors = np.zeros((2, 1, 1, 1), "float32")
+        errors[index] = 1.0
+        loss = model.compute_loss(None, y_pred=(errors, np.zeros_like(errors), ratios))
+        assert 2 * float(loss) == pytest.approx(expected[index], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"prediction": "score"},
+        {"loss": "hinge"},
+        {"label_dropout": 1.5},
+        {"reconstruct_from": [0.0]},
+    ],
+)
+def test_wrong_options_are_refused(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        build_model(**options)
+
+
+def test_a_class_conditional_model_learns_what_each_class_is():
+    """Class 0 is black and class 1 white: the sampled classes must be, too."""
+    model = build_model(num_classes=2, schedule=CONTINUOUS, prediction="velocity")
+    labels = np.tile([0, 1], 32)
+    images = np.where(labels[:, None, None, None] == 1, 255, 0).astype("uint8")
+    images = np.broadcast_to(images, (64, *SHAPE))
+    model.optimizer.learning_rate = 0.01
+    for _ in range(60):
+        model.train_on_batch((images, labels))
+    sampler = model.sampler(DDIM(num_steps=10, guidance_scale=2.0))
+    assert sampler.network_passes == 20
+    np.testing.assert_array_equal(sampler.labels(3, 4), [1, 0, 1, 0])
+    means = sampler.sample(*sampler.inputs(0, 8)).mean(axis=(1, 2, 3))
+    assert (means[::2] < -0.5).all() and (means[1::2] > 0.5).all(), means
+
+
+def test_labels_are_withheld_for_guidance():
+    model = build_model(num_classes=10, label_dropout=0.25)
+    labels = ops.convert_to_numpy(model._withhold(np.full(4000, 3)))
+    assert set(labels) == {3, 10}
+    assert np.mean(labels == 10) == pytest.approx(0.25, abs=0.03)
+
+
+class LabelNetwork(keras.Model):
+    """Predicts an image whose brightness is that of the label."""
+
+    inputs = [keras.KerasTensor((None, *SHAPE))]
+
+    def call(self, inputs):
+        images, _, labels = inputs
+        return ops.zeros_like(images) + ops.cast(labels, "float32")[:, None, None, None] / 10.0
+
+
+def test_guidance_goes_from_no_class_through_the_class():
+    """Ho and Salimans 2022, eq. 6: by hand, unconditional 0.3 and class 0.1."""
+    images = {}
+    for scale in (0.5, 1.0, 2.0):
+        sampler = DiffusionSampler(
+            unet=LabelNetwork(),
+            steps=DDIM(num_steps=3).reverse_steps(LINEAR),
+            prediction="image",
+            num_classes=3,
+            guidance_scale=scale,
+            seed=0,
+            name="sampler",
+        )
+        images[scale] = sampler.sample(*sampler.inputs(1, 1)).mean()
+    assert images[1.0] == pytest.approx(0.1, abs=1e-5)
+    assert images[0.5] == pytest.approx(0.2, abs=1e-5)
+    assert images[2.0] == pytest.approx(-0.1, abs=1e-5)
+
+
+@pytest.mark.parametrize("schedule", [LINEAR, CONTINUOUS], ids=["discrete", "continuous"])
+def test_pictures_of_model_and_sampler(schedule):
+    model, images = build_model(schedule=schedule, reconstruct_from=[0.5]), real_images()
+    pictures = model.illustrate(images, np.zeros(len(images), "int64"))
+    assert pictures["forward"].images.shape == (5, 11, *SHAPE)
+    np.testing.assert_allclose(pictures["forward"].images[:, 0], images[:5], atol=40)
+    strip = pictures["reconstructions"]
+    assert strip.images.shape == (5, 3, *SHAPE)
+    assert strip.column_labels[0] == "real" and len(strip.column_labels) == 3
+    np.testing.assert_array_equal(strip.images[:, 0], images[:5])
+
+    sampler = model.sampler(DDIM(num_steps=5))
+    pictures = sampler.illustrate()
+    assert pictures["denoising"].images.shape == (5, 6, *SHAPE)
+    assert pictures["interpolation"].images.shape == (5, 11, *SHAPE)
+    assert "interpolation" not in model.sampler(DDPM(num_steps=5)).illustrate()
+
+
+def test_a_trajectory_ends_in_the_sample():
+    sampler = build_model().sampler(DDPM(num_steps=7))
+    inputs = sampler.inputs(0, 3)
+    frames = sampler.trajectory(*inputs, [0, 3, 6])
+    assert frames.shape == (3, 3, *SHAPE)
+    np.testing.assert_allclose(frames[-1], sampler.sample(*inputs), atol=1e-5)
+    assert np.abs(frames[0] - frames[1]).max() > 0.01
+
+
+class Memory(keras.Model):
+    """Predicts one image whatever it sees."""
+
+    inputs = [keras.KerasTensor((None, *SHAPE))]
+
+    def call(self, inputs):
+        return ops.zeros_like(inputs[0]) + 0.5
+
+
+def test_partial_diffusion_noises_to_the_step_and_comes_back():
+    sampler = DiffusionSampler(
+        unet=Memory(),
+        steps=DDPM(num_steps=50).reverse_steps(LINEAR),
+        prediction="image",
+        seed=0,
+        name="sampler",
+    )
+    images = np.full((400, *SHAPE), 255, "uint8")
+    noisy_images, denoised_images, level = sampler.reconstruct(images, 0.2)
+    assert level == "step 10"
+    alpha_bar = LINEAR.alpha_bars[9]
+    noisy = noisy_images / 127.5 - 1.0
+    # clipped at 1: half of the noise above sqrt(alpha_bar) is seen, so look at the lower half
+    assert np.median(noisy) == pytest.approx(np.sqrt(alpha_bar), abs=0.02)
+    np.testing.assert_allclose(denoised_images, np.full_like(images, 191), atol=1)
