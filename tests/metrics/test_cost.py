@@ -14,6 +14,7 @@ from keras import layers, ops
 from metrics import cost
 from metrics.base import NotMeasured
 from metrics.cost import PeakMemory, count_flops, peak_memory, resident_bytes, summed_terms
+from models.attention import linear_attention
 from models.dcgan import build_generator
 from models.unet import build_unet
 from models.vae import build_decoder
@@ -60,6 +61,8 @@ CASES = {
     ),
     # Queries, keys, values and outputs 8 -> 8; scores and their use: 2 heads of 4.
     "attention": ((6, 8), self_attention, 4 * 2 * (6 * 8) * 8 + 2 * 2 * (6 * 6) * 8),
+    # Likewise; keys by values, and queries by these contexts: 1 head of 8.
+    "linear attention": ((6, 8), linear_attention, 4 * 2 * (6 * 8) * 8 + 2 * 2 * (8 * 8) * 6),
     "einsum": ((6, 8), layers.EinsumDense("btd,dhe->bthe", (6, 2, 5)), 2 * (6 * 2 * 5) * 8),
     "no products": (
         (8, 8, 4),
@@ -131,17 +134,18 @@ def layer_flops(layer):
     return 0
 
 
-@pytest.mark.parametrize("attention_resolutions", [[], [4, 8]])
-def test_the_unet_is_the_sum_of_its_layers(attention_resolutions):
+@pytest.mark.parametrize("attention_levels", [[], [0, 1]])
+def test_the_unet_is_the_sum_of_its_layers(attention_levels):
     unet = build_unet(
         image_shape=(16, 16, 3),
-        widths=[8, 16],
+        base_width=8,
+        multipliers=[1, 2],
         num_blocks=1,
         patch_size=2,
-        attention_resolutions=attention_resolutions,
+        attention_levels=attention_levels,
     )
     attentions = [layer for layer in unet.layers if isinstance(layer, layers.MultiHeadAttention)]
-    assert len(attentions) == 1 + 2 * len(attention_resolutions)
+    assert len(attentions) == 1 + 2 * len(attention_levels)
     flops = count_flops(
         lambda images: unet([images, ops.zeros((1,))]), np.zeros((1, 16, 16, 3), "float32")
     )

@@ -1,30 +1,200 @@
 import keras
 import numpy as np
 import pytest
-from keras import ops
+from keras import layers, ops
 
-from models.unet import TimeEmbedding, build_unet, unpatch
+from models.unet import build_unet, unpatch
+
+SMALL = {"image_shape": (8, 8, 1), "base_width": 8, "multipliers": [1, 2], "num_blocks": 1}
+
+
+def small_unet(**options):
+    """A small U-Net with random weights, those included that start at zero."""
+    keras.utils.set_random_seed(0)
+    unet = build_unet(**{**SMALL, **options})
+    random = np.random.default_rng(0)
+    for variable in unet.trainable_variables:
+        variable.assign_add(random.normal(0, 0.1, variable.shape))
+    return unet
+
+
+def random_images(batch_size, shape=(8, 8, 1)):
+    return np.random.default_rng(1).normal(size=(batch_size, *shape)).astype("float32")
+
+
+def outputs_of(unet, *inputs):
+    return ops.convert_to_numpy(unet([np.asarray(value) for value in inputs], training=False))
+
+
+def differ(first, second):
+    return np.abs(first - second).max() > 1e-4
 
 
 @pytest.mark.parametrize(
-    ("shape", "patch_size", "widths"),
-    [((28, 28, 1), 1, [8, 16, 16]), ((28, 28, 1), 2, [8, 16]), ((32, 32, 3), 4, [12])],
+    ("shape", "options"),
+    [
+        ((28, 28, 1), {"multipliers": [1, 2, 2], "attention_levels": [-1]}),
+        ((28, 28, 1), {"multipliers": [1, 2], "patch_size": 2, "normalization": "batch"}),
+        ((28, 20, 1), {"multipliers": [1, 2], "attention_levels": [1], "dropout": 0.1}),
+        ((32, 32, 3), {"multipliers": [1], "patch_size": 4, "time_conditioning": "add"}),
+        ((32, 32, 3), {"multipliers": [1, 2], "linear_attention_levels": [0, 1]}),
+        ((64, 64, 3), {"multipliers": [1, 2], "time_conditioning": "input", "patch_size": 2}),
+    ],
 )
-def test_the_output_has_the_shape_of_the_images(shape, patch_size, widths):
-    unet = build_unet(
-        image_shape=shape,
-        widths=widths,
-        num_blocks=1,
-        patch_size=patch_size,
-        attention_resolutions=[7, 8],
+def test_the_output_has_the_shape_of_the_images(shape, options):
+    unet = build_unet(image_shape=shape, base_width=8, num_blocks=1, **options)
+    assert outputs_of(unet, np.zeros((2, *shape), "float32"), np.zeros(2)).shape == (2, *shape)
+
+
+def conv(size, channels, width):
+    return size**2 * channels * width + width
+
+
+def dense(channels, width):
+    return channels * width + width
+
+
+def block(channels, width, conditions):
+    """Two normalisations and convolutions, the condition's dense layer, the residual's."""
+    norms, convs = 2 * channels + 2 * width, conv(3, channels, width) + conv(3, width, width)
+    return norms + convs + conditions + (conv(1, channels, width) if channels != width else 0)
+
+
+@pytest.mark.parametrize(
+    ("time_conditioning", "dense_layers", "conditions", "concatenated"),
+    [
+        ("scale_shift", dense(8, 32) + dense(32, 32), lambda width: dense(32, 2 * width), 0),
+        ("add", dense(8, 32) + dense(32, 32), lambda width: dense(32, width), 0),
+        ("input", 0, lambda width: 0, 8),
+    ],
+)
+def test_the_parameters_are_those_counted_by_hand(
+    time_conditioning, dense_layers, conditions, concatenated
+):
+    unet = build_unet(**SMALL, time_conditioning=time_conditioning)
+    narrow, wide = block(8, 8, conditions(8)), block(16, 16, conditions(16))
+    down = conv(3, 1, 8) + block(8 + concatenated, 8, conditions(8)) + conv(3, 8, 16) + wide
+    middle = wide + 2 * 16 + 4 * dense(16, 16)
+    up = conv(1, 32, 16) + wide + conv(3, 16, 8) + conv(1, 16, 8) + narrow
+    assert unet.count_params() == dense_layers + down + middle + up + 2 * 8 + conv(3, 8, 1)
+
+
+def count_attention(unet):
+    """Numbers of full and of linear attention blocks; each of these has two einsums."""
+    operations = [type(operation).__name__ for operation in unet.operations]
+    return operations.count("MultiHeadAttention"), operations.count("Einsum") / 2
+
+
+@pytest.mark.parametrize(
+    ("options", "full", "linear"),
+    [
+        ({}, 1, 0),
+        ({"middle_attention": False}, 0, 0),
+        ({"attention_levels": [0, 1]}, 1 + 8, 0),
+        ({"attention_levels": [-1], "linear_attention_levels": [0]}, 1 + 4, 4),
+        ({"linear_attention_levels": [0, -1], "middle_attention": False}, 0, 8),
+    ],
+)
+def test_attention_follows_each_block_of_its_levels(options, full, linear):
+    assert count_attention(build_unet(**{**SMALL, "num_blocks": 2}, **options)) == (full, linear)
+
+
+def test_attention_is_at_the_level_s_resolution():
+    unet = build_unet(**SMALL, attention_levels=[-1], middle_attention=False)
+    attentions = [layer for layer in unet.layers if isinstance(layer, layers.MultiHeadAttention)]
+    assert [layer.output.shape for layer in attentions] == 2 * [(None, 4 * 4, 16)]
+
+
+@pytest.mark.parametrize("time_conditioning", ["scale_shift", "add", "input"])
+@pytest.mark.parametrize("normalization", ["group", "batch"])
+def test_times_labels_and_latents_reach_the_output(time_conditioning, normalization):
+    unet = small_unet(
+        time_conditioning=time_conditioning,
+        normalization=normalization,
+        num_classes=3,
+        latent_dim=2,
     )
-    outputs = unet([np.zeros((2, *shape), "float32"), np.zeros(2)])
-    assert tuple(outputs.shape) == (2, *shape)
+    assert [tensor.name for tensor in unet.inputs] == ["images", "times", "labels", "latents"]
+    images, latents = random_images(1), np.array([[0.3, -1.2]], "float32")
+    outputs = outputs_of(unet, images, [1.0], [0], latents)
+    assert differ(outputs, outputs_of(unet, -images, [1.0], [0], latents))
+    assert differ(outputs, outputs_of(unet, images, [90.0], [0], latents))
+    assert differ(outputs, outputs_of(unet, images, [1.0], [3], latents))  # no class
+    assert differ(outputs, outputs_of(unet, images, [1.0], [0], latents[:, ::-1]))
 
 
-def test_sizes_that_the_levels_do_not_divide_are_refused():
-    with pytest.raises(ValueError, match="divisible by 8"):
-        build_unet(image_shape=(28, 28, 1), widths=[8, 8, 8], num_blocks=1, patch_size=2)
+def test_latents_come_without_labels():
+    unet = small_unet(latent_dim=2)
+    assert [tensor.name for tensor in unet.inputs] == ["images", "times", "latents"]
+    assert unet.count_params() > small_unet().count_params()
+
+
+def test_continuous_times_are_told_apart_where_steps_are_not():
+    images = random_images(1)
+    for kind, apart in (("continuous", True), ("discrete", False)):
+        unet = small_unet(time_embedding=kind)
+        first, second = (outputs_of(unet, images, [time]) for time in (0.5, 0.5004))
+        assert differ(first, second) == apart
+
+
+def test_dropout_acts_in_training_alone():
+    unet, inputs = small_unet(dropout=0.5), [random_images(1), np.zeros(1)]
+    np.testing.assert_array_equal(outputs_of(unet, *inputs), outputs_of(unet, *inputs))
+    first, second = (ops.convert_to_numpy(unet(inputs, training=True)) for _ in range(2))
+    assert differ(first, second)
+
+
+def test_batch_normalization_uses_moving_averages_at_inference():
+    unet, images, times = small_unet(normalization="batch"), random_images(4), np.zeros(4)
+    alone = outputs_of(unet, images[:1], times[:1])
+    np.testing.assert_allclose(outputs_of(unet, images, times)[:1], alone, atol=1e-5)
+    together = ops.convert_to_numpy(unet([images, times], training=True))
+    assert differ(together[:1], alone)
+
+
+def test_moving_averages_are_those_of_the_data_after_sixty_steps():
+    unet, images = small_unet(normalization="batch"), 3.0 + 5.0 * random_images(32)
+    times = np.zeros(32)
+    for _ in range(60):
+        together = unet([images, times], training=True)
+    np.testing.assert_allclose(
+        outputs_of(unet, images, times), ops.convert_to_numpy(together), rtol=0.01, atol=0.01
+    )
+
+
+def test_group_normalization_does_not_see_the_batch():
+    unet, images, times = small_unet(), random_images(4), np.zeros(4)
+    alone = ops.convert_to_numpy(unet([images[:1], times[:1]], training=True))
+    np.testing.assert_allclose(outputs_of(unet, images, times)[:1], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"image_shape": (28, 24, 1), "multipliers": [1] * 4}, "by 8 .* 32 x 24 is the next"),
+        ({"image_shape": (6, 6, 1), "patch_size": 4}, "divisible by 8"),
+        ({"base_width": 0}, "`base_width` must be an integer of at least 2"),
+        ({"base_width": 7}, "`base_width` must be even"),
+        ({"multipliers": []}, "at least one level"),
+        ({"multipliers": [1, 1.5]}, "multipliers=1.5"),
+        ({"multipliers": [1, 0]}, "multipliers=0"),
+        ({"num_blocks": 0}, "num_blocks=0"),
+        ({"patch_size": 0}, "patch_size=0"),
+        ({"num_classes": 0}, "num_classes=0"),
+        ({"latent_dim": 1}, "`latent_dim` must be an integer of at least 2"),
+        ({"dropout": 1.0}, r"`dropout` must be in \[0, 1\)"),
+        ({"dropout": -0.1}, "dropout=-0.1"),
+        ({"normalization": "layer"}, r"'group', 'batch'.*'layer'"),
+        ({"time_embedding": "fourier"}, r"'discrete', 'continuous'.*'fourier'"),
+        ({"time_conditioning": "concat"}, r"'scale_shift', 'add', 'input'.*'concat'"),
+        ({"attention_levels": [8]}, r"-2..1, .* heights are \[8, 4\].*attention_levels=\[8\]"),
+        ({"linear_attention_levels": [-3]}, r"linear_attention_levels=\[-3\]"),
+        ({"attention_levels": [1], "linear_attention_levels": [-1]}, "in both"),
+    ],
+)
+def test_wrong_options_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        build_unet(**{**SMALL, **options})
 
 
 def test_unpatch_puts_depth_into_space():
@@ -34,20 +204,3 @@ def test_unpatch_puts_depth_into_space():
     patches = image.reshape(2, 2, 2, 2).transpose(0, 2, 1, 3).reshape(1, 2, 2, 4)
     outputs = ops.convert_to_numpy(model(patches.astype("float32")))
     np.testing.assert_array_equal(outputs[0, :, :, 0], image)
-
-
-def test_the_time_embedding_tells_steps_apart():
-    """Sines and cosines of geometrically falling frequencies (Vaswani et al. 2017)."""
-    embedded = ops.convert_to_numpy(TimeEmbedding(8)(np.array([0.0, 1.0, 7.0])))
-    np.testing.assert_allclose(embedded[0], [0, 0, 0, 0, 1, 1, 1, 1], atol=1e-6)
-    frequencies = 10_000.0 ** (-np.arange(4) / 4)
-    np.testing.assert_allclose(embedded[2, :4], np.sin(7.0 * frequencies), atol=1e-5)
-
-
-def test_the_time_reaches_the_output():
-    unet = build_unet(image_shape=(8, 8, 1), widths=[8], num_blocks=1)
-    random = np.random.default_rng(0)
-    unet.set_weights([random.normal(0, 0.1, v.shape) for v in unet.weights])
-    images = random.normal(size=(1, 8, 8, 1)).astype("float32")
-    first, second = (unet([images, np.array([step])]) for step in (1.0, 90.0))
-    assert np.abs(ops.convert_to_numpy(first - second)).max() > 1e-3

@@ -1,0 +1,95 @@
+"""What the U-Net is told besides the image: the time, the class, the latents."""
+
+import math
+
+import keras
+from keras import layers, ops
+
+TIME_EMBEDDINGS = ("discrete", "continuous")
+MAX_PERIOD = 10_000.0  # of discrete time steps, over 2 pi
+MAX_TURNS = 1_000.0  # of continuous times, from 0 to 1
+NUM_MAPPING_LAYERS = 3
+
+
+class TimeEmbedding(layers.Layer):
+    """Sinusoidal embedding of the diffusion time (Vaswani et al. 2017, section 3.5).
+
+    Args:
+        dim: Even size of the embedding.
+        kind: `"discrete"` for time steps 0, 1, 2...: the paper's frequencies. `"continuous"` for
+            times in [0, 1] such as noise variances: frequencies in geometric progression from 1
+            to 1,000 turns, as in the Keras example of implicit models (Beres 2022).
+    """
+
+    def __init__(self, dim, kind="discrete", **kwargs):
+        super().__init__(**kwargs)
+        self.dim = dim
+        self.kind = kind
+
+    def call(self, times):
+        """Embeds times, shape `(batch,)`, as `(batch, dim)`."""
+        half = self.dim // 2
+        indices = ops.arange(half, dtype="float32")
+        if self.kind == "continuous":
+            frequencies = 2.0 * math.pi * ops.exp(math.log(MAX_TURNS) * indices / max(1, half - 1))
+        else:
+            frequencies = ops.exp(-math.log(MAX_PERIOD) * indices / half)
+        angles = ops.cast(times, "float32")[:, None] * frequencies[None, :]
+        return ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)
+
+
+def embed_conditions(*, base_width, dense_time, time_embedding, num_classes, latent_dim):
+    """Embeds the time and, where there are any, labels and latents, each as `(batch, dim)`.
+
+    Args:
+        base_width: Size of the sinusoidal embedding of the time.
+        dense_time: Whether the time then passes through two dense layers. If so, `dim` is
+            4 * `base_width` (Ho et al. 2020), else `base_width`.
+        time_embedding: Kind of `TimeEmbedding`.
+        num_classes: Adds labels, unless `None`; the label `num_classes` stands for "no class"
+            (Ho and Salimans 2022, section 3.2).
+        latent_dim: Adds latents, unless `None`.
+
+    Returns:
+        The inputs and their embeddings, two lists in the order times, labels, latents.
+    """
+    times = keras.Input((), name="times")
+    time = TimeEmbedding(base_width, time_embedding)(times)
+    dim = 4 * base_width if dense_time else base_width
+    if dense_time:
+        time = layers.Dense(dim, activation="silu")(time)
+        time = layers.Dense(dim, activation="silu")(time)
+    inputs, embeddings = [times], [time]
+    if num_classes is not None:
+        labels = keras.Input((), dtype="int32", name="labels")
+        inputs.append(labels)
+        embeddings.append(layers.Embedding(num_classes + 1, dim)(labels))
+    if latent_dim is not None:
+        latents = keras.Input((latent_dim,), name="latents")
+        inputs.append(latents)
+        embeddings.append(map_latents(latents, dim))
+    return inputs, embeddings
+
+
+def map_latents(latents, dim):
+    """The mapping network of denoising diffusion GANs (Xiao et al. 2022).
+
+    Each latent vector is scaled to a mean square of 1, then passes through dense layers.
+    """
+    mean_squares = ops.mean(ops.square(latents), axis=-1, keepdims=True)
+    features = latents * ops.rsqrt(mean_squares + 1e-8)
+    for _ in range(NUM_MAPPING_LAYERS):
+        features = layers.Dense(dim, activation="silu")(features)
+    return layers.Dense(dim)(features)
+
+
+def append_to_pixels(features, embeddings):
+    """Concatenates each embedding to the channels of every pixel of `features`."""
+    height, width, _ = features.shape[1:]
+    maps = [
+        layers.Reshape((height, width, embedding.shape[-1]))(
+            layers.RepeatVector(height * width)(embedding)
+        )
+        for embedding in embeddings
+    ]
+    return layers.Concatenate()([features, *maps])

@@ -1,0 +1,56 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from models.attention import efficient_attention, full_attention, heads_of, linear_attention
+
+
+def softmax(values):
+    return np.exp(values) / np.exp(values).sum()
+
+
+def test_linear_attention_agrees_with_the_equation_written_out():
+    """Shen et al. (2021), section 3.2, one head at a time."""
+    shape = batch, positions, heads, channels = 2, 5, 3, 4
+    queries, keys, values = np.random.default_rng(0).normal(size=(3, *shape)).astype("float32")
+    expected = np.zeros(shape)
+    for image in range(batch):
+        for head in range(heads):
+            context = np.zeros((channels, channels))
+            for channel in range(channels):
+                shares = softmax(keys[image, :, head, channel])  # of the positions
+                context[channel] = sum(shares[n] * values[image, n, head] for n in range(positions))
+            for position in range(positions):
+                expected[image, position, head] = softmax(queries[image, position, head]) @ context
+    attended = efficient_attention(queries=queries, keys=keys, values=values)
+    np.testing.assert_allclose(ops.convert_to_numpy(attended), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("attention", [full_attention, linear_attention])
+def test_attention_mixes_distant_pixels(attention):
+    tokens = keras.Input((16, 8))
+    model = keras.Model(tokens, attention(tokens))
+    first = np.random.default_rng(0).normal(size=(1, 16, 8)).astype("float32")
+    second = first.copy()
+    second[0, 0] += 3.0  # one corner of the image
+    difference = ops.convert_to_numpy(model(first) - model(second))
+    assert difference.shape == first.shape
+    assert np.abs(difference[0, -1]).max() > 1e-3  # the opposite one
+
+
+def test_heads_take_64_channels_each():
+    assert [heads_of(channels) for channels in (16, 64, 96, 256)] == [
+        (1, 16),
+        (1, 64),
+        (1, 96),
+        (4, 64),
+    ]
+
+
+def test_the_weights_of_linear_attention_do_not_grow_with_the_positions():
+    def num_parameters(positions):
+        tokens = keras.Input((positions, 8))
+        return keras.Model(tokens, linear_attention(tokens)).count_params()
+
+    assert num_parameters(4) == num_parameters(64) == 4 * 8 * 8 + 8
