@@ -75,6 +75,10 @@ class Parts:
     def build_methods(self):
         return [build("sampler", sampler) for sampler in self.settings["samplers"]]
 
+    def build_validation_method(self):
+        sampler = self.settings["training"]["validation"]["sampler"]
+        return None if sampler is None else build("training.validation.sampler", sampler)
+
     def build_encoder(self):
         return build("encoder", self.settings["encoder"])
 

@@ -17,6 +17,16 @@ from benchmark.errors import EnvironmentProblem, UserError
 
 PRESETS = ("smoke", "quick", "standard", "paper")
 DEVICES = ("auto", "cpu", "gpu")
+CHECKPOINTS = ("last", "best", "both")
+
+
+@dataclass
+class ValidationConfig:
+    """How the best weights are found, every so many checkpoints (`null`: never)."""
+
+    every: int | None = MISSING
+    num_samples: int = MISSING
+    sampler: Any = None  # the model's own way to sample
 
 
 @dataclass
@@ -26,12 +36,14 @@ class TrainingConfig:
     batch_size: int = MISSING
     num_steps: int = MISSING
     num_checkpoints: int = MISSING
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
 
 
 @dataclass
 class SamplingConfig:
-    """Images for each call of the sampler."""
+    """Which weights are sampled, and images for each call of the sampler."""
 
+    checkpoint: str = MISSING
     batch_size: int = MISSING
 
 
@@ -125,6 +137,7 @@ def validate(config: DictConfig) -> dict[str, Any]:
     check_numbers(settings["training"], "training")
     check_measurement(settings)
     check_samplers(settings)
+    check_validation(settings)
     return settings
 
 
@@ -194,25 +207,54 @@ def check_samplers(settings: dict[str, Any]) -> None:
             "samplers go with model=ddpm or model=ddim"
         )
     for sampler in settings["samplers"]:
-        check_sampler(sampler, schedule or {}, settings["model"])
+        check_sampler("sampler", sampler, settings["model"])
+    validating = settings["training"]["validation"]
+    if validating["every"] is not None and validating["sampler"] is not None:
+        check_sampler("training.validation.sampler", validating["sampler"], settings["model"])
 
 
-def check_sampler(sampler: dict[str, Any], schedule: dict[str, Any], model: dict[str, Any]) -> None:
+def check_sampler(key: str, sampler: dict[str, Any], model: dict[str, Any]) -> None:
+    schedule = model.get("schedule") or {}
     num_steps, num_timesteps = sampler.get("num_steps", 1), schedule.get("num_timesteps")
     if num_steps is None:
         raise UserError(
-            "a continuous schedule has no number of time steps: set sampler.num_steps=<number>"
+            f"a continuous schedule has no number of time steps: set {key}.num_steps=<number>"
         )
     if num_timesteps is not None and num_steps > num_timesteps:
         raise UserError(
-            f"`sampler.num_steps` must be in 1..{num_timesteps}, the model's time steps "
+            f"`{key}.num_steps` must be in 1..{num_timesteps}, the model's time steps "
             f"(model.schedule.num_timesteps). Received: num_steps={num_steps}"
         )
     if sampler.get("guidance_scale", 1.0) != 1.0 and model.get("num_classes") is None:
         raise UserError(
-            "`sampler.guidance_scale` other than 1 needs a class-conditional model: "
+            f"`{key}.guidance_scale` other than 1 needs a class-conditional model: "
             "model.num_classes=10 for MNIST. "
             f"Received: guidance_scale={sampler['guidance_scale']}"
+        )
+
+
+def check_validation(settings: dict[str, Any]) -> None:
+    """Validation is well defined, and has taken place where the best weights are asked for."""
+    validation, checkpoint = settings["training"]["validation"], settings["sampling"]["checkpoint"]
+    if validation["every"] is not None and validation["every"] < 1:
+        raise UserError(
+            "`training.validation.every` must be at least 1, in checkpoints, or null for never. "
+            f"Received: training.validation.every={validation['every']}"
+        )
+    if validation["num_samples"] < 2:
+        raise UserError(
+            "`training.validation.num_samples` must be at least 2, as KID compares pairs. "
+            f"Received: training.validation.num_samples={validation['num_samples']}"
+        )
+    if checkpoint not in CHECKPOINTS:
+        raise UserError(
+            f"`sampling.checkpoint` must be one of {', '.join(CHECKPOINTS)}. "
+            f"Received: sampling.checkpoint={checkpoint}"
+        )
+    if checkpoint != "last" and validation["every"] is None:
+        raise UserError(
+            f"sampling.checkpoint={checkpoint} needs the best weights, which validation finds: set "
+            "training.validation.every=<checkpoints>. Received: training.validation.every=null"
         )
 
 

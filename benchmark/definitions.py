@@ -2,6 +2,12 @@
 
 DEFINITIONS = (
     (
+        "Checkpoint",
+        "Which weights were sampled, where a table has both: the last ones of the training, or "
+        "the best, those of the lowest KID of a few samples against test images.",
+        "",
+    ),
+    (
         "NFE",
         "Number of network passes that one image takes (number of function evaluations).",
         "",

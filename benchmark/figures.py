@@ -16,7 +16,7 @@ INK, MUTED, GRID = "#222222", "#6b6b6b", "#e3e3e3"
 # Okabe & Ito (2008), without its yellow, which vanishes on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444")
 
-_NOT_LOSSES = ("step", "epoch", "images_seen", "seconds", "learning_rate")
+_NOT_LOSSES = ("step", "epoch", "images_seen", "seconds", "learning_rate", "validation_kid")
 _GIF_GREY_LEVELS = 16
 
 

@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-TRAINED_CODE = ("models/*.py", "benchmark/pipeline.py", "benchmark/training.py")
+TRAINED_CODE = (
+    "models/*.py",
+    "benchmark/pipeline.py",
+    "benchmark/training.py",
+    "benchmark/validation.py",
+)
 MEASURED_CODE = ("metrics/*.py", "benchmark/evaluation.py", "benchmark/sampling.py")
 PACKAGES = ("tensorflow", "keras", "numpy", "scipy", "hydra-core")
 

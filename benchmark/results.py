@@ -1,8 +1,9 @@
 """The only reader and writer of the results folder.
 
     results/runs/<dataset>/<model>/<key>/   one trained model
-        config.yaml  run.json  history.csv  weights.npz  checkpoints/  *.png
+        config.yaml  run.json  history.csv  weights.npz  weights_best.npz  checkpoints/  *.png
         samplers/<sampler>/  samples.npy  metrics.json  latency.json  grid.png  process.gif
+        samplers/<sampler>@best/  the same of the best weights
     results/sanity/<dataset>/<key>/<row>/metrics.json
     results/external/<dataset>/<name>/<key>/  samples made elsewhere
         run.json  samples.npy (the first)  metrics.json  grid.png
@@ -28,12 +29,13 @@ from benchmark import console
 from benchmark.errors import EnvironmentProblem
 
 COLUMNS = (
-    "dataset model sampler preset seed status network_passes "
+    "dataset model sampler checkpoint preset seed status network_passes "
     "latency_ms_per_pass_p50 latency_ms_per_pass_iqr latency_ms_per_image_p50 "
     "latency_ms_per_image_iqr overhead_ms_per_image images_per_second throughput_batch_size "
     "kid_mean kid_std kid_encoder kid_digits_mean kid_digits_std modes_covered num_modes mode_kl "
-    "mode_kl_floor rejected_share conditional_accuracy classifier_accuracy precision recall density coverage vendi "
-    "authenticity copied_share num_parameters gflops_per_pass peak_memory_mb train_seconds "
+    "mode_kl_floor rejected_share conditional_accuracy classifier_accuracy "
+    "precision recall density coverage vendi authenticity copied_share num_parameters "
+    "gflops_per_pass peak_memory_mb train_seconds "
     "sample_seconds num_samples protocol classifier judge run overrides device notes path"
 ).split()
 
@@ -168,6 +170,7 @@ class RunFolder(Folder):
     """
 
     CHECKPOINT = "checkpoints/latest.npz"
+    WEIGHTS = {"last": "weights.npz", "best": "weights_best.npz"}
 
     def __init__(self, results_dir: str | Path, dataset: str, model: str, key: str) -> None:
         super().__init__(Path(results_dir) / "runs" / dataset / model / key)
@@ -189,8 +192,28 @@ class RunFolder(Folder):
             return
         self.write_text("history.csv", pd.DataFrame(history).to_csv(index=False))
 
-    def sampler(self, name: str) -> Folder:
-        return Folder(self.path / "samplers" / name)
+    @property
+    def has_weights(self) -> bool:
+        """Whether the training has ended; the last weights are written after the best ones."""
+        return (self.path / self.WEIGHTS["last"]).exists()
+
+    def read_weights(self, checkpoint: str) -> dict[str, np.ndarray]:
+        """The weights of a checkpoint, `last` or `best`.
+
+        Raises:
+            EnvironmentProblem: If there are none.
+        """
+        arrays = self.read_arrays(self.WEIGHTS[checkpoint])
+        if arrays is None:
+            raise EnvironmentProblem(
+                f"{self.path / self.WEIGHTS[checkpoint]} is missing; force=true trains again"
+            )
+        return arrays
+
+    def sampler(self, name: str, checkpoint: str = "last") -> Folder:
+        """The folder of a sampler with the weights of a checkpoint, `last` or `best`."""
+        suffix = "" if checkpoint == "last" else f"@{checkpoint}"
+        return Folder(self.path / "samplers" / f"{name}{suffix}")
 
     def clear(self) -> None:
         """Removes what an earlier run left, except the lock."""

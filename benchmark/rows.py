@@ -32,13 +32,18 @@ def is_sanity(rows):
 def row_labels(rows):
     """Names each row by model and sampler, and by seed, overrides or run where that is needed.
 
+    A sampler with the best weights is called `<sampler>@best`, as its folder is.
+
     Args:
         rows: DataFrame of results.
 
     Returns:
         List of distinct strings, one per row.
     """
-    names = (_text(rows, "model") + " " + _text(rows, "sampler")).str.strip()
+    samplers = _text(rows, "sampler")
+    is_best = (_text(rows, "checkpoint") == "best") & (samplers != "")
+    samplers = samplers.where(~is_best, samplers + "@best")
+    names = (_text(rows, "model") + " " + samplers).str.strip()
     for column, form in (("seed", " seed {}"), ("overrides", " {}"), ("run", " {}")):
         repeated = names.duplicated(keep=False)
         extra = _text(rows, column)

@@ -1,5 +1,6 @@
 """One run: train -> sample -> evaluate -> report."""
 
+import itertools
 import time
 from typing import Any
 
@@ -10,16 +11,16 @@ import pandas as pd
 from benchmark import console, figures, results, tables
 from benchmark.errors import EnvironmentProblem, UserError
 from benchmark.evaluation import SANITY_ROWS, Judge
+from benchmark.gallery import GRID_COLUMNS, write_neighbours, write_pictures
 from benchmark.provenance import TRAINED_CODE, code_version, environment
 from benchmark.report import write_report
 from benchmark.results import Folder, RunFolder, digest
 from benchmark.sampling import sample
 from benchmark.training import load_weights, train, weights
-from models.base import Illustration, to_uint8
+from benchmark.validation import Validation
+from models.base import Illustration
 
-GRID_COLUMNS = 10
 NUM_SHOWN = 1000
-PROCESS_COLUMNS, PROCESS_FRAMES = 5, 40
 
 
 def run(parts: Any) -> pd.DataFrame:
@@ -34,27 +35,41 @@ def run(parts: Any) -> pd.DataFrame:
     settings = parts.settings
     check_device(settings["device"])
     dataset = parts.load_dataset()
+    model = build_model(parts, dataset)  # it refuses within seconds what it cannot be trained on
     methods = parts.build_methods()
     judge = build_judge(parts, dataset)
     folder = run_folder(settings, dataset)
     announce(settings, dataset, methods, judge, folder)
-    if is_finished(folder, methods, judge) and not settings["force"]:
+    rows = list(itertools.product(checkpoints(settings), methods))
+    if is_finished(folder, rows, judge) and not settings["force"]:
         console.say("this run is finished already; force=true does it again")
     else:
         start = time.perf_counter()
-        # Graphs are ordered by the names of layers, which count up within a process: starting
-        # anew makes the last bit of the weights a function of the seed alone.
-        keras.utils.clear_session()
-        model = parts.build_model(dataset.train_images.shape[1:])
         with folder.lock():
             if settings["force"]:
                 folder.clear()
-            if trained(parts, model, dataset, folder):
-                for method in methods:
-                    measure(parts, model, method, judge, folder)
+            if trained(parts, model, judge, folder):
+                for checkpoint, method in rows:
+                    measure(parts, model, method, checkpoint, judge, folder)
         console.say(f"this run took {console.duration(time.perf_counter() - start)}")
     measure_sanity(settings, dataset, judge)
     return report(settings, dataset, judge, folder)
+
+
+def build_model(parts, dataset) -> keras.Model:
+    """The untrained model; refuses images and classes that it is not made for."""
+    num_classes = parts.settings["model"].get("num_classes")
+    if num_classes not in (None, dataset.num_classes):
+        fits = f"{dataset.num_classes}, the classes of {dataset.name}, or null"
+        if dataset.num_classes is None:
+            fits = f"null, as {dataset.name} has no labels"
+        raise UserError(
+            f"`model.num_classes` must be {fits}. Received: model.num_classes={num_classes}"
+        )
+    # Graphs are ordered by the names of layers, which count up within a process: starting anew
+    # makes the last bit of the weights a function of the seed alone.
+    keras.utils.clear_session()
+    return parts.build_model(dataset.image_shape)
 
 
 def build_judge(parts, dataset) -> Judge:
@@ -79,7 +94,11 @@ def build_judge(parts, dataset) -> Judge:
 
 
 def run_folder(settings, dataset) -> RunFolder:
-    """The folder whose name is a hash of everything that determines the weights."""
+    """The folder whose name is a hash of everything that determines the weights.
+
+    `training.validation` is part of it, as it determines the best weights. The encoder in which
+    validation measures is not: another one finds the weights again, and run.json says which chose.
+    """
     key = digest(
         [
             settings["model"],
@@ -95,33 +114,45 @@ def run_folder(settings, dataset) -> RunFolder:
 def announce(settings, dataset, methods, judge, folder) -> None:
     """Says what will be done, and where the results go."""
     console.stage(f"{settings['model']['name']} on {dataset.name}, preset={settings['preset']}")
-    training = settings["training"]
+    training, validation = settings["training"], settings["training"]["validation"]
     num_images = training["num_steps"] * training["batch_size"]
     console.say(
         f"training: {training['num_steps']} steps of {training['batch_size']} images "
         f"({num_images / len(dataset.train_images):.1f} times the training set)"
     )
+    if validation["every"] is not None:
+        console.say(
+            f"validation: KID of {validation['num_samples']} images, every "
+            f"{validation['every']} of {training['num_checkpoints']} checkpoints"
+        )
     names = ", ".join(method.name for method in methods)
-    console.say(f"sampling: {settings['num_samples']} images by each of: {names}")
+    which = " and ".join(checkpoints(settings))
+    console.say(
+        f"sampling: {settings['num_samples']} images with the {which} weights by each of: {names}"
+    )
     console.say(f"encoder: {judge.encoder.label}")
     console.say(f"run folder: {folder.path}")
 
 
-def is_finished(folder, methods, judge) -> bool:
+def checkpoints(settings) -> tuple[str, ...]:
+    """Which weights are sampled: the last ones, the best by validation KID, or both."""
+    checkpoint = settings["sampling"]["checkpoint"]
+    return ("last", "best") if checkpoint == "both" else (checkpoint,)
+
+
+def is_finished(folder, rows, judge) -> bool:
     """Whether all rows of this run are there, measured as they would be now."""
     if folder.state.get("status") == "diverged":
         return True
-    rows = [folder.sampler(method.name).read_json("metrics.json") for method in methods]
-    return all(row.get("key") == judge.key for row in rows)
+    folders = [folder.sampler(method.name, checkpoint) for checkpoint, method in rows]
+    return all(found.read_json("metrics.json").get("key") == judge.key for found in folders)
 
 
-def trained(parts, model, dataset, folder) -> bool:
-    """Loads the final weights, or trains them if there are none; false if that diverged."""
-    settings = parts.settings
-    arrays = folder.read_arrays("weights.npz")
-    if arrays is not None:
-        load_weights(model, arrays)
+def trained(parts, model, judge, folder) -> bool:
+    """Trains the weights if there are none yet; false if that diverged."""
+    if folder.has_weights:
         return True
+    settings, dataset = parts.settings, judge.dataset
     num_parameters = sum(np.prod(variable.shape, dtype=int) for variable in model.weights)
     console.stage(f"Training {model.name}: {num_parameters:,} parameters")
     folder.write_config(settings)
@@ -131,7 +162,7 @@ def trained(parts, model, dataset, folder) -> bool:
         dataset,
         run=folder,
         seed=settings["seed"],
-        **settings["training"],
+        **{**settings["training"], "validation": build_validation(parts, model, judge)},
     )
     folder.write_history(training.history)
     folder.update_state(train_seconds=training.seconds)
@@ -140,6 +171,9 @@ def trained(parts, model, dataset, folder) -> bool:
         row = {**row_of(parts, dataset, folder), "status": "diverged"}
         folder.update_state(status="diverged", row={**row, "notes": training.diverged})
         return False
+    if training.best:
+        folder.write_arrays(folder.WEIGHTS["best"], training.best.weights)
+        folder.update_state(best=training.best.description)
     folder.write_image("loss.png", figures.loss_curves(pd.DataFrame(training.history), title=""))
     for name, illustration in illustrations(model, dataset).items():
         folder.write_image(f"{name}.png", figures.illustration(illustration))
@@ -149,18 +183,37 @@ def trained(parts, model, dataset, folder) -> bool:
     return True
 
 
+def build_validation(parts, model, judge) -> Validation | None:
+    """What chooses the best weights, where it is asked for."""
+    options = parts.settings["training"]["validation"]
+    if options["every"] is None:
+        return None
+    return Validation(
+        model,
+        dataset=judge.dataset,
+        encoder=judge.encoder,
+        cache=judge.cache,
+        method=parts.build_validation_method(),
+        every=options["every"],
+        num_samples=options["num_samples"],
+        batch_size=parts.settings["sampling"]["batch_size"],
+    )
+
+
 def illustrations(model, dataset) -> dict[str, Illustration]:
     """The model's pictures of the first test images."""
     count = min(NUM_SHOWN, len(dataset.test_images))
     return model.illustrate(dataset.test_images[:count], dataset.test_labels[:count])
 
 
-def measure(parts, model, method, judge, folder) -> None:
+def measure(parts, model, method, checkpoint, judge, folder) -> None:
     """Samples by one method and writes its row, scores, timings and pictures."""
-    settings, target = parts.settings, folder.sampler(method.name)
+    settings, target = parts.settings, folder.sampler(method.name, checkpoint)
     if target.read_json("metrics.json").get("key") == judge.key:
         return
-    console.stage(f"Sampling {method.name}: {settings['num_samples']} images")
+    name = target.path.name
+    console.stage(f"Sampling {name}: {settings['num_samples']} images")
+    load_weights(model, folder.read_weights(checkpoint))
     sampler = model.sampler(method)
     images = sample(
         sampler,
@@ -168,16 +221,11 @@ def measure(parts, model, method, judge, folder) -> None:
         num_samples=settings["num_samples"],
         batch_size=settings["sampling"]["batch_size"],
     )
-    shown = images[grid_order(sampler, len(images))]
-    target.write_image("grid.png", figures.image_grid(shown, columns=GRID_COLUMNS))
-    for name, illustration in sampler.illustrate().items():
-        target.write_image(f"{name}.png", figures.illustration(illustration))
-    if sampler.network_passes > 1:
-        target.write_image("process.gif", process_animation(sampler))
+    write_pictures(target, images, sampler)
 
-    console.stage(f"Measuring {method.name}")
+    console.stage(f"Measuring {name}")
     scores = judge.scores(images, sampler)
-    write_neighbours(target, images, scores, judge.dataset)
+    write_neighbours(target, images, scores.details.get("memorisation"), judge.dataset)
     latency = scores.details.pop("latency", {})
     target.write_json("latency.json", latency)
     busy = [f"the host was busy: {reason}" for reason in latency.get("busy_reasons", [])]
@@ -186,37 +234,12 @@ def measure(parts, model, method, judge, folder) -> None:
         **judge.description,
         **scores.values,
         "sampler": method.name,
+        "checkpoint": checkpoint,
         "status": "finished",
         "sample_seconds": target.read_json("samples.json")["seconds"],
         "notes": "; ".join(filter(None, [scores.notes, *busy])),
     }
     target.write_json("metrics.json", {"key": judge.key, "row": row, "details": scores.details})
-
-
-def grid_order(sampler, num_samples: int) -> np.ndarray:
-    """Which samples the grid shows: the first ones; with classes, a row for each of ten."""
-    labels = sampler.labels(0, num_samples)
-    if labels is None:
-        return np.arange(min(num_samples, GRID_COLUMNS**2))
-    rows = [np.flatnonzero(labels == label)[:GRID_COLUMNS] for label in range(GRID_COLUMNS)]
-    return np.concatenate(rows)
-
-
-def write_neighbours(target, images, scores, dataset) -> None:
-    """Draws the samples that are likeliest copied beside their nearest training images."""
-    found = scores.details.get("memorisation")
-    if not found:
-        return
-    neighbours = dataset.train_images[np.ravel(found["neighbours"])]
-    neighbours = neighbours.reshape(*np.shape(found["neighbours"]), *images.shape[1:])
-    picture = Illustration(
-        images=np.concatenate([images[found["samples"]][:, None], neighbours], axis=1),
-        row_labels=tuple(f"{ratio:.2f}" for ratio in found["ratios"]),
-        column_labels=("sample", *map(str, range(1, neighbours.shape[1] + 1))),
-        x_label="nearest training images",
-        y_label="distance / spacing",
-    )
-    target.write_image("neighbours.png", figures.illustration(picture))
 
 
 def row_of(parts, dataset, folder) -> dict[str, Any]:
@@ -278,21 +301,6 @@ def report(settings, dataset, judge, folder) -> pd.DataFrame:
             console.say(str(path))
     console.say(str(folder.path))
     return rows
-
-
-def process_animation(sampler) -> bytes:
-    """A GIF of the reverse process: noise -> images."""
-    latents, seeds = sampler.inputs(0, PROCESS_COLUMNS**2)
-    last = sampler.network_passes - 1
-    indices = np.unique(np.linspace(0, last, PROCESS_FRAMES).astype(int))
-    frames = sampler.trajectory(latents, seeds, indices.tolist())
-    start = np.clip(latents, -1.0, 1.0)[None]
-    return figures.animation(
-        to_uint8(np.concatenate([start, frames])),
-        columns=PROCESS_COLUMNS,
-        frame_ms=80,
-        hold_ms=2000,
-    )
 
 
 def check_device(device: str) -> None:

@@ -16,8 +16,8 @@ _WHOLE_NUMBERS = (
     "num_parameters", "num_samples",
 )  # fmt: skip
 _TEXTS = (
-    "dataset", "model", "sampler", "preset", "status", "kid_encoder", "protocol", "classifier",
-    "judge", "run",
+    "dataset", "model", "sampler", "checkpoint", "preset", "status", "kid_encoder", "protocol",
+    "classifier", "judge", "run",
     "overrides", "device", "notes", "path",
 )  # fmt: skip
 _SIZE = ("Parameters", "GFLOPs/pass", "Peak memory", "Train time")
@@ -269,7 +269,7 @@ def summarize(table):
 
 
 def _pick(table, titles):
-    shown = {"Model", "Sampler", "Seed", "Overrides", "Run", *titles}
+    shown = {"Model", "Sampler", "Checkpoint", "Seed", "Overrides", "Run", *titles}
     short = [title.split(" (")[0] for title in table.titles]
     chosen = _select(table, [index for index, title in enumerate(short) if title in shown])
     return replace(chosen, titles=[title.split(" (")[0] for title in chosen.titles])
@@ -295,6 +295,9 @@ def _identity_columns(rows):
         Column("Sampler", _sampler_or_status, right=False),
     ]
     names = ["model", "sampler"]
+    if (trained["checkpoint"] == "best").any():
+        columns.append(Column("Checkpoint", lambda row: row["checkpoint"], right=False))
+        names.append("checkpoint")
     if trained["seed"].nunique() > 1:
         columns.append(Column("Seed", lambda row: formats.whole(row["seed"])))
         names.append("seed")
@@ -364,8 +367,11 @@ def _distinct(values):
 
 
 def _sorted(rows):
-    order = ["model", "network_passes", "sampler", "seed", "overrides", "run"]
-    return rows.sort_values(order, ascending=[True, False, True, True, True, True], kind="stable")
+    order = {
+        "model": True, "network_passes": False, "sampler": True, "checkpoint": False, "seed": True,
+        "overrides": True, "run": True,
+    }  # fmt: skip
+    return rows.sort_values(list(order), ascending=list(order.values()), kind="stable")
 
 
 def figure_stem(dataset, preset, protocol=""):

@@ -1,8 +1,8 @@
 """Training under plain `fit` that can stop after any step and go on bit for bit.
 
 An epoch is the stretch between two checkpoints. A checkpoint is one atomic file with all of
-the state: weights, optimizer, random seeds and history. The order of the images is a function of
-(seed, step), so nothing else has to be restored.
+the state: weights, optimizer, random seeds, history and the best weights so far. The order of the
+images is a function of (seed, step), so nothing else has to be restored.
 """
 
 import json
@@ -18,6 +18,7 @@ from benchmark import console
 from benchmark.datasets import ImageDataset
 from benchmark.pipeline import build_pipeline
 from benchmark.results import RunFolder
+from benchmark.validation import Best, Validation, averaged_weights, is_better
 
 STEPS_BEFORE_ESTIMATE = 25  # the first ones are slow: functions are traced
 
@@ -27,11 +28,14 @@ class Training:
     """How a training went.
 
     Attributes:
-        history: A row for each checkpoint: step, images_seen, seconds, and each loss.
+        history: A row for each checkpoint: step, images_seen, seconds, each loss, and
+            validation_kid where it was measured.
+        best: The best weights by validation KID; `None` without validation.
         diverged: Why it was stopped, empty if it ended well.
     """
 
     history: list[dict[str, float]]
+    best: Best | None = None
     diverged: str = ""
 
     @property
@@ -48,8 +52,12 @@ def train(
     batch_size: int,
     num_steps: int,
     num_checkpoints: int,
+    validation: Validation | None = None,
 ) -> Training:
     """Trains `model`, from the run's last checkpoint on if there is one.
+
+    Validation leaves no trace in the training: the final weights are the same, bit for bit,
+    without it.
 
     Args:
         model: A compiled `models.base.GenerativeModel`.
@@ -60,16 +68,24 @@ def train(
         batch_size: Images a step.
         num_steps: Steps in all, rounded up to a multiple of `num_checkpoints`.
         num_checkpoints: How many times the state is saved.
+        validation: What chooses the best weights, or `None`.
 
     Returns:
         The `Training`. The model holds the final weights: the averages, if its optimizer keeps any.
     """
     steps_per_epoch = math.ceil(num_steps / num_checkpoints)
-    history = restore(model, run.read_arrays(RunFolder.CHECKPOINT))
+    history, best = restore(model, run.read_arrays(RunFolder.CHECKPOINT))
     first_epoch = len(history)
     if first_epoch:
         console.say(f"going on from the checkpoint at step {history[-1]['step']}")
-    watch = Watch(history, batch_size=batch_size, first_step=first_epoch * steps_per_epoch, run=run)
+    watch = Watch(
+        history,
+        best,
+        batch_size=batch_size,
+        first_step=first_epoch * steps_per_epoch,
+        run=run,
+        validation=validation,
+    )
     if first_epoch < num_checkpoints:
         total = steps_per_epoch * num_checkpoints
         with console.progress("step", total, start=watch.step) as watch.update:
@@ -83,7 +99,7 @@ def train(
                 callbacks=[watch],
             )
     model.optimizer.finalize_variable_values(model.trainable_variables)
-    return Training(history, watch.diverged)
+    return Training(history, watch.best, watch.diverged)
 
 
 def batches(model: keras.Model, dataset: ImageDataset, **options: Any):
@@ -95,14 +111,16 @@ def batches(model: keras.Model, dataset: ImageDataset, **options: Any):
 
 
 class Watch(keras.callbacks.Callback):
-    """Shows progress, saves checkpoints and stops at the first loss that is not a number."""
+    """Shows progress, validates, saves checkpoints, and stops at a loss that is not a number."""
 
-    def __init__(self, history, *, batch_size, first_step, run):
+    def __init__(self, history, best, *, batch_size, first_step, run, validation):
         super().__init__()
         self.history = history
+        self.best = best
         self.batch_size = batch_size
         self.step = first_step
         self.run = run
+        self.validation = validation
         self.diverged = ""
         self.update = None
         self._first_step = first_step
@@ -124,8 +142,30 @@ class Watch(keras.callbacks.Callback):
         seconds = self._earlier_seconds + time.perf_counter() - self._start
         counts = {"step": self.step, "images_seen": self.step * self.batch_size}
         losses = {name: float(value) for name, value in logs.items()}
-        self.history.append({**counts, "seconds": round(seconds, 3), **losses})
-        self.run.write_arrays(RunFolder.CHECKPOINT, state(self.model, self.history))
+        row = {**counts, "seconds": round(seconds, 3), **losses, **self._validate(epoch + 1)}
+        self.history.append(row)
+        self.run.write_arrays(RunFolder.CHECKPOINT, state(self.model, self.history, self.best))
+
+    def _validate(self, checkpoint):
+        """Measures the validation KID where it is due; its time does not count as training's."""
+        validation = self.validation
+        if validation is None or not validation.is_due(checkpoint, self.params["epochs"]):
+            return {}
+        start = time.perf_counter()
+        with averaged_weights(self.model):
+            value = validation.measure()
+            better = is_better(value, validation.encoder.label, self.best)
+            if better:
+                self.best = Best(self.step, value, validation.encoder.label, weights(self.model))
+        verdict = "the best so far" if better else f"the best is that of step {self.best.step}"
+        console.say(f"step {self.step}: validation KID x1000: {1000 * value:.2f}, {verdict}")
+        self._leave_out(time.perf_counter() - start)
+        return {"validation_kid": value}
+
+    def _leave_out(self, seconds):
+        self._start += seconds
+        if self._estimate_start is not None:
+            self._estimate_start += seconds
 
     def _guard(self, logs):
         broken = [name for name, value in logs.items() if not np.isfinite(value)]
@@ -147,26 +187,31 @@ class Watch(keras.callbacks.Callback):
             )
 
 
-def state(model: keras.Model, history: list[dict[str, float]]) -> dict[str, np.ndarray]:
+def state(
+    model: keras.Model, history: list[dict[str, float]], best: Best | None
+) -> dict[str, np.ndarray]:
     """Everything that training goes on from, as arrays by name."""
     arrays: dict[str, Any] = {
         f"{kind}/{index:04d}": keras.ops.convert_to_numpy(variable)
         for kind, variables in stateful_variables(model).items()
         for index, variable in enumerate(variables)
     }
-    return {**arrays, "history": np.array(json.dumps(history))}
+    arrays["history"] = np.array(json.dumps(history))
+    return arrays if best is None else {**arrays, **best.to_arrays()}
 
 
-def restore(model: keras.Model, arrays: dict[str, np.ndarray] | None) -> list[dict[str, float]]:
-    """Puts a saved `state` into the model; returns its history, empty without a state."""
+def restore(
+    model: keras.Model, arrays: dict[str, np.ndarray] | None
+) -> tuple[list[dict[str, float]], Best | None]:
+    """Puts a saved `state` into the model; returns its history and the best weights so far."""
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     if arrays is None:
-        return []
+        return [], None
     for kind, variables in stateful_variables(model).items():
         for index, variable in enumerate(variables):
             variable.assign(arrays[f"{kind}/{index:04d}"])
-    return json.loads(str(arrays["history"]))
+    return json.loads(str(arrays["history"])), Best.from_arrays(arrays)
 
 
 def stateful_variables(model: keras.Model) -> dict[str, list]:

@@ -1,5 +1,6 @@
 """What every generative model and every sampler of the benchmark offers."""
 
+import math
 from dataclasses import dataclass
 
 import keras
@@ -224,8 +225,11 @@ def to_uint8(images):
 def check_divisible(image_shape, num_levels):
     """Raises `ValueError` if `num_levels` halvings do not divide the image."""
     divisor = 2**num_levels
-    if image_shape[0] % divisor or image_shape[1] % divisor:
+    sizes = image_shape[:2]
+    if any(size % divisor for size in sizes):
+        mended = " x ".join(str(math.ceil(size / divisor) * divisor) for size in sizes)
         raise ValueError(
-            f"height and width must be divisible by {divisor}, 2 for each level of `widths`. "
+            f"height and width must be divisible by {divisor}, 2 for each level of `widths`: "
+            f"resize the images, {mended} is the next size, or give fewer `widths`. "
             f"Received: image_shape={tuple(image_shape)}"
         )

@@ -7,16 +7,10 @@ import pandas as pd
 
 from benchmark import console, figures, results
 from benchmark.external.samples import Samples
+from benchmark.gallery import GRID_COLUMNS, write_neighbours
 from benchmark.provenance import environment
 from benchmark.results import Folder, digest, hash_arrays
-from benchmark.run import (
-    GRID_COLUMNS,
-    build_judge,
-    check_device,
-    measure_sanity,
-    report,
-    write_neighbours,
-)
+from benchmark.run import build_judge, check_device, measure_sanity, report
 
 SAMPLER = "external"  # what the row has in the place of a sampler
 
@@ -59,7 +53,7 @@ def measure(parts, samples: Samples, judge, folder: Folder, sha256: str) -> None
     shown = samples.images[: GRID_COLUMNS**2]
     folder.write_array("samples.npy", shown)
     folder.write_image("grid.png", figures.image_grid(shown, columns=GRID_COLUMNS))
-    write_neighbours(folder, samples.images, scores, judge.dataset)
+    write_neighbours(folder, samples.images, scores.details.get("memorisation"), judge.dataset)
     source = {"file": samples.stored, "num_images": len(samples.images), "sha256": sha256}
     folder.write_json("run.json", {"source": source, "environment": environment()})
     made_elsewhere = f"samples made elsewhere ({samples.stored}): speed not measured"

@@ -1,0 +1,150 @@
+"""Validation while a model trains: a cheap KID, by which the best weights are chosen."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+
+from benchmark.errors import UserError
+from benchmark.evaluation import REFERENCE_SEED, draw
+from benchmark.features import reference_features
+from benchmark.results import Folder
+from metrics.kid import kid
+from models.base import to_uint8
+
+
+class Validation:
+    """KID of a few samples against test images, in one subset of all of them.
+
+    The unbiased estimate of Binkowski et al. (2018), as `metrics.kid` has it. The real images are
+    *test* images, drawn once for all runs: the KID of the results compares with training images,
+    which must not choose the weights that it judges. Latents and real images are the same each
+    time, so that two values differ by the weights alone.
+
+    Args:
+        model: The `models.base.GenerativeModel` that trains.
+        dataset: Its `ImageDataset`.
+        encoder: The run's `metrics.base.Encoder`.
+        cache: Where the features of the test images are kept between runs.
+        method: How to sample cheaply (see `models.samplers`); `None` is the model's own way.
+        every: Checkpoints from one validation to the next; the last one is always validated.
+        num_samples: Images on each side, 2 or more; no more than there are test images.
+        batch_size: Images for each call of the sampler.
+
+    Raises:
+        UserError: If there is but one test image.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        dataset: Any,
+        encoder: Any,
+        cache: Folder,
+        method: Any,
+        every: int,
+        num_samples: int,
+        batch_size: int,
+    ) -> None:
+        images = draw(dataset.test_images, num_samples, REFERENCE_SEED)
+        if len(images) < 2:
+            raise UserError(
+                f"a validation needs 2 test images at least, dataset {dataset.name} has 1: "
+                "set training.validation.every=null"
+            )
+        source = {
+            "dataset": dataset.fingerprint,
+            "split": "test",
+            "num_images": len(images),
+            "draw": REFERENCE_SEED,
+        }
+        self.real_features = reference_features(encoder, images, source=source, cache=cache)
+        self.encoder = encoder
+        self.sampler = model.sampler(method)
+        self.every = every
+        self.batch_size = min(batch_size, len(images))
+
+    def is_due(self, checkpoint: int, num_checkpoints: int) -> bool:
+        """Whether checkpoint number `checkpoint`, counted from 1, is validated."""
+        return checkpoint % self.every == 0 or checkpoint == num_checkpoints
+
+    def measure(self) -> float:
+        """The KID of the model's weights as they are now."""
+        count = len(self.real_features)
+        batches = [
+            to_uint8(self.sampler.sample(*self.sampler.inputs(start, self.batch_size)))
+            for start in range(0, count, self.batch_size)
+        ]
+        mean, _ = kid(
+            real_features=self.real_features,
+            generated_features=self.encoder(np.concatenate(batches)[:count]),
+            num_subsets=1,
+            subset_size=count,
+        )
+        return mean
+
+
+@dataclass(frozen=True)
+class Best:
+    """The weights with the lowest validation KID so far.
+
+    Attributes:
+        step: After how many steps.
+        validation_kid: Their validation KID.
+        encoder: Label of the encoder that it was measured in.
+        weights: Arrays of `benchmark.training.weights`.
+    """
+
+    step: int
+    validation_kid: float
+    encoder: str
+    weights: dict[str, np.ndarray] = field(repr=False)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """All but the weights, ready for JSON."""
+        entries = vars(self).items()
+        return {name: value for name, value in entries if name != "weights"}
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Arrays by name, for a checkpoint."""
+        weights = {f"best/{name}": array for name, array in self.weights.items()}
+        return {"best": np.array(json.dumps(self.description)), **weights}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "Best | None":
+        """What `to_arrays` has put among `arrays`, `None` if nothing."""
+        if "best" not in arrays:
+            return None
+        weights = {
+            name.removeprefix("best/"): array
+            for name, array in arrays.items()
+            if name.startswith("best/")
+        }
+        return cls(**json.loads(str(arrays["best"])), weights=weights)
+
+
+def is_better(value: float, encoder: str, best: Best | None) -> bool:
+    """Whether a KID beats the best one, which counts in its own encoder only."""
+    return best is None or best.encoder != encoder or value < best.validation_kid
+
+
+@contextlib.contextmanager
+def averaged_weights(model: keras.Model) -> Iterator[None]:
+    """Puts the averages of the weights into the model, where its optimizer keeps any.
+
+    At the end of the `with` block the weights are again, bit for bit, what they were.
+    """
+    variables = model.trainable_variables
+    values = [keras.ops.convert_to_numpy(variable) for variable in variables]
+    model.optimizer.finalize_variable_values(variables)
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
