@@ -21,6 +21,7 @@ def build_pipeline(
     start_step: int = 0,
     num_steps: int | None = None,
     labels: np.ndarray | None = None,
+    horizontal_flip: bool = False,
 ) -> tf.data.Dataset:
     """Builds a dataset of shuffled batches that can start at any step.
 
@@ -37,6 +38,8 @@ def build_pipeline(
         start_step: Index of the first batch.
         num_steps: Number of batches; `None` for an endless dataset.
         labels: Optional int64 array of shape `(N,)`.
+        horizontal_flip: Whether to mirror each image with probability 1/2, drawn anew in each
+            epoch; a function of the seed and of the image's place in the stream.
 
     Returns:
         A `tf.data.Dataset` of uint8 tensors `(batch_size, height, width, channels)`, or of pairs
@@ -54,10 +57,12 @@ def build_pipeline(
     gather_labels = None if labels is None else _build_gather(labels)
 
     def load_batch(step: tf.Tensor):
-        indices = _batch_indices(step, seed=seed, batch_size=batch_size, num_examples=len(images))
-        if gather_labels is None:
-            return gather_images(indices)
-        return gather_images(indices), gather_labels(indices)
+        positions = step * batch_size + tf.range(batch_size, dtype=tf.int64)
+        indices = _shuffle(positions, seed=seed, num_examples=len(images))
+        batch = gather_images(indices)
+        if horizontal_flip:
+            batch = _flip(batch, positions, seed=seed)
+        return batch if gather_labels is None else (batch, gather_labels(indices))
 
     steps = tf.data.Dataset.counter(start=start_step)
     if num_steps is not None:
@@ -66,8 +71,8 @@ def build_pipeline(
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
-def _batch_indices(step: tf.Tensor, *, seed: int, batch_size: int, num_examples: int) -> tf.Tensor:
-    positions = step * batch_size + tf.range(batch_size, dtype=tf.int64)
+def _shuffle(positions: tf.Tensor, *, seed: int, num_examples: int) -> tf.Tensor:
+    """Returns the index of the example at each position of the endless stream."""
     epochs = positions // num_examples
     return tf.raw_ops.RandomIndexShuffle(
         index=positions % num_examples,
@@ -83,10 +88,23 @@ def _shuffle_keys(epochs: tf.Tensor, seed: int) -> tf.Tensor:
     The shuffle takes no more than the lowest 8 bits of each word while there are at most 65,536
     examples: unhashed, seed 256 would be seed 0, and epoch 256 would repeat epoch 0.
     """
-    first = _mix(tf.constant([seed], tf.uint64))
-    hashes = _mix(first + tf.cast(epochs + 1, tf.uint64) * tf.constant(GOLDEN_GAMMA, tf.uint64))
+    hashes = _hash(epochs, key=_mix(tf.constant([seed], tf.uint64)))
     words = [_shift(hashes, by) for by in (0, 21, 42)]
     return tf.cast(tf.stack(words, axis=-1) % 2**21, tf.uint32)
+
+
+def _flip(images: tf.Tensor, positions: tf.Tensor, *, seed: int) -> tf.Tensor:
+    """Mirrors the images at those positions of the stream whose hash starts with a one."""
+    # Another key than that of the order, so that no flip shares its hash with an epoch.
+    key = _mix(tf.bitwise.invert(tf.constant([seed], tf.uint64)))
+    hashes = _hash(positions, key=key)
+    is_flipped = tf.cast(_shift(hashes, 63), tf.bool)
+    return tf.where(is_flipped[:, None, None, None], tf.reverse(images, axis=[2]), images)
+
+
+def _hash(counts: tf.Tensor, *, key: tf.Tensor) -> tf.Tensor:
+    """Returns 64 unrelated bits for each count."""
+    return _mix(key + tf.cast(counts + 1, tf.uint64) * tf.constant(GOLDEN_GAMMA, tf.uint64))
 
 
 def _mix(hashes: tf.Tensor) -> tf.Tensor:

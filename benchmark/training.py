@@ -104,6 +104,7 @@ def train(
 
 def batches(model: keras.Model, dataset: ImageDataset, **options: Any):
     """The pipeline of what `model` is called with: images, or `(images, labels)`."""
+    options["horizontal_flip"] = dataset.horizontal_flip
     if model.num_classes is None:
         return build_pipeline(dataset.train_images, **options)
     pairs = build_pipeline(dataset.train_images, labels=dataset.train_labels, **options)

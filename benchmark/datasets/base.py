@@ -1,7 +1,8 @@
 """What every dataset is once it is loaded, and what is asked of it."""
 
+import hashlib
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -54,6 +55,9 @@ class ImageDataset:
         channel_dataset: The grey dataset of which each channel is an image (stacked MNIST), whose
             classifier judges the channels; `None` for ordinary images.
         protocol_samples: Samples that the dataset's published protocol asks for, or `None`.
+        horizontal_flip: Whether training mirrors each image with probability 1/2, drawn anew each
+            time; part of the fingerprint, as other images are trained on. The arrays are never
+            mirrored themselves.
 
     Raises:
         UserError: If an array has another shape, dtype or range.
@@ -69,6 +73,7 @@ class ImageDataset:
     class_names: tuple[str, ...] = ()
     channel_dataset: "ImageDataset | None" = field(default=None, repr=False)
     protocol_samples: int | None = None
+    horizontal_flip: bool = False
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -113,6 +118,12 @@ class ImageDataset:
                 f"{what}: labels must lie in 0..{top - 1}. "
                 f"Received: {labels.min()}..{labels.max()}."
             )
+
+
+def flip_in_training(dataset: ImageDataset) -> ImageDataset:
+    """Returns the same arrays as a dataset whose images are mirrored at random in training."""
+    fingerprint = hashlib.sha256(f"{dataset.fingerprint} horizontal_flip".encode()).hexdigest()
+    return replace(dataset, horizontal_flip=True, fingerprint=fingerprint)
 
 
 def check_name(name: str) -> None:

@@ -27,8 +27,8 @@ CHECKSUMS = {
     "test_labels": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
 HINT = (
-    "Or give dataset.source=<folder of the four IDX files> "
-    "(Debian: apt install dataset-fashion-mnist, then /usr/share/datasets/fashion-mnist)."
+    "The four IDX files may be plain or .gz; "
+    "Debian's package dataset-fashion-mnist puts them into /usr/share/datasets/fashion-mnist."
 )
 
 

@@ -12,39 +12,86 @@ def check_image_size(image_size: int | None) -> None:
     """Refuses a side length, in pixels, that no dataset can be brought to."""
     if image_size is None:
         return
-    whole = isinstance(image_size, int) and not isinstance(image_size, bool)
-    if not whole or not SMALLEST <= image_size <= LARGEST:
+    if not _is_whole(image_size) or not SMALLEST <= image_size <= LARGEST:
         raise UserError(
             f"`dataset.image_size` must be a whole number of pixels in {SMALLEST}..{LARGEST}. "
             f"Received: {image_size!r}."
         )
 
 
-def resize_images(images: np.ndarray, image_size: int | None) -> np.ndarray:
-    """Crops the largest central square of each image and scales it.
+def check_crop_size(crop_size: int | None, *sides: int) -> None:
+    """Refuses a crop that is no number of pixels, or larger than a picture.
+
+    Args:
+        crop_size: Side of the crop in pixels, or `None` for the largest square.
+        *sides: Height and width of the picture, where they are known.
+
+    Raises:
+        UserError: If it is too small, too large or not whole.
+    """
+    if crop_size is None:
+        return
+    if not _is_whole(crop_size) or crop_size < SMALLEST:
+        raise UserError(
+            f"`dataset.crop_size` must be a whole number of pixels, at least {SMALLEST}. "
+            f"Received: {crop_size!r}."
+        )
+    if sides and crop_size > min(sides):
+        height, width = sides
+        raise UserError(
+            f"dataset.crop_size={crop_size} is larger than a picture of {width}x{height} pixels. "
+            "Set a smaller one, or null for the largest central square."
+        )
+
+
+def _is_whole(size: int) -> bool:
+    return isinstance(size, int) and not isinstance(size, bool)
+
+
+def resize_images(
+    images: np.ndarray, image_size: int | None, *, crop_size: int | None = None
+) -> np.ndarray:
+    """Crops a central square of each image and scales it.
 
     The filter is Pillow's `BILINEAR`, whose support grows with the reduction: it averages when it
     shrinks and interpolates when it enlarges (28 to 32 is an enlargement, not a padding).
 
     Args:
         images: uint8 array of shape `(N, height, width, channels)`, channels 1 or 3.
-        image_size: Side of the result in pixels; `None` leaves the images as they are.
+        image_size: Side of the result in pixels; `None` leaves the crops as they are.
+        crop_size: Side of the square in pixels; `None` is the largest square, or no crop at all
+            where `image_size` is `None`.
 
     Returns:
         uint8 array of shape `(N, image_size, image_size, channels)`.
+
+    Raises:
+        UserError: If the crop is larger than the images.
     """
     height, width = images.shape[1:3]
-    if image_size is None or height == width == image_size:
+    check_crop_size(crop_size, height, width)
+    side = crop_size or (min(height, width) if image_size else None)
+    crops = images if side is None else _crop_centre(images, side)
+    if image_size is None or side == image_size:
+        return crops
+    scaled = np.empty((len(images), image_size, image_size, images.shape[-1]), np.uint8)
+    for index, crop in enumerate(crops):
+        scaled[index] = _scale(crop, image_size)
+    return scaled
+
+
+def _crop_centre(images: np.ndarray, side: int) -> np.ndarray:
+    height, width = images.shape[1:3]
+    if height == width == side:
         return images
+    top, left = (height - side) // 2, (width - side) // 2
+    return images[:, top : top + side, left : left + side]
+
+
+def _scale(image: np.ndarray, image_size: int) -> np.ndarray:
     from PIL import Image
 
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    crops = images[:, top : top + side, left : left + side]
-    resized = np.empty((len(images), image_size, image_size, images.shape[-1]), np.uint8)
-    grey = images.shape[-1] == 1
-    for index, crop in enumerate(crops):
-        picture = Image.fromarray(np.ascontiguousarray(crop[..., 0] if grey else crop))
-        picture = picture.resize((image_size, image_size), Image.Resampling.BILINEAR)
-        resized[index] = np.asarray(picture).reshape(resized.shape[1:])
-    return resized
+    pixels = image[..., 0] if image.shape[-1] == 1 else image
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    scaled = picture.resize((image_size, image_size), Image.Resampling.BILINEAR)
+    return np.asarray(scaled).reshape(image_size, image_size, -1)

@@ -7,70 +7,88 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.datasets.base import ImageDataset
+from benchmark import console
+from benchmark.datasets.base import ImageDataset, flip_in_training
 from benchmark.datasets.cache import Allocate, load_cached
-from benchmark.datasets.resize import DESCRIPTION, check_image_size, resize_images
+from benchmark.datasets.resize import (
+    DESCRIPTION,
+    check_crop_size,
+    check_image_size,
+    resize_images,
+)
 from benchmark.datasets.tfds_builder import find_builder, prepare
+from benchmark.datasets.tfds_splits import HOLD_OUT_EVERY, Batch, Split, choose_splits
 from benchmark.errors import UserError
 
-HOLD_OUT_EVERY = 10
 BATCH_SIZE = 512
-
-Batch = tuple[np.ndarray, np.ndarray]
 
 
 def load_tfds(
     *,
     name: str,
     source: str | Path | None = None,
+    train_split: str | None = None,
+    test_split: str | None = None,
+    crop_size: int | None = None,
     image_size: int | None = None,
+    horizontal_flip: bool = False,
     cache_dir: str | Path,
 ) -> ImageDataset:
     """Loads an image dataset of TFDS, downloading it if it is not prepared.
 
     Takes the feature `image` (or the only image feature) and the feature `label` (or the only
-    class label); the splits `train` and `test`. Where there is no `test`, every tenth training
-    example is held out: the same ones each time.
+    class label).
 
     Args:
         name: Name in the spelling of TFDS: `cifar10`, `emnist/letters`, `cifar10:3.0.2`.
         source: Folder of prepared TFDS data, or of the dataset's original archives; `None` for
             TFDS's own folder (`TFDS_DATA_DIR`, else `~/tensorflow_datasets`).
-        image_size: Side of the images in pixels after a central crop; `None` keeps them as stored,
-            which needs images of one size.
+        train_split: Training examples in TFDS's grammar of splits, such as
+            `train[:80%]+validation`; `None` for `train`.
+        test_split: Test examples, likewise; `None` for `test` or, where there is none, for every
+            tenth training example, the same ones each time, which is then not trained on.
+        crop_size: Side in pixels of the central square that is taken of each picture; `None` for
+            the largest one.
+        image_size: Side of the images in pixels, to which the squares are scaled; `None` keeps
+            the crops, or else the pictures as stored, which must then be of one size.
+        horizontal_flip: Whether training mirrors half of the images, drawn anew each time.
         cache_dir: Folder of all caches.
 
     Returns:
         An `ImageDataset` of grey or RGB images, named without the version: `emnist-letters`.
 
     Raises:
-        UserError: If there is no such dataset, or no images in it that can be used.
+        UserError: If there is no such dataset or split, or no images in it that can be used.
         EnvironmentProblem: If it must be fetched and cannot be.
     """
     check_image_size(image_size)
+    check_crop_size(crop_size)
     builder = find_builder(name, source)
-    fields = _find_fields(builder, image_size)
+    fields = _find_fields(builder, crop_size, image_size)
     if not builder.is_prepared():
         prepare(builder, source)
-    _check_splits(builder)
+    splits = choose_splits(builder, train_split=train_split, test_split=test_split)
 
     def decode(allocate: Allocate) -> tuple[str, ...]:
-        for split in ("train", "test"):
-            _fill_split(builder, fields, split, allocate)
+        for array_prefix, split in splits.items():
+            _fill_split(builder, fields, array_prefix, split, allocate)
         return fields.class_names
 
     dataset_name, _ = builder.info.full_name.rsplit("/", 1)
-    return load_cached(
+    dataset = load_cached(
         name=dataset_name.replace("/", "-"),
         source=[builder.info.full_name, _file_stamps(Path(builder.data_dir))],
         preprocessing={
+            "crop_size": crop_size,
             "image_size": image_size,
             "resize": DESCRIPTION,
-            "hold_out_every": None if "test" in builder.info.splits else HOLD_OUT_EVERY,
+            "splits": {key: split.instruction for key, split in splits.items()},
+            "hold_out_every": None if splits["test"].takes_tenth is None else HOLD_OUT_EVERY,
         },
         cache_dir=cache_dir,
         decode=decode,
     )
+    return flip_in_training(dataset) if horizontal_flip else dataset
 
 
 @dataclass(frozen=True)
@@ -80,12 +98,13 @@ class _Fields:
     image: str
     label: str | None
     class_names: tuple[str, ...]
+    crop_size: int | None
     image_size: int | None
     image_shape: tuple[int, ...]
     one_size: bool
 
 
-def _find_fields(builder: Any, image_size: int | None) -> _Fields:
+def _find_fields(builder: Any, crop_size: int | None, image_size: int | None) -> _Fields:
     import tensorflow_datasets as tfds
 
     features, full_name = builder.info.features, builder.info.full_name
@@ -103,7 +122,10 @@ def _find_fields(builder: Any, image_size: int | None) -> _Fields:
             f"Received: {np.dtype(dtype)} of shape {stored_shape}."
         )
     one_size = None not in stored_shape
-    if image_size is None and not one_size:
+    if one_size:
+        check_crop_size(crop_size, *stored_shape[:2])
+    side = image_size or crop_size
+    if side is None and not one_size:
         raise UserError(
             f"TFDS's {full_name} holds images of several sizes. "
             "Set dataset.image_size=<pixels>, for example 64."
@@ -112,8 +134,9 @@ def _find_fields(builder: Any, image_size: int | None) -> _Fields:
         image=image,
         label=label,
         class_names=tuple(features[label].names) if label else (),
+        crop_size=crop_size,
         image_size=image_size,
-        image_shape=(image_size or stored_shape[0], image_size or stored_shape[1], stored_shape[2]),
+        image_shape=(side or stored_shape[0], side or stored_shape[1], stored_shape[2]),
         one_size=one_size,
     )
 
@@ -125,55 +148,29 @@ def _pick(features: Any, kind: type, usual_name: str) -> str | None:
     return names[0] if len(names) == 1 else None
 
 
-def _check_splits(builder: Any) -> None:
-    splits = builder.info.splits
-    if "train" not in splits or splits["train"].num_examples < HOLD_OUT_EVERY:
-        raise UserError(
-            f"TFDS's {builder.info.full_name} needs a split `train` of at least {HOLD_OUT_EVERY} "
-            f"examples. Received the splits: {', '.join(splits) or 'none'}."
-        )
-
-
-def _fill_split(builder: Any, fields: _Fields, split: str, allocate: Allocate) -> None:
-    num_examples, batches = _open_split(builder, fields, split)
-    images = allocate(f"{split}_images", (num_examples, *fields.image_shape))
-    labels = allocate(f"{split}_labels", (num_examples,))
+def _fill_split(
+    builder: Any, fields: _Fields, array_prefix: str, split: Split, allocate: Allocate
+) -> None:
+    images = allocate(f"{array_prefix}_images", (split.num_examples, *fields.image_shape))
+    labels = allocate(f"{array_prefix}_labels", (split.num_examples,))
+    batches = split.select(_read(builder, fields, split.instruction))
     start = 0
-    for some_images, some_labels in batches:
-        stop = start + len(some_images)
-        images[start:stop] = resize_images(some_images, fields.image_size)
-        labels[start:stop] = some_labels
-        start = stop
+    with console.progress(f"{array_prefix} image", split.num_examples) as update:
+        for some_images, some_labels in batches:
+            stop = start + len(some_images)
+            images[start:stop] = resize_images(
+                some_images, fields.image_size, crop_size=fields.crop_size
+            )
+            labels[start:stop] = some_labels
+            update(start := stop)
 
 
-def _open_split(builder: Any, fields: _Fields, split: str) -> tuple[int, Iterator[Batch]]:
-    splits = builder.info.splits
-    if "test" in splits:
-        return splits[split].num_examples, _read(builder, fields, split)
-    batches = _read(builder, fields, "train")
-    num_examples = splits["train"].num_examples
-    num_held_out = num_examples // HOLD_OUT_EVERY
-    if split == "test":
-        return num_held_out, _every_tenth(batches, held_out=True)
-    return num_examples - num_held_out, _every_tenth(batches, held_out=False)
-
-
-def _every_tenth(batches: Iterator[Batch], *, held_out: bool) -> Iterator[Batch]:
-    # Not the last tenth: a dataset stored class by class would lose whole classes.
-    start = 0
-    for images, labels in batches:
-        is_tenth = (start + np.arange(len(images))) % HOLD_OUT_EVERY == HOLD_OUT_EVERY - 1
-        chosen = is_tenth == held_out
-        yield images[chosen], labels[chosen]
-        start += len(images)
-
-
-def _read(builder: Any, fields: _Fields, split: str) -> Iterator[Batch]:
+def _read(builder: Any, fields: _Fields, instruction: str) -> Iterator[Batch]:
     import tensorflow_datasets as tfds
 
     wanted = {name: True for name in (fields.image, fields.label) if name}
     examples = builder.as_dataset(
-        split=split,
+        split=instruction,
         decoders=tfds.decode.PartialDecoding(wanted),
         read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
         shuffle_files=False,

@@ -11,7 +11,7 @@ from typing import Any
 from benchmark.console import quiet_standard_error
 from benchmark.errors import EnvironmentProblem, UserError
 
-NETWORK_TIMEOUT_SECONDS = 6
+NETWORK_TIMEOUT_SECONDS = 4
 
 
 def find_builder(name: str, source: str | Path | None) -> Any:
@@ -19,14 +19,15 @@ def find_builder(name: str, source: str | Path | None) -> Any:
 
     Args:
         name: Name in the spelling of TFDS.
-        source: Folder that is searched first: a dataset's own folder (`dataset_info.json` lies in
-            it) or one laid out as TFDS's (`<name>/<version>`). `None` for TFDS's own folder.
+        source: Folder that is searched first: one laid out as TFDS's (`<name>/<version>`), the
+            dataset's folder in such a one, or that of its version, in which `dataset_info.json`
+            lies. `None` for TFDS's own folder.
 
     Returns:
         A `tfds.core.DatasetBuilder`.
 
     Raises:
-        UserError: If there is no such folder or no such dataset.
+        UserError: If there is no such folder or no such dataset, or another one is in the folder.
         EnvironmentProblem: If a package that the dataset's code needs is missing.
     """
     with quiet_standard_error():
@@ -40,9 +41,11 @@ def find_builder(name: str, source: str | Path | None) -> Any:
     folder = Path(source).expanduser()
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}. Mend dataset.source=<folder>.")
+    stem = _stem(name)
     if (folder / "dataset_info.json").is_file():
-        return tfds.builder_from_directory(folder)
-    builder = _build(name, data_dir=folder)
+        return _check_name(tfds.builder_from_directory(folder), stem, folder)
+    is_own_folder = folder.name == stem and not (folder / stem).is_dir()
+    builder = _build(name, data_dir=folder.parent if is_own_folder else folder)
     return builder if builder.is_prepared() else _build(name)
 
 
@@ -62,19 +65,20 @@ def prepare(builder: Any, source: str | Path | None) -> None:
 
     folder = None if source is None else Path(source).expanduser()
     missing = {
-        url: info.filename
+        url: info
         for url, info in builder.url_infos.items()
         if folder is None or not (folder / info.filename).is_file()
     }
     if missing and not _is_reachable(next(iter(missing))):
-        raise EnvironmentProblem(_explain(builder, "there is no network to fetch it", missing))
+        reason = "there is no network to fetch it"
+        raise EnvironmentProblem(_explain(builder, reason, missing, folder))
     try:
         builder.download_and_prepare(
             download_config=tfds.download.DownloadConfig(manual_dir=folder, try_download_gcs=False)
         )
     except Exception as error:  # Hundreds of builders, each with errors of its own.
         reason = f"TFDS failed with {_first_line(error)}"
-        raise EnvironmentProblem(_explain(builder, reason, missing)) from error
+        raise EnvironmentProblem(_explain(builder, reason, missing, folder)) from error
 
 
 def _build(name: str, **options: Any) -> Any:
@@ -93,11 +97,25 @@ def _build(name: str, **options: Any) -> Any:
         raise UserError(f"TFDS refuses {name!r}: {reason}{_suggest(name)}") from error
 
 
+def _stem(name: str) -> str:
+    """The name without configuration and version."""
+    return name.split("/")[0].split(":")[0]
+
+
+def _check_name(builder: Any, stem: str, folder: Path) -> Any:
+    if builder.info.name != stem:
+        raise UserError(
+            f"{folder} holds the dataset {builder.info.name}, not {stem}. "
+            f"Mend dataset.source=<folder>, or take dataset=tfds dataset.name={builder.info.name}."
+        )
+    return builder
+
+
 def _suggest(name: str) -> str:
     import tensorflow_datasets as tfds
 
     known = tfds.list_builders(with_community_datasets=False)
-    stem = name.split("/")[0].split(":")[0].lower().replace("-", "_")
+    stem = _stem(name).lower().replace("-", "_")
     if name.startswith(stem) and stem in known:
         configurations = tfds.builder_cls(stem).builder_configs
         return f" Its configurations: {', '.join(configurations)}." if configurations else ""
@@ -128,13 +146,22 @@ def _is_reachable(url: str) -> bool:
     return answered.is_set()
 
 
-def _explain(builder: Any, reason: str, missing: dict[str, str]) -> str:
-    archives = "; ".join(f"{url} as {filename}" for url, filename in list(missing.items())[:4])
-    fetch = f" of its archives ({archives})" if archives else " of its original archives"
+def _explain(builder: Any, reason: str, missing: dict[str, Any], folder: Path | None) -> str:
+    prepared = builder.data_dir
+    problem = f"TFDS's {builder.info.full_name} is not prepared in {prepared}, and {reason}."
+    if not missing:
+        return (
+            f"{problem} The files in {folder or 'TFDS'} must be the original ones: fetch them anew."
+        )
+    files = "; ".join(f"{info.filename} ({info.size}) from {url}" for url, info in missing.items())
+    place = (
+        "Put these files into a folder and give dataset.source=<folder>"
+        if folder is None
+        else f"dataset.source={folder} lacks these files"
+    )
     return (
-        f"TFDS's {builder.info.full_name} is not prepared in {builder.data_dir}, and {reason}. "
-        "Either copy that folder from a machine that has it, or give dataset.source=<folder>"
-        f"{fetch} (TFDS's DownloadConfig.manual_dir; checksums are verified)."
+        f"{problem} {place} (their checksums are verified): {files}. "
+        f"Or copy {prepared} from a machine where TFDS has prepared it."
     )
 
 

@@ -176,7 +176,7 @@ def test_help_does_not_wait_for_tensorflow():
 def test_the_whole_configuration_is_shown(tmp_path):
     result = command("--cfg", "job", "--resolve", "model=ddpm", f"hydra.run.dir={tmp_path}")
     assert result.returncode == 0, result.stderr
-    assert OmegaConf.create(result.stdout).model.widths
+    assert OmegaConf.create(result.stdout).model.multipliers
 
 
 def test_no_part_of_the_configuration_is_left_unused():

@@ -100,7 +100,8 @@ def test_attention_follows_each_block_of_its_levels(options, full, linear):
 
 
 def test_attention_is_at_the_level_s_resolution():
-    unet = build_unet(**SMALL, attention_levels=[-1], middle_attention=False)
+    options = {**SMALL, "multipliers": [1, 2, 4], "middle_attention": False}
+    unet = build_unet(**options, attention_levels=[-2])
     attentions = [layer for layer in unet.layers if isinstance(layer, layers.MultiHeadAttention)]
     assert [layer.output.shape for layer in attentions] == 2 * [(None, 4 * 4, 16)]
 
