@@ -1,0 +1,79 @@
+"""Every experiment of conf/experiment: that it can be built as it is, and learns when shrunk."""
+
+import keras
+import numpy as np
+import pytest
+
+from benchmark import config as configuration
+from benchmark.cli import Parts
+from benchmark.datasets.mnist import load_mnist
+from tests.conftest import options
+
+COLOUR = ("cifar10", "oxford_flowers102", "celeb_a", "image_folder", "stacked_mnist")
+SMALL = {"base_width": 8, "num_blocks": 1, "batch_size": 16}
+
+
+@pytest.fixture
+def settings_of(compose_config):
+    def settings(experiment, *overrides):
+        keras.utils.clear_session()
+        config = compose_config(
+            f"experiment={experiment}", "dataset.source=a_folder", *overrides
+        )
+        return configuration.validate(config)
+
+    return settings
+
+
+def image_shape(settings):
+    channels = 3 if settings["dataset"]["name"] in COLOUR else 1
+    size = settings["dataset"]["image_size"]
+    return (size, size, channels)
+
+
+def shrink(model):
+    """Narrow levels, as many as there were."""
+    model = {key: SMALL.get(key, value) for key, value in model.items()}
+    if "widths" in model:
+        model["widths"] = [8 for _ in model["widths"]]
+    return model
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    return load_mnist(cache_dir=tmp_path_factory.mktemp("cache")).train_images[:256]
+
+
+def pictures(digits, shape):
+    """Real images of any shape: digits, repeated to cover it."""
+    repeats = -(-shape[0] // digits.shape[1])
+    return np.tile(digits, (1, repeats, repeats, shape[2]))[:, : shape[0], : shape[1]]
+
+
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_a_shrunk_experiment_learns(settings_of, experiment, digits):
+    settings = settings_of(experiment)
+    shape = image_shape(settings)
+    settings["model"] = shrink(settings["model"])
+    model = Parts(settings, []).build_model(shape)
+    images, losses = pictures(digits, shape), []
+    for step in range(24):
+        batch = images[step * 8 % 256 :][:8]
+        losses.append(model.train_on_batch(batch, return_dict=True)["loss"])
+    assert np.isfinite(losses).all()
+    if settings["model"]["name"] not in ("dcgan", "ddgan"):  # a game has no falling loss
+        assert np.mean(losses[-8:]) < np.mean(losses[:8])
+    for method in Parts(settings, []).build_methods():
+        sampler = model.sampler(method)
+        assert sampler.single_pass(sampler.inputs(0, 2)[0]).shape[0] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_an_experiment_is_built_at_full_size(settings_of, experiment):
+    settings = settings_of(experiment)
+    model = Parts(settings, []).build_model(image_shape(settings))
+    print(f"{experiment}: {sum(np.prod(v.shape) for v in model.network.weights):,.0f} parameters")
+    sampler = model.sampler(Parts(settings, []).build_methods()[-1])
+    outputs = sampler.single_pass(sampler.inputs(0, 1)[0])
+    assert np.isfinite(outputs).all()
