@@ -173,12 +173,15 @@ def check_measurement(settings: dict[str, Any]) -> None:
 
 
 def check_numbers(node: Any, key: str = "") -> None:
-    """Refuses negative numbers anywhere, and zero where one is the least that makes sense."""
+    """Refuses negative numbers anywhere, and zero where one is the least that makes sense.
+
+    Lists of levels are left alone: they may count from the end, -1 being the coarsest.
+    """
     if isinstance(node, dict):
         for name, value in node.items():
             check_numbers(value, f"{key}.{name}" if key else name)
     elif isinstance(node, list):
-        for value in node:
+        for value in [] if key.endswith("_levels") else node:
             check_numbers(value, key)
     elif isinstance(node, int | float) and not isinstance(node, bool):
         counts = key.rpartition(".")[2].startswith("num_") or key.endswith(("_size", "_dim"))

@@ -12,9 +12,9 @@ from models.embedding import TIME_EMBEDDINGS, append_to_pixels, embed_conditions
 
 NORMALIZATIONS = ("group", "batch")
 TIME_CONDITIONINGS = ("scale_shift", "add", "input")
-# Of the batch statistics: 0.9 forgets the initial ones within a hundred steps, and short runs
-# have few. Keras's default of 0.99 would keep a third of them that long.
-MOMENTUM = 0.9
+# Of the batch statistics: over about the last hundred steps, as averaged weights need. A run of a
+# hundred steps still holds a third of the initial ones.
+MOMENTUM = 0.99
 
 
 def num_groups(width):

@@ -118,13 +118,15 @@ def test_a_sampler_replaces_the_models_own_list(compose_config):
     ("overrides", "message"),
     [
         (["sampler=ddim", "sampler.num_steps=500"], "1..200.*num_steps=500"),
-        (["sampler=ddim", "model=vae"], "model=vae samples in one pass"),
+        (["sampler=ddim", "model=vae"], "model=vae has one way to sample"),
         (["num_samples=-5"], "num_samples.*at least 1.*num_samples=-5"),
         (["num_samples=999"], "subset_size=1000.*num_samples=999"),
         (["seed=-1"], "seed.*not negative"),
         (["seed=4294967296"], "below 2"),
         (["training.num_steps=0"], "training.num_steps.*at least 1"),
         (["model.optimizer.ema_momentum=-0.5"], "not negative"),
+        (["sampler=ddim", "sampler.guidance_scale=2"], "needs a class-conditional model"),
+        (["model/schedule=continuous_cosine"], "set sampler.num_steps"),
         (["device=tpu"], "auto, cpu, gpu"),
     ],
 )
