@@ -120,6 +120,14 @@ class ImageDataset:
             )
 
 
+def check_flip(horizontal_flip: bool) -> None:
+    """Refuses what is neither `True` nor `False`: Hydra takes `no` for a word."""
+    if not isinstance(horizontal_flip, bool):
+        raise UserError(
+            f"`dataset.horizontal_flip` must be true or false. Received: {horizontal_flip!r}."
+        )
+
+
 def flip_in_training(dataset: ImageDataset) -> ImageDataset:
     """Returns the same arrays as a dataset whose images are mirrored at random in training."""
     fingerprint = hashlib.sha256(f"{dataset.fingerprint} horizontal_flip".encode()).hexdigest()

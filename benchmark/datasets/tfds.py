@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmark import console
-from benchmark.datasets.base import ImageDataset, flip_in_training
+from benchmark.datasets.base import ImageDataset, check_flip, flip_in_training
 from benchmark.datasets.cache import Allocate, load_cached
 from benchmark.datasets.resize import (
     DESCRIPTION,
@@ -63,6 +63,7 @@ def load_tfds(
     """
     check_image_size(image_size)
     check_crop_size(crop_size)
+    check_flip(horizontal_flip)
     builder = find_builder(name, source)
     fields = _find_fields(builder, crop_size, image_size)
     if not builder.is_prepared():

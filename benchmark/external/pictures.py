@@ -1,7 +1,5 @@
 """Samples in a folder of image files."""
 
-import re
-import warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +8,16 @@ from typing import Any
 import numpy as np
 
 from benchmark import console
+from benchmark.datasets.picture_files import (
+    SUFFIXES,
+    UnusablePicture,
+    is_picture,
+    name_kinds,
+    natural_order,
+    open_picture,
+)
 from benchmark.errors import EnvironmentProblem, UserError
 
-SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".webp", ".jpg", ".jpeg", ".ppm", ".pgm")
 _NOT_PLAIN = {
     "1": "is black and white without greys",
     "P": "is coloured by a palette",
@@ -87,82 +92,42 @@ def _find(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
         entries = [path for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError as error:
         raise EnvironmentProblem(f"{folder} cannot be read ({error.strerror})") from None
-    files = [path for path in entries if path.suffix.lower() in SUFFIXES and path.is_file()]
-    others = _name_kinds(sorted(set(entries) - set(files)))
+    files = [path for path in entries if is_picture(path) and path.is_file()]
+    others = name_kinds(sorted(set(entries) - set(files)))
     if not files:
         raise UserError(
             f"{folder} must hold images ({', '.join(SUFFIXES)}) directly, not in folders below it. "
             f"Found: {others or 'nothing'}"
         )
-    return sorted(files, key=_natural), (f"passed over: {others}",) if others else ()
-
-
-def _natural(path: Path) -> list[Any]:
-    parts = re.split(r"(\d+)", path.name)
-    return [int(part) if index % 2 else part for index, part in enumerate(parts)]
-
-
-def _name_kinds(paths: list[Path]) -> str:
-    """What is there besides images: `folders: a, b; files: 3 .txt`."""
-    folders = [path.name for path in paths if path.is_dir()]
-    kinds = Counter(path.suffix.lower() for path in paths if not path.is_dir())
-    files = [f"{count:,} {kind or 'without suffix'}" for kind, count in sorted(kinds.items())]
-    shown = ", ".join([*folders[:3], *(["..."] if len(folders) > 3 else [])])
-    return "; ".join(
-        ([f"folders: {shown}"] if folders else [])
-        + ([f"files: {', '.join(files)}"] if files else [])
-    )
+    return sorted(files, key=natural_order), (f"passed over: {others}",) if others else ()
 
 
 def _read(file: Path) -> _Picture:
-    from PIL import Image
-
     try:
-        with warnings.catch_warnings():
-            # Pillow's limit on the size of an image only warns, up to twice that size.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file) as image:
-                _check_plain(image, file)
-                pixels = np.asarray(image)
-                kind, is_lossy = str(image.format), _is_lossy(image, file)
-    except UserError:
-        raise
+        with open_picture(file) as image:
+            _check_plain(image)
+            pixels = np.asarray(image)
+            kind, is_lossy = str(image.format), _is_lossy(image, file)
+    except UnusablePicture as problem:
+        raise UserError(f"{file} {problem}") from None
     except PermissionError as error:
         raise EnvironmentProblem(f"{file} cannot be read ({error.strerror})") from None
-    except Exception as error:  # many kinds, as each format has its own
-        reason = " ".join(str(error).replace(str(file), "it").split()) or type(error).__name__
-        raise UserError(f"{file} is no image that can be read ({reason}); make it again") from None
     return _Picture(pixels.reshape(*pixels.shape[:2], -1), kind, is_lossy)
 
 
-def _check_plain(image: Any, file: Path) -> None:
-    """Refuses what Pillow would bring to 8 bits, or to a single page, without a word."""
-    if getattr(image, "n_frames", 1) > 1:
-        raise UserError(f"{file} holds {image.n_frames} images; save each as a file of its own")
-    if image.mode.startswith(("I", "F")) or _has_wide_channels(image):
-        raise UserError(
-            f"{file} has more than 8 bits a channel; bring its values to 0..255 and save them as "
-            "uint8"
-        )
+def _check_plain(image: Any) -> None:
+    """Refuses what would have to be converted: there is more than one way to do that."""
     if image.mode not in ("L", "RGB"):
         kind = _NOT_PLAIN.get(image.mode, f"has Pillow's mode {image.mode}")
-        raise UserError(f"{file} {kind}; {_SAVE_PLAIN}")
+        raise UnusablePicture(f"{kind}; {_SAVE_PLAIN}")
     if "transparency" in image.info:
-        raise UserError(f"{file} has a transparent colour; {_SAVE_PLAIN}")
-
-
-def _has_wide_channels(image: Any) -> bool:
-    """Whether colours of 16 bits would be cut to 8, which the mode RGB does not tell."""
-    layouts = [tile[-1] for tile in image.tile]
-    if image.format == "PPM":
-        return any(isinstance(layout, tuple) and layout[-1] > 255 for layout in layouts)
-    return any(";16" in str(layout) for layout in layouts)
+        raise UnusablePicture(f"has a transparent colour; {_SAVE_PLAIN}")
 
 
 def _is_lossy(image: Any, file: Path) -> bool:
     if image.format == "WEBP":
         return b"VP8L" not in file.read_bytes()  # the name of the chunk of lossless pixels
-    return image.format == "JPEG" or image.info.get("compression") == "jpeg"
+    return image.format in ("JPEG", "MPO") or image.info.get("compression") == "jpeg"
 
 
 def _check_alike(files: list[Path], pictures: list[_Picture]) -> None:

@@ -13,13 +13,14 @@ import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from benchmark.datasets import ImageDataset, cache, mnist, tfds_builder
+from benchmark.datasets import ImageDataset, cache, mnist
+from benchmark.datasets.base import check_flip, flip_in_training
 from benchmark.datasets.fashion_mnist import load_fashion_mnist
 from benchmark.datasets.idx import IDX_FILES, read_idx
 from benchmark.datasets.mnist import load_mnist
-from benchmark.datasets.resize import resize_images
-from benchmark.datasets.tfds import load_tfds
+from benchmark.datasets.resize import check_crop_size, resize_images
 from benchmark.errors import EnvironmentProblem, UserError
 
 
@@ -110,6 +111,19 @@ class TestImageDataset:
         empty = {"test_images": np.zeros((0, 8, 8, 1), np.uint8)}
         with pytest.raises(UserError, match="at least one image"):
             image_dataset(**empty, test_labels=np.zeros(0, np.int64))
+
+    def test_a_flip_is_another_training_on_the_same_arrays(self):
+        dataset = image_dataset(fingerprint="abc")
+        flipped = flip_in_training(dataset)
+        assert flipped.horizontal_flip and not dataset.horizontal_flip
+        assert flipped.fingerprint != dataset.fingerprint
+        assert flipped.fingerprint == flip_in_training(dataset).fingerprint
+        assert flipped.train_images is dataset.train_images
+
+    @pytest.mark.parametrize("word", ["no", None, 1])
+    def test_a_flip_is_true_or_false(self, word):
+        with pytest.raises(UserError, match="must be true or false. Received: "):
+            check_flip(word)
 
 
 class TestMnist:
@@ -340,6 +354,34 @@ class TestResize:
         shrunk = resize_images(images, 8)
         assert abs(int(shrunk[0, 4, 4, 0]) - 50) <= 3
 
+    @pytest.mark.parametrize("image_size", [10, 28, 32, 64])
+    def test_every_dataset_can_be_brought_to_any_size(self, load_digits, image_size):
+        dataset = load_digits(image_size=image_size)
+        assert dataset.image_shape == (image_size, image_size, 1)
+        original = Image.fromarray(load_digits().test_images[3, ..., 0])
+        expected = original.resize((image_size, image_size), Image.Resampling.BILINEAR)
+        np.testing.assert_array_equal(dataset.test_images[3, ..., 0], expected)
+
+    def test_crops_a_square_of_a_given_side(self):
+        images = np.zeros((1, 20, 31, 3), np.uint8)
+        images[:, 5:15, 10:20] = 255  # an odd margin has its larger half to the right
+        np.testing.assert_array_equal(
+            resize_images(images, None, crop_size=10), images[:, 5:15, 10:20]
+        )
+        assert (resize_images(images, 16, crop_size=10) == 255).all()
+        assert resize_images(images, 8, crop_size=12).min() < 255
+
+    @pytest.mark.parametrize("crop_size", [7, 8.0, "8", True])
+    def test_wrong_crop_is_told(self, crop_size):
+        with pytest.raises(UserError, match=r"crop_size. must be a whole number .*Received"):
+            check_crop_size(crop_size)
+
+    def test_a_crop_larger_than_the_picture_is_told(self):
+        images = np.zeros((1, 20, 30, 1), np.uint8)
+        assert resize_images(images, 8, crop_size=20).shape == (1, 8, 8, 1)
+        with pytest.raises(UserError, match="crop_size=21 is larger than a picture of 30x20"):
+            resize_images(images, 8, crop_size=21)
+
     @pytest.mark.parametrize("image_size", [7, 1025, 28.0, "28", True])
     def test_wrong_size_is_told(self, load_digits, image_size):
         with pytest.raises(UserError, match=r"image_size. must be a whole number .*Received"):
@@ -356,169 +398,3 @@ class TestFashionMnist:
     def test_checks_the_contents(self, digits, tmp_path):
         with pytest.raises(UserError, match="not the fashion_mnist file"):
             load_fashion_mnist(source=digits, cache_dir=tmp_path)
-
-    def test_without_a_network_names_the_idx_files_too(self, offline, tmp_path):
-        with pytest.raises(EnvironmentProblem, match="four IDX files"):
-            load_fashion_mnist(cache_dir=tmp_path)
-
-
-@pytest.fixture
-def offline(monkeypatch, tmp_path):
-    """No network, and nothing prepared."""
-    # TFDS reads TFDS_DATA_DIR once, when it is imported.
-    monkeypatch.setattr("tensorflow_datasets.core.constants.DATA_DIR", str(tmp_path / "tfds"))
-    monkeypatch.setenv("no_proxy", "")
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    """Stores arrays as a dataset of TFDS and returns its folder of datasets."""
-    import tensorflow as tf
-    import tensorflow_datasets as tfds
-
-    def store(name, features, splits):
-        folder = tmp_path_factory.mktemp("tfds")
-        tfds.dataset_builders.store_as_tfds_dataset(
-            name=name,
-            version="1.0.0",
-            features=tfds.features.FeaturesDict(features),
-            split_datasets={
-                split: tf.data.Dataset.from_tensor_slices(arrays)
-                for split, arrays in splits.items()
-            },
-            data_dir=folder,
-            disable_shuffling=True,
-        )
-        return folder
-
-    return store
-
-
-@pytest.fixture(scope="module")
-def colours(store):
-    import tensorflow_datasets as tfds
-
-    features = {
-        "image": tfds.features.Image(shape=(10, 10, 3)),
-        "label": tfds.features.ClassLabel(names=["dark", "bright"]),
-    }
-    splits = {
-        split: {
-            "image": np.full((count, 10, 10, 3), 10, np.uint8)
-            + np.arange(count, dtype=np.uint8)[:, None, None, None],
-            "label": np.arange(count) % 2,
-        }
-        for split, count in {"train": 40, "test": 20}.items()
-    }
-    return store("colours", features, splits)
-
-
-class TestTfds:
-    def test_reads_both_splits(self, colours, tmp_path):
-        dataset = load_tfds(name="colours", source=colours, cache_dir=tmp_path)
-        assert dataset.name == "colours" and dataset.class_names == ("dark", "bright")
-        assert dataset.train_images[:, 0, 0, 0].tolist() == list(range(10, 50))
-        assert dataset.test_images[:, 0, 0, 0].tolist() == list(range(10, 30))
-        assert dataset.train_labels.tolist() == [0, 1] * 20
-        assert dataset.image_shape == (10, 10, 3)
-
-    def test_takes_the_datasets_own_folder_too(self, colours, tmp_path):
-        folder = colours / "colours" / "1.0.0"
-        dataset = load_tfds(name="colours", source=folder, image_size=16, cache_dir=tmp_path)
-        assert dataset.image_shape == (16, 16, 3)
-
-    def test_holds_out_every_tenth_where_there_is_no_test_split(self, store, tmp_path):
-        import tensorflow_datasets as tfds
-
-        features = {"picture": tfds.features.Image(shape=(8, 8, 1))}
-        images = (
-            np.zeros((43, 8, 8, 1), np.uint8) + np.arange(43, dtype=np.uint8)[:, None, None, None]
-        )
-        folder = store("plain", features, {"train": {"picture": images}})
-        dataset = load_tfds(name="plain", source=folder, cache_dir=tmp_path)
-        assert dataset.test_images[:, 0, 0, 0].tolist() == [9, 19, 29, 39]
-        held_out = set(dataset.test_images[:, 0, 0, 0].tolist())
-        assert set(dataset.train_images[:, 0, 0, 0].tolist()) == set(range(43)) - held_out
-        assert dataset.num_classes is None and not dataset.train_labels.any()
-
-    def test_several_sizes_need_an_image_size(self, store, tmp_path):
-        import tensorflow as tf
-        import tensorflow_datasets as tfds
-
-        folder = tmp_path / "sizes"
-        examples = [{"image": np.full((9 + i, 20, 3), i, np.uint8)} for i in range(12)]
-        signature = {"image": tf.TensorSpec((None, 20, 3), tf.uint8)}
-        tfds.dataset_builders.store_as_tfds_dataset(
-            name="sizes",
-            version="1.0.0",
-            features=tfds.features.FeaturesDict(
-                {"image": tfds.features.Image(shape=(None, None, 3))}
-            ),
-            split_datasets={
-                "train": tf.data.Dataset.from_generator(
-                    lambda: examples, output_signature=signature
-                )
-            },
-            data_dir=folder,
-        )
-        with pytest.raises(UserError, match="dataset.image_size=<pixels>"):
-            load_tfds(name="sizes", source=folder, cache_dir=tmp_path)
-        dataset = load_tfds(name="sizes", source=folder, image_size=8, cache_dir=tmp_path)
-        assert dataset.train_images.shape == (11, 8, 8, 3)
-
-    def test_second_load_decodes_nothing(self, colours, tmp_path, monkeypatch):
-        first = load_tfds(name="colours", source=colours, cache_dir=tmp_path)
-        monkeypatch.setattr("benchmark.datasets.tfds._read", None)
-        second = load_tfds(name="colours", source=colours, cache_dir=tmp_path)
-        assert second.fingerprint == first.fingerprint
-
-    @pytest.mark.parametrize(
-        ("name", "message"),
-        [
-            ("ciphar10", "no dataset 'ciphar10'. Did you mean cifar10"),
-            ("CIFAR-10", "Did you mean cifar10"),
-            ("emnist/lettrs", "configurations: .*letters"),
-            ("cifar10:9.9.9", "only: 3.0.2"),
-            ("zzzzzzzz", "catalog"),
-            ("imdb_reviews", "must have an image feature"),
-        ],
-    )
-    def test_wrong_names_are_told_in_one_line(self, offline, tmp_path, name, message):
-        with pytest.raises(UserError, match=message) as caught:
-            load_tfds(name=name, cache_dir=tmp_path)
-        assert "\n" not in str(caught.value)
-
-    def test_missing_folder_is_told(self, tmp_path):
-        with pytest.raises(UserError, match="no folder"):
-            load_tfds(name="cifar10", source=tmp_path / "nowhere", cache_dir=tmp_path)
-
-    def test_without_a_network_says_what_to_do_within_seconds(self, offline, tmp_path):
-        start = time.perf_counter()
-        with pytest.raises(EnvironmentProblem) as caught:
-            load_tfds(name="cifar10", cache_dir=tmp_path)
-        assert time.perf_counter() - start < 10
-        for part in (str(tmp_path / "tfds"), "dataset.source=", "cs.toronto.edu"):
-            assert part in str(caught.value)
-
-    def test_a_server_that_never_answers_does_not_hang(self, monkeypatch):
-        asked, given_up = threading.Event(), threading.Event()
-
-        def never_answer(*_, **__):
-            asked.set()
-            given_up.wait(60)
-            raise OSError
-
-        monkeypatch.setattr(tfds_builder, "NETWORK_TIMEOUT_SECONDS", 0.2)
-        monkeypatch.setattr("urllib.request.urlopen", never_answer)
-        start = time.perf_counter()
-        assert not tfds_builder._is_reachable("https://example.org")
-        assert asked.is_set() and time.perf_counter() - start < 2
-        given_up.set()
-
-    def test_wrong_originals_are_told(self, offline, digits, tmp_path):
-        for name in IDX_FILES.values():
-            (digits / f"{name}.gz").write_bytes(b"not the original")
-        with pytest.raises(EnvironmentProblem, match="checksum"):
-            load_tfds(name="fashion_mnist", source=digits, cache_dir=tmp_path)

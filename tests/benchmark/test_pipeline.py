@@ -147,6 +147,80 @@ def test_large_arrays_stay_memory_maps(tmp_path, monkeypatch):
     np.testing.assert_array_equal(order(dataset), expected)
 
 
+def arrows(count):
+    """Images whose left pixel is 1 and whose other pixels tell their index."""
+    images = np.ones((count, 2, 3, 1), np.uint8)
+    images[:, 0, 1:, 0] = (np.arange(count) % 256)[:, None]
+    images[:, 1, 1:, 0] = (np.arange(count) // 256)[:, None]
+    images[:, :, 2] = images[:, :, 2] // 2 + 2
+    return images
+
+
+def flips(count, *, batch_size=10, num_steps=10, seed=0, **options):
+    """Which of the images along the stream are mirrored, and the indices of all."""
+    images = arrows(count)
+    dataset = build_pipeline(
+        images,
+        batch_size=batch_size,
+        num_steps=num_steps,
+        seed=seed,
+        labels=np.arange(count),
+        horizontal_flip=True,
+        **options,
+    )
+    pairs = list(dataset.as_numpy_iterator())
+    stream = np.concatenate([some_images for some_images, _ in pairs])
+    indices = np.concatenate([labels for _, labels in pairs])
+    is_flipped = (stream != images[indices]).any(axis=(1, 2, 3))
+    # Nothing is done to the images but that, and labels stay with their images.
+    expected = np.where(
+        is_flipped[:, None, None, None], images[indices][:, :, ::-1], images[indices]
+    )
+    np.testing.assert_array_equal(stream, expected)
+    return is_flipped, indices
+
+
+def test_half_of_the_images_are_mirrored():
+    is_flipped, _ = flips(1000, batch_size=100, num_steps=100)
+    assert abs(is_flipped.mean() - 0.5) < 5 * 0.5 / np.sqrt(10_000)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_each_epoch_mirrors_other_images(seed):
+    is_flipped, indices = flips(2000, batch_size=2000, num_steps=4, seed=seed)
+    by_image = np.empty((4, 2000))
+    for epoch, (row, order) in enumerate(
+        zip(is_flipped.reshape(4, -1), indices.reshape(4, -1), strict=True)
+    ):
+        by_image[epoch, order] = row
+    # Nor do flips go by the place in the batch, or by the order.
+    rows = [*by_image, *is_flipped.reshape(4, -1), *indices.reshape(4, -1)]
+    correlations = np.corrcoef(rows)
+    assert np.abs(correlations - np.eye(12)).max() < 5 / np.sqrt(2000)
+
+
+def test_flips_follow_from_the_seed_and_the_place_in_the_stream():
+    expected, order = flips(100, num_steps=30)
+    np.testing.assert_array_equal(flips(100, num_steps=30)[0], expected)
+    np.testing.assert_array_equal(flips(100, batch_size=50, num_steps=6)[0], expected)
+    assert (flips(100, num_steps=30, seed=1)[0] != expected).mean() > 0.3
+    np.testing.assert_array_equal(order, first_indices(100, num_steps=30))
+
+
+@pytest.mark.parametrize("start_step", [1, 7, 19])
+def test_starting_later_mirrors_the_same_images(start_step):
+    expected, _ = flips(30, batch_size=16, num_steps=20)
+    rest, _ = flips(30, batch_size=16, num_steps=20 - start_step, start_step=start_step)
+    np.testing.assert_array_equal(rest, expected[16 * start_step :])
+
+
+def test_memory_maps_and_a_single_image_are_mirrored_too(tmp_path, monkeypatch):
+    expected, _ = flips(50)
+    monkeypatch.setattr(pipeline, "LARGEST_TENSOR_BYTES", 10)
+    np.testing.assert_array_equal(flips(50)[0], expected)
+    assert 5 < flips(1, batch_size=2, num_steps=10)[0].sum() < 15
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
