@@ -9,7 +9,7 @@ from benchmark.cli import Parts
 from benchmark.datasets.mnist import load_mnist
 from tests.conftest import options
 
-COLOUR = ("cifar10", "oxford_flowers102", "celeb_a", "image_folder", "stacked_mnist")
+GREY = ("mnist", "fashion_mnist")
 SMALL = {"base_width": 8, "num_blocks": 1, "batch_size": 16}
 
 
@@ -17,16 +17,14 @@ SMALL = {"base_width": 8, "num_blocks": 1, "batch_size": 16}
 def settings_of(compose_config):
     def settings(experiment, *overrides):
         keras.utils.clear_session()
-        config = compose_config(
-            f"experiment={experiment}", "dataset.source=a_folder", *overrides
-        )
+        config = compose_config(f"experiment={experiment}", "dataset.source=a_folder", *overrides)
         return configuration.validate(config)
 
     return settings
 
 
 def image_shape(settings):
-    channels = 3 if settings["dataset"]["name"] in COLOUR else 1
+    channels = 1 if settings["dataset"]["name"] in GREY else 3
     size = settings["dataset"]["image_size"]
     return (size, size, channels)
 
