@@ -116,6 +116,9 @@ class Judge:
         for name, metric in self.metrics.items():
             if metric.requires_sampler and sampler is None:
                 continue
+            if len(images) < metric.minimum_samples:  # of a dataset with few test images
+                notes.append(f"{name} not measured: it needs {metric.minimum_samples} images")
+                continue
             start = time.perf_counter()
             alone = measuring_alone() if metric.requires_sampler else contextlib.nullcontext()
             try:
