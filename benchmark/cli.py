@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -115,6 +116,8 @@ def import_backend() -> None:
 
     with quiet_standard_error():
         importlib.import_module("keras")
+    # It warns of retracing where several models are each traced once.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 def main() -> None:

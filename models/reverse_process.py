@@ -164,29 +164,6 @@ class DiffusionSampler(Sampler):
         )
         return {"denoising": denoising, **super().illustrate()}
 
-    def reconstruct(self, images, share):
-        """Noises real images part of the way and denoises them from there.
-
-        Args:
-            images: uint8 `(N, height, width, channels)`.
-            share: How far to go, in (0, 1]; 1 is pure noise.
-
-        Returns:
-            The noisy and the denoised images, uint8 `(N, height, width, channels)`, and the name
-            of the point: its time step, or the variance of its noise.
-        """
-        start = self.num_steps - max(1, round(share * self.num_steps))
-        _, seeds = self.inputs(0, len(images))
-        noises = np.random.default_rng(self.seed).standard_normal(images.shape)
-        signal_rate, noise_rate = self.steps.signal_rates[start], self.steps.noise_rates[start]
-        noisy_images = signal_rate * (images / 127.5 - 1.0) + noise_rate * noises
-        denoised_images = Denoising(self, start).predict_on_batch(
-            (noisy_images.astype("float32"), seeds)
-        )
-        time = self.steps.times[start]
-        level = f"step {time + 1}" if np.issubdtype(type(time), np.integer) else f"{time:.2f}"
-        return to_uint8(noisy_images), to_uint8(denoised_images), level
-
 
 class Trajectory(keras.Model):
     """A sampler's loop that keeps the states after chosen steps, compiled."""
@@ -217,17 +194,43 @@ class Trajectory(keras.Model):
 
 
 class Denoising(keras.Model):
-    """A sampler's loop from step number `start` on, compiled."""
+    """Partial diffusion: a sampler's loop from any step on, compiled."""
 
-    def __init__(self, sampler, start, **kwargs):
+    def __init__(self, sampler, **kwargs):
         super().__init__(**kwargs)
         self.sampler = sampler
-        self.start = start
         self.compile()
 
     def build(self, input_shape=None):
         """Nothing to do: the sampler's network is built."""
 
     def call(self, inputs):
-        """Maps noisy images and seeds to images in [-1, 1]."""
-        return ops.clip(self.sampler.denoise(*inputs, start=self.start), -1.0, 1.0)
+        """Maps `(noisy images, seeds, starts)` to images in [-1, 1]; all start at one step."""
+        images, seeds, starts = inputs
+        start = ops.cast(starts[0], "int32")
+        return ops.clip(self.sampler.denoise(images, seeds, start), -1.0, 1.0)
+
+    def reconstruct(self, images, share):
+        """Noises real images part of the way and denoises them from there.
+
+        Args:
+            images: uint8 `(N, height, width, channels)`.
+            share: How far to go, in (0, 1]; 1 is pure noise.
+
+        Returns:
+            The noisy and the denoised images, uint8 `(N, height, width, channels)`, and the name
+            of the point: its time step, or the variance of its noise.
+        """
+        sampler = self.sampler
+        start = sampler.num_steps - max(1, round(share * sampler.num_steps))
+        _, seeds = sampler.inputs(0, len(images))
+        noises = np.random.default_rng(sampler.seed).standard_normal(images.shape)
+        steps = sampler.steps
+        signal_rate, noise_rate = steps.signal_rates[start], steps.noise_rates[start]
+        noisy_images = signal_rate * (images / 127.5 - 1.0) + noise_rate * noises
+        denoised_images = self.predict_on_batch(
+            (noisy_images.astype("float32"), seeds, np.full(len(images), start))
+        )
+        time = steps.times[start]
+        level = f"step {time + 1}" if np.issubdtype(type(time), np.integer) else f"{time:.2f}"
+        return to_uint8(noisy_images), to_uint8(denoised_images), level
