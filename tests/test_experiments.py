@@ -17,9 +17,7 @@ SMALL = {"base_width": 8, "num_blocks": 1, "batch_size": 16}
 def settings_of(compose_config):
     def settings(experiment, *overrides):
         keras.utils.clear_session()
-        config = compose_config(
-            f"experiment={experiment}", "dataset.source=a_folder", *overrides
-        )
+        config = compose_config(f"experiment={experiment}", "dataset.source=a_folder", *overrides)
         return configuration.validate(config)
 
     return settings
