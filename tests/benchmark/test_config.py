@@ -108,6 +108,27 @@ def test_checkpoints_follow_the_preset(compose_config):
     assert numbers == [4, 20, 100, 200]
 
 
+def test_validation_follows_preset_and_model(compose_config):
+    def plan(*overrides):
+        return configuration.validate(compose_config(*overrides))["training"]["validation"]
+
+    assert [plan(f"preset={preset}")["every"] for preset in ("smoke", "quick", "paper")] == [
+        2,
+        5,
+        10,
+    ]
+    assert plan("model=ddpm")["sampler"]["num_steps"] == 5
+    assert plan("model=vae")["sampler"] is None
+    assert plan("training.validation.every=null", "model=ddpm")["every"] is None
+
+
+def test_validation_may_be_left_out_where_its_sampler_does_not_fit(compose_config):
+    overrides = ["model.schedule.num_timesteps=3", "sampler=ddpm"]
+    with pytest.raises(UserError, match="training.validation.sampler.num_steps"):
+        configuration.validate(compose_config(*overrides))
+    configuration.validate(compose_config(*overrides, "training.validation.every=null"))
+
+
 def test_a_sampler_replaces_the_models_own_list(compose_config):
     config = compose_config("sampler=ddim", "sampler.num_steps=20")
     samplers = configuration.validate(config)["samplers"]
@@ -128,6 +149,14 @@ def test_a_sampler_replaces_the_models_own_list(compose_config):
         (["sampler=ddim", "sampler.guidance_scale=2"], "needs a class-conditional model"),
         (["model/schedule=continuous_cosine"], "set sampler.num_steps"),
         (["device=tpu"], "auto, cpu, gpu"),
+        (["training.validation.every=0"], "at least 1.*null.*every=0"),
+        (["training.validation.num_samples=1"], "num_samples.*at least 2.*num_samples=1"),
+        (["training.validation.sampler.num_steps=500"], "training.validation.sampler.*1..200"),
+        (["sampling.checkpoint=first"], "last, best, both.*checkpoint=first"),
+        (
+            ["sampling.checkpoint=best", "training.validation.every=null"],
+            "set training.validation.every=<checkpoints>",
+        ),
     ],
 )
 def test_wrong_values_are_told_with_what_is_allowed(compose_config, overrides, message):

@@ -55,6 +55,12 @@ def test_one_process_works_in_a_run_folder(tmp_path):
         RunFolder(tmp_path, "mnist", "vae", "key").lock()
 
 
+def test_samples_of_the_best_weights_have_a_folder_of_their_own(tmp_path):
+    run = RunFolder(tmp_path, "mnist", "vae", "key")
+    assert run.sampler("decoder").path == run.path / "samplers" / "decoder"
+    assert run.sampler("decoder", "best").path == run.path / "samplers" / "decoder@best"
+
+
 def test_clearing_keeps_the_lock(tmp_path):
     run = RunFolder(tmp_path, "mnist", "vae", "key")
     with run.lock():

@@ -17,6 +17,14 @@ def test_labels_tell_rows_apart_by_what_differs(rows):
     assert by_run == ["vae decoder aaaa", "vae decoder bbbb"]
 
 
+def test_labels_tell_the_best_weights_from_the_last(rows):
+    pair = rows.iloc[[3, 3]].assign(checkpoint=["last", "best"])
+    assert row_labels(pair) == ["vae decoder", "vae decoder@best"]
+    assert row_labels(pair.iloc[1:]) == ["vae decoder@best"]
+    assert row_labels(pair.iloc[1:].drop(columns="sampler")) == ["vae"]
+    assert len({style.color for style in row_styles(pair).values()}) == 2
+
+
 def test_labels_are_distinct_even_of_equal_rows(rows):
     labels = row_labels(rows.iloc[[3, 3, 3]].assign(overrides=""))
     assert len(set(labels)) == 3

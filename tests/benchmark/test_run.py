@@ -1,6 +1,7 @@
 """The whole way from a configuration to tables and figures, small but with every part real."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -8,14 +9,19 @@ import pytest
 from PIL import Image
 
 from benchmark import config as configuration
-from benchmark import console, published
+from benchmark import console, published, results
+from benchmark import run as runner
 from benchmark.cli import Parts
+from benchmark.datasets.mnist import load_mnist
+from benchmark.errors import EnvironmentProblem, UserError
+from benchmark.results import Folder, RunFolder
 from benchmark.run import run
 
 SMALL = [
     "preset=smoke",
     "training.num_steps=8",
     "training.batch_size=16",
+    "training.validation.num_samples=20",
     "num_samples=120",
     "metric.kid.subset_size=100",
     "metric.kid_digits.subset_size=100",
@@ -78,7 +84,8 @@ def test_a_run_writes_its_rows_files_and_report(start, folders, model):
         assert json.loads((folder / "latency.json").read_text())["batch_1"]["pass_ms"]
         assert (folder / "process.gif").exists() == (model == "ddpm")
         run_folder = folder.parents[1]
-        expected = {"config.yaml", "run.json", "history.csv", "weights.npz", "loss.png"}
+        expected = {"config.yaml", "run.json", "history.csv", "loss.png"}
+        expected |= {"weights.npz", "weights_best.npz"}
         assert expected <= {entry.name for entry in run_folder.iterdir()}
         assert not (run_folder / "checkpoints").exists()
     table = pd.read_csv(folders / "results" / "trilemma.csv")
@@ -92,6 +99,121 @@ def test_a_finished_run_is_found(start):
     _, text = start("model=vae")
     assert "finished already" in text
     assert "Training" not in text
+
+
+def test_the_best_weights_are_measured_beside_the_last_ones(start, folders):
+    """Once the run is there, asking for them trains nothing."""
+    start("model=vae")
+    rows, text = start("model=vae", "sampling.checkpoint=both")
+    assert "Training vae" not in text and "Measuring decoder@best" in text
+    ours = rows[(rows["model"] == "vae") & (rows["dataset"] == "mnist")]
+    ours = ours[ours["judge"] == ours[ours["checkpoint"] == "best"]["judge"].iloc[0]]
+    ours = ours.set_index("checkpoint")
+    assert ours.loc["best", "path"] == ours.loc["last", "path"] + "@best"
+    table = (folders / "results" / "trilemma.md").read_text()
+    assert "| Checkpoint |" in table and "| best " in table
+
+    run_folder = (folders / "results" / ours.loc["last", "path"]).parents[1]
+    history = pd.read_csv(run_folder / "history.csv")
+    assert history["validation_kid"].notna().tolist() == [False, True, False, True]
+    best = json.loads((run_folder / "run.json").read_text())["best"]
+    lowest = history.loc[history["validation_kid"].idxmin()]
+    assert (best["step"], best["validation_kid"]) == (lowest["step"], lowest["validation_kid"])
+    last, chosen = (np.load(run_folder / f"weights{name}.npz") for name in ("", "_best"))
+    same = all(np.array_equal(last[name], chosen[name]) for name in last.files)
+    assert same == (best["step"] == history["step"].iloc[-1])
+
+    _, again = start("model=vae", "sampling.checkpoint=best")
+    assert "finished already" in again
+
+
+def test_missing_best_weights_are_told(tmp_path):
+    with pytest.raises(EnvironmentProblem, match=r"weights_best.npz is missing; force=true"):
+        RunFolder(tmp_path, "mnist", "vae", "key").read_weights("best")
+
+
+class Killed(Exception):
+    pass
+
+
+class PixelEncoder:
+    """Features are the pixels."""
+
+    name, label, recipe = "pixels", "pixels", {"encoder": "pixels"}
+
+    def __call__(self, images, progress=None):
+        return images.reshape(len(images), -1) / np.float32(255)
+
+
+@pytest.fixture
+def train_in(compose_config, shared_cache, tmp_path):
+    dataset = load_mnist(cache_dir=shared_cache)
+    judge = SimpleNamespace(
+        dataset=dataset, encoder=PixelEncoder(), cache=Folder(tmp_path / "cache")
+    )
+    config = compose_config(*SMALL, "model=vae")
+    parts = Parts(configuration.validate(config), [])
+
+    def train(name):
+        folder = RunFolder(tmp_path, "mnist", "vae", name)
+        assert runner.trained(parts, runner.build_model(parts, dataset), judge, folder)
+        return folder
+
+    return train
+
+
+def test_a_run_killed_at_the_end_of_its_training_keeps_both_weights(train_in, monkeypatch):
+    """After each file that the end of a training writes; the best weights are the first."""
+    whole, written = train_in("whole"), []
+
+    def kill(path, content):
+        original(path, content)
+        if path.name not in written and "checkpoints" not in path.parts:
+            written.append(path.name)
+            raise Killed
+
+    original = results.write_atomically
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "write_atomically", kill)
+        for _ in range(20):
+            try:
+                train_in("killed")
+                break
+            except Killed:
+                pass
+    killed = train_in("killed")
+    assert written.index("weights_best.npz") < written.index("weights.npz")
+    assert {"config.yaml", "run.json", "history.csv", "loss.png"} <= set(written)
+    for checkpoint in ("last", "best"):
+        expected, received = (run.read_weights(checkpoint) for run in (whole, killed))
+        assert expected.keys() == received.keys()
+        assert all(np.array_equal(expected[name], received[name]) for name in expected)
+    assert killed.state["best"] == whole.state["best"]
+
+
+@pytest.mark.parametrize(
+    ("model", "overrides", "message"),
+    [
+        ("vae", ["dataset.image_size=30"], "32 x 32 is the next size"),
+        ("dcgan", ["dataset.image_size=30"], "32 x 32 is the next size"),
+        ("ddpm", ["dataset.image_size=30"], "32 x 32 is the next size"),
+        ("ddpm", ["model.num_classes=7"], "`model.num_classes` must be 10, the classes of mnist"),
+    ],
+)
+def test_a_model_that_does_not_fit_the_data_is_refused_first(
+    start, monkeypatch, model, overrides, message
+):
+    """Before the classifier is trained and features are encoded."""
+    monkeypatch.setattr(runner, "build_judge", lambda *arguments: pytest.fail("too late"))
+    with pytest.raises(UserError, match=message):
+        start(f"model={model}", *overrides)
+
+
+def test_classes_need_labels():
+    parts = SimpleNamespace(settings={"model": {"num_classes": 10}})
+    dataset = SimpleNamespace(num_classes=None, name="faces")
+    with pytest.raises(UserError, match="must be null, as faces has no labels.*num_classes=10"):
+        runner.build_model(parts, dataset)
 
 
 def test_ddim_takes_the_weights_of_ddpm(start):

@@ -194,6 +194,17 @@ def test_the_terminal_shows_no_size(rows):
     assert not {"GFLOPs/pass", "Peak memory"} & {*speed.titles, *quality.titles}
 
 
+def test_checkpoints_are_shown_where_a_row_is_of_the_best_weights(rows):
+    last = rows.assign(checkpoint=["last"] * 5 + [""] * 3)
+    assert "Checkpoint" not in table_of(last).titles
+    best = last.iloc[:1].assign(checkpoint="best", path="runs/mnist/ddpm/a1b2c3d4/samplers/x@best")
+    table = table_of(pd.concat([best, last], ignore_index=True))
+    assert [cell(table, "Checkpoint", line) for line in (1, 2, 3)] == ["last", "best", "last"]
+    assert "Run" not in table.titles
+    assert {line[table.titles.index("Checkpoint")] for line in table.sanity} == {tables.MISSING}
+    assert all("Checkpoint" in part.titles for part in tables.summarize(table))
+
+
 def test_there_is_no_column_for_notes_without_notes(rows):
     assert "Notes" not in table_of(rows).titles
 

@@ -1,3 +1,6 @@
+import dataclasses
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
@@ -5,11 +8,22 @@ import pytest
 from benchmark import config as configuration
 from benchmark import training
 from benchmark.cli import Parts
+from benchmark.datasets import ImageDataset
 from benchmark.errors import EnvironmentProblem
 from benchmark.results import RunFolder
 from tests.conftest import trainings
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (70, 28, 28, 1), dtype="uint8")
+DATASET = ImageDataset(
+    name="random",
+    train_images=IMAGES,
+    train_labels=np.arange(70) % 10,
+    test_images=IMAGES[:20],
+    test_labels=np.arange(20) % 10,
+    num_classes=10,
+    fingerprint="random",
+    class_names=tuple("0123456789"),
+)
 PLAN = {"batch_size": 8, "num_steps": 12, "num_checkpoints": 3}
 
 
@@ -34,7 +48,7 @@ def build(compose_config):
 
 def train(model, folder, seed=0):
     run = RunFolder(folder, "random", "model", "key")
-    return training.train(model, IMAGES, run=run, seed=seed, **PLAN)
+    return training.train(model, DATASET, run=run, seed=seed, **PLAN)
 
 
 @pytest.mark.parametrize(("name", "kill_step"), [("vae", 2), *((name, 9) for name in trainings())])
@@ -64,6 +78,25 @@ def test_the_order_of_the_images_is_part_of_the_seed(build, tmp_path):
     first = train(build("vae"), tmp_path / "first").history
     other = train(build("vae"), tmp_path / "other", seed=1).history
     assert first[-1]["loss"] != other[-1]["loss"]
+
+
+@pytest.mark.parametrize("num_classes", [None, 10])
+def test_the_dataset_says_whether_images_are_mirrored(num_classes):
+    model = SimpleNamespace(num_classes=num_classes)
+
+    def first_batch(dataset):
+        batch = next(iter(training.batches(model, dataset, batch_size=70, seed=0)))
+        images, *labels = batch[0] if num_classes else (batch,)
+        return np.array(images), [np.array(label) for label in labels]
+
+    plain, labels = first_batch(DATASET)
+    flipped, same_labels = first_batch(dataclasses.replace(DATASET, horizontal_flip=True))
+    is_same = (plain == flipped).all(axis=(1, 2, 3))
+    is_mirrored = (plain == flipped[:, :, ::-1]).all(axis=(1, 2, 3))
+    assert (is_same | is_mirrored).all() and 10 < is_mirrored.sum() < 60
+    assert len(labels) == len(same_labels) == (num_classes is not None)
+    for label, same in zip(labels, same_labels, strict=True):
+        np.testing.assert_array_equal(label, same)
 
 
 @pytest.mark.parametrize("name", ["reconstruction_loss", "kl_loss"])
