@@ -6,7 +6,9 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
-from benchmark.figures import (
+from benchmark.label_placement import place_labels
+from benchmark.rows import is_sanity, left_out, reference_levels, row_labels, row_styles, subject
+from benchmark.style import (
     INK,
     LABEL_SIZE,
     MUTED,
@@ -19,8 +21,6 @@ from benchmark.figures import (
     panel_shape,
     style_axes,
 )
-from benchmark.label_placement import place_labels
-from benchmark.rows import is_sanity, left_out, reference_levels, row_labels, row_styles, subject
 
 LATENCY = "latency_ms_per_image_p50"
 _MOST_NAMED_CLASSES = 40

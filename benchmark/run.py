@@ -18,7 +18,7 @@ from benchmark.training import load_weights, train, weights
 from models.base import Illustration, to_uint8
 
 GRID_COLUMNS = 10
-NUM_SHOWN = 1000
+NUM_SHOWN = 5000
 PROCESS_COLUMNS, PROCESS_FRAMES = 5, 40
 
 
@@ -141,18 +141,19 @@ def trained(parts, model, dataset, folder) -> bool:
         folder.update_state(status="diverged", row={**row, "notes": training.diverged})
         return False
     folder.write_image("loss.png", figures.loss_curves(pd.DataFrame(training.history), title=""))
-    for name, illustration in illustrations(model, dataset).items():
-        folder.write_image(f"{name}.png", figures.illustration(illustration))
+    for name, picture in model.illustrate(*shown_images(dataset)).items():
+        folder.write_image(f"{name}.png", figures.illustration(picture))
+    folder.update_state(facts=model.facts(shown_images(dataset)[0]))
     folder.write_arrays("weights.npz", weights(model))
     folder.update_state(status="trained")
     folder.remove("checkpoints")
     return True
 
 
-def illustrations(model, dataset) -> dict[str, Illustration]:
-    """The model's pictures of the first test images."""
+def shown_images(dataset) -> tuple[np.ndarray, np.ndarray]:
+    """The first test images and their labels, which the model's pictures are made with."""
     count = min(NUM_SHOWN, len(dataset.test_images))
-    return model.illustrate(dataset.test_images[:count], dataset.test_labels[:count])
+    return dataset.test_images[:count], dataset.test_labels[:count]
 
 
 def measure(parts, model, method, judge, folder) -> None:
@@ -233,6 +234,7 @@ def row_of(parts, dataset, folder) -> dict[str, Any]:
         "run": folder.path.name[:8],
         "overrides": " ".join(parts.overrides),
         "device": state.get("environment", {}).get("device", ""),
+        **state.get("facts", {}),
     }
 
 
