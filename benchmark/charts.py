@@ -6,7 +6,9 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
-from benchmark.figures import (
+from benchmark.label_placement import place_labels
+from benchmark.rows import is_sanity, left_out, reference_levels, row_labels, row_styles, subject
+from benchmark.style import (
     INK,
     LABEL_SIZE,
     MUTED,
@@ -19,8 +21,6 @@ from benchmark.figures import (
     panel_shape,
     style_axes,
 )
-from benchmark.label_placement import place_labels
-from benchmark.rows import is_sanity, left_out, reference_levels, row_labels, row_styles, subject
 
 LATENCY = "latency_ms_per_image_p50"
 _MOST_NAMED_CLASSES = 40
@@ -51,8 +51,9 @@ def pareto(rows, *, styles=None):
     axes = figure.add_subplot()
     style_axes(axes)
     levels = {name: 1e3 * value for name, value in reference_levels(rows).items()}
-    _scale_pareto_axes(axes, points, levels)
-    obstacles = _draw_reference_lines(axes, levels)
+    _scale_latency_axis(axes, points["x"])
+    scale_kid_axis(axes, points["y"], points["error"], levels)
+    obstacles = draw_reference_lines(axes, levels)
     obstacles += _draw_front(axes, points)
     obstacles += _draw_bubbles(axes, points)
     axes.set_xlabel("milliseconds per image, batch 1, end to end (median)", fontsize=LABEL_SIZE)
@@ -129,6 +130,42 @@ def class_histograms(histograms, real, class_names, *, styles=None):
     return figure
 
 
+def scale_kid_axis(axes, kids, errors, levels):
+    """Makes the vertical axis logarithmic; where a KID is not positive, linear around zero.
+
+    Args:
+        axes: The matplotlib axes.
+        kids: Series of KID x 1000.
+        errors: Their standard deviations.
+        levels: Values of the reference lines, by name.
+    """
+    shown = np.array([*kids, *levels.values()])
+    spread = errors.fillna(0)
+    tops, bottoms = kids + spread, kids - spread
+    if shown.min() > 0:
+        low = max(min(shown.min(), bottoms.min()), shown.min() / 10) / 1.6
+        high = max(shown.max(), tops.max()) * 1.6
+        axes.set_yscale("log")
+        axes.set_ylim(low, high)
+        log_ticks(axes.yaxis, low, high)
+    else:
+        _symmetric_log(axes, min(shown.min(), bottoms.min()), max(shown.max(), tops.max()))
+
+
+def draw_reference_lines(axes, levels):
+    """Draws the sanity rows' levels across the axes; returns the lines, for labels to avoid."""
+    names = {"test_images": "test images", "noise": "noise"}
+    for name, level in levels.items():
+        axes.axhline(level, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
+        axes.annotate(
+            f"{names[name]}\n{level:.2f}", (1, level), (4, 0), xycoords=("axes fraction", "data"),
+            textcoords="offset points", va="center", fontsize=SMALL_SIZE, color=MUTED,
+            annotation_clip=False,
+        )  # fmt: skip
+    left, right = axes.get_xlim()
+    return [[(left, level), (right, level)] for level in levels.values()]
+
+
 def _labelled(rows, needed, styles):
     """Returns the measured rows that have finite values in `needed`, with label and style."""
     styles = styles or row_styles(rows)
@@ -147,23 +184,11 @@ def _labelled(rows, needed, styles):
     )
 
 
-def _scale_pareto_axes(axes, points, levels):
-    x = points["x"]
-    low, high = x.min() / 2.2, x.max() * 2.2
+def _scale_latency_axis(axes, milliseconds):
+    low, high = milliseconds.min() / 2.2, milliseconds.max() * 2.2
     axes.set_xscale("log")
     axes.set_xlim(low, high)
     log_ticks(axes.xaxis, low, high)
-    shown = np.array([*points["y"], *levels.values()])
-    spread = points["error"].fillna(0)
-    tops, bottoms = points["y"] + spread, points["y"] - spread
-    if shown.min() > 0:
-        low = max(min(shown.min(), bottoms.min()), shown.min() / 10) / 1.6
-        high = max(shown.max(), tops.max()) * 1.6
-        axes.set_yscale("log")
-        axes.set_ylim(low, high)
-        log_ticks(axes.yaxis, low, high)
-    else:
-        _symmetric_log(axes, min(shown.min(), bottoms.min()), max(shown.max(), tops.max()))
 
 
 def _symmetric_log(axes, low, high):
@@ -175,19 +200,6 @@ def _symmetric_log(axes, low, high):
     ticks = [-seam, 0.0, *(10.0**power for power in decades)]
     axes.yaxis.set_major_locator(FixedLocator(ticks))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-
-
-def _draw_reference_lines(axes, levels):
-    names = {"test_images": "test images", "noise": "noise"}
-    for name, level in levels.items():
-        axes.axhline(level, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
-        axes.annotate(
-            f"{names[name]}\n{level:.2f}", (1, level), (4, 0), xycoords=("axes fraction", "data"),
-            textcoords="offset points", va="center", fontsize=SMALL_SIZE, color=MUTED,
-            annotation_clip=False,
-        )  # fmt: skip
-    left, right = axes.get_xlim()
-    return [[(left, level), (right, level)] for level in levels.values()]
 
 
 def _draw_front(axes, points):

@@ -19,6 +19,7 @@ from benchmark import config as configuration
 from benchmark.config import EvaluationConfig, MeasurementConfig, RunConfig
 from benchmark.errors import EnvironmentProblem, UserError
 
+NAMED_IN_ROWS = ("experiment=", "model.", "model/", "training.", "dataset.", "sampler.")
 INTERRUPTED = 130  # what a shell reports of a command stopped by Ctrl-C
 
 
@@ -55,15 +56,13 @@ class Parts:
 
     Attributes:
         settings: The whole configuration as plain containers.
-        overrides: Options of parts that the command line changed.
+        overrides: The experiment and the options of parts that the command line chose.
     """
 
     def __init__(self, settings: dict[str, Any], overrides: Any) -> None:
         self.settings = settings
         self.overrides = sorted(
-            override
-            for override in overrides
-            if override.startswith(("model.", "training.", "dataset.", "sampler."))
+            override for override in overrides if override.startswith(NAMED_IN_ROWS)
         )
 
     def load_dataset(self):

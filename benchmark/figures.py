@@ -6,16 +6,26 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import EngFormatter
 from PIL import Image
 
-DPI = 150
-TITLE_SIZE, LABEL_SIZE, TICK_SIZE, SMALL_SIZE = 10, 9, 8, 7
-INK, MUTED, GRID = "#222222", "#6b6b6b", "#e3e3e3"
-# Okabe & Ito (2008), without its yellow, which vanishes on white.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444")
+from benchmark.style import (
+    CLASS_COLORS,
+    INK,
+    LABEL_SIZE,
+    MUTED,
+    PALETTE,
+    SMALL_SIZE,
+    TICK_SIZE,
+    TITLE_SIZE,
+    log_ticks,
+    new_figure,
+    panel_shape,
+    style_axes,
+)
 
+_MOST_NAMED_BARS = 32
+_CLASS_NAME_INCHES = 0.21
 _NOT_LOSSES = ("step", "epoch", "images_seen", "seconds", "learning_rate", "validation_kid")
 _GIF_GREY_LEVELS = 16
 
@@ -82,28 +92,124 @@ def animation(frames, *, columns, scale=2, frame_ms, hold_ms):
 
 
 def illustration(picture):
-    """Draws a labelled table of images, such as a forward process or a latent manifold.
+    """Draws what a model or a sampler says of itself in arrays.
 
     Args:
-        picture: A `models.base.Illustration`, or anything with its attributes.
+        picture: An `Illustration` (a labelled table of images, such as a forward process), some
+            `ClassPoints` or `Bars` of `models.base`, or anything with the attributes of one.
 
     Returns:
         A matplotlib `Figure`.
 
     Raises:
-        ValueError: If labels are given and their number is not that of the rows or columns.
+        TypeError: If `picture` is none of them.
+        ValueError: If labels are given and their number is not that of what they name.
     """
+    for attribute, draw in _DRAWN_BY.items():
+        if hasattr(picture, attribute):
+            return draw(picture)
+    raise TypeError(
+        f"expected a picture with one of the attributes {', '.join(_DRAWN_BY)}. "
+        f"Received: {type(picture).__name__}."
+    )
+
+
+def _draw_image_table(picture):
     images = np.asarray(picture.images)
     rows, columns = images.shape[:2]
     inches = min(0.62, 7.0 / columns)
-    left = 0.75 if picture.row_labels or picture.y_label else 0.1
-    figure = new_figure(inches * columns + left + 0.1, inches * rows + 0.5)
+    longest = max(map(len, picture.row_labels), default=0)
+    left = 0.1 + 0.075 * longest + 0.25 * bool(picture.y_label)
+    below = 0.1 + 0.22 * bool(picture.column_labels) + 0.22 * bool(picture.x_label)
+    figure = new_figure(inches * columns + left + 0.1, inches * rows + below)
     axes = figure.add_subplot()
     padding = 4 if inches > 0.4 else 1
     tile = _show_grid(axes, images.reshape(-1, *images.shape[2:]), columns=columns, padding=padding)
     _label_tiles(axes.xaxis, picture.column_labels, columns, tile.x_center, picture.x_label)
     _label_tiles(axes.yaxis, picture.row_labels, rows, tile.y_center, picture.y_label)
     return figure
+
+
+def _draw_class_points(picture):
+    """A scatter plot; up to ten classes have a colour each and their number at their median."""
+    points, classes = np.asarray(picture.points, float), np.asarray(picture.classes)
+    figure = new_figure(5.6, 5.2)
+    axes = figure.add_subplot()
+    style_axes(axes)
+    present = np.unique(classes)
+    named = len(present) <= len(CLASS_COLORS)
+    colors = dict(zip(present, CLASS_COLORS if named else [MUTED] * len(present), strict=False))
+    shuffled = np.random.default_rng(0).permutation(len(points))  # no class lies above the others
+    axes.scatter(
+        *points[shuffled].T, s=4, linewidths=0, alpha=0.7,
+        c=[colors[number] for number in classes[shuffled]],
+    )  # fmt: skip
+    by_class = ", coloured by class" if named else ""
+    axes.set_title(f"{len(points):,} images{by_class}", fontsize=TITLE_SIZE, color=INK, loc="left")
+    axes.set_xlabel(picture.x_label, fontsize=LABEL_SIZE)
+    axes.set_ylabel(picture.y_label, fontsize=LABEL_SIZE)
+    if named:
+        medians = [np.median(points[classes == number], axis=0) for number in present]
+        _name_classes(axes, np.array(medians), colors)
+    return figure
+
+
+def _name_classes(axes, places, colors):
+    """Writes each class's name at its place, moved as far as it takes to cover no other name."""
+    axes.figure.draw_without_rendering()
+    moved = _spread(axes.transData.transform(places), _CLASS_NAME_INCHES * axes.figure.dpi)
+    for number, place in zip(colors, axes.transData.inverted().transform(moved), strict=True):
+        axes.annotate(
+            str(number), place, ha="center", va="center_baseline", fontsize=TICK_SIZE,
+            fontweight="bold", color=colors[number],
+            bbox={"boxstyle": "circle,pad=0.25", "facecolor": "white", "edgecolor": colors[number]},
+        )  # fmt: skip
+
+
+def _spread(points, distance):
+    """Moves points apart, pair by pair, until all are `distance` from each other."""
+    points = points + np.arange(len(points))[:, None] * 1e-3  # equal points part, too
+    for _ in range(500):
+        ways = points[:, None] - points[None]
+        lengths = np.hypot(ways[..., 0], ways[..., 1]) + 1e9 * np.eye(len(points))
+        if (lengths > 0.99 * distance).all():
+            break
+        pushes = (distance - lengths).clip(0) / lengths / 4
+        points = points + (pushes[..., None] * ways).sum(axis=1)
+    return points
+
+
+def _draw_bars(picture):
+    """Bars on a logarithmic axis, so that the small ones are seen beside their threshold."""
+    values = np.asarray(picture.values, float)
+    if len(picture.names) != len(values):
+        raise ValueError(f"expected {len(values)} names. Received: {len(picture.names)} names.")
+    figure = new_figure(min(3.4 + 0.2 * len(values), 6.2), 3.2)
+    axes = figure.add_subplot()
+    style_axes(axes, grid="y")
+    bottom, top = picture.threshold / 20, max(values.max(), picture.threshold) * 1.8
+    colors = [PALETTE[0] if value >= picture.threshold else PALETTE[1] for value in values]
+    positions = np.arange(len(values))
+    axes.bar(positions, values.clip(bottom) - bottom, bottom=bottom, width=0.75, color=colors)
+    axes.set_yscale("log")
+    axes.set_ylim(bottom, top)
+    log_ticks(axes.yaxis, bottom, top)
+    axes.axhline(picture.threshold, color=INK, linewidth=0.9, linestyle=(0, (2, 2)))
+    axes.annotate(
+        picture.threshold_label, (1, picture.threshold), (4, 0), va="center",
+        xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=SMALL_SIZE,
+        color=INK, annotation_clip=False,
+    )  # fmt: skip
+    shown = positions if len(values) <= _MOST_NAMED_BARS else []
+    axes.set_xticks(shown, [picture.names[position] for position in shown])
+    axes.tick_params(axis="x", length=0)
+    axes.set_xlabel(picture.x_label, fontsize=LABEL_SIZE)
+    axes.set_ylabel(picture.y_label, fontsize=LABEL_SIZE)
+    axes.set_title(picture.title, fontsize=TITLE_SIZE, color=INK, loc="left")
+    return figure
+
+
+_DRAWN_BY = {"images": _draw_image_table, "points": _draw_class_points, "values": _draw_bars}
 
 
 def _label_tiles(axis, labels, count, center, title):
@@ -172,35 +278,6 @@ def loss_panels(histories: Mapping[str, pd.DataFrame], *, panel_size=(3.6, 2.5))
         _draw_losses(axes, history)
         axes.set_title(title, fontsize=TITLE_SIZE, color=INK, loc="left")
     return figure
-
-
-def panel_shape(count):
-    """Returns how many rows and columns of panels suit that many, at most three in a row."""
-    columns = 2 if count == 4 else min(count, 3)
-    return math.ceil(count / columns), columns
-
-
-def new_figure(width, height):
-    """Makes an empty Figure of the given size in inches, on white, with automatic margins."""
-    return Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
-
-
-def style_axes(axes, *, grid="both"):
-    """Gives axes the house style: no box, quiet ticks, a faint grid behind the data."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(MUTED)
-    axes.tick_params(which="both", labelsize=TICK_SIZE, color=MUTED, labelcolor=INK)
-    axes.set_axisbelow(True)
-    if grid:
-        axes.grid(axis=grid, color=GRID, linewidth=0.6)
-
-
-def log_ticks(axis, low, high):
-    """Writes plain numbers at 1, 2, 5 per decade on a log axis, or at whole decades if many."""
-    decades = math.log10(high / low)
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2.5 else (1,), numticks=20))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-    axis.set_minor_formatter(NullFormatter())
 
 
 class _Tiles:

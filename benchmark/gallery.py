@@ -1,78 +1,98 @@
-"""Pictures of samples, drawn into the folder of their sampler."""
+"""The pictures that runs made of themselves, embedded in the report's page, grouped by run."""
 
-from typing import Any
+import base64
+from pathlib import Path
 
-import numpy as np
-
-from benchmark import figures
-from benchmark.datasets import ImageDataset
-from benchmark.results import Folder
-from models.base import Illustration, Sampler, to_uint8
-
-GRID_COLUMNS = 10
-PROCESS_COLUMNS, PROCESS_FRAMES = 5, 40
-
-
-def write_pictures(folder: Folder, images: np.ndarray, sampler: Sampler) -> None:
-    """Draws the first samples, the sampler's own pictures and its reverse process.
-
-    Args:
-        folder: Where the pictures go.
-        images: uint8 `(N, height, width, channels)`, the samples 0 to N - 1.
-        sampler: What has made them.
-    """
-    shown = images[grid_order(sampler, len(images))]
-    folder.write_image("grid.png", figures.image_grid(shown, columns=GRID_COLUMNS))
-    for name, illustration in sampler.illustrate().items():
-        folder.write_image(f"{name}.png", figures.illustration(illustration))
-    if sampler.network_passes > 1:
-        folder.write_image("process.gif", process_animation(sampler))
+CAPTIONS = {
+    "reconstructions": "Real images, and what the model makes of them.",
+    "forward": "Real images on their way to noise.",
+    "manifold": "What the decoder makes of a plane of the latent space, evenly spaced in the "
+    "quantiles of the prior.",
+    "latents": "Where the encoder puts test images: the means of their posteriors.",
+    "divergences": "What each latent dimension tells of an image: the mean KL divergence of its "
+    "posterior from the prior.",
+    "process": "From noise to images.",
+    "denoising": "Images on their way out of the noise.",
+    "interpolation": "Images on the way from one latent to another, a row for each pair.",
+    "neighbours": "The samples likeliest to be copies, and their nearest training images.",
+}
+MAX_PICTURE_BYTES = 4_000_000
+MAX_PAGE_BYTES = 20_000_000
+MOST_OPEN = 4
+_SUFFIXES = (".png", ".gif")
+_SHOWN_ELSEWHERE = ("loss.png", "grid.png")
 
 
-def grid_order(sampler: Sampler, num_samples: int) -> np.ndarray:
-    """Which samples the grid shows: the first ones; with classes, a row for each of ten."""
-    labels = sampler.labels(0, num_samples)
-    if labels is None:
-        return np.arange(min(num_samples, GRID_COLUMNS**2))
-    rows = [np.flatnonzero(labels == label)[:GRID_COLUMNS] for label in range(GRID_COLUMNS)]
-    return np.concatenate(rows)
+class Gallery:
+    """Collects the pictures of a page's runs, within what a page may weigh."""
+
+    def __init__(self, results_dir):
+        self._results_dir = Path(results_dir)
+        self._left = MAX_PAGE_BYTES
+
+    def show(self, runs):
+        """Returns the pictures of each run that has any.
+
+        Args:
+            runs: Mapping from a run's title to its folder and the folders of its samplers by
+                name, `(folder, {name: folder})`.
+
+        Returns:
+            List of dicts: `title`, `folder`, `is_open` (whether to show them at once), `pictures`
+            (dicts of `caption` and `uri`) and `num_left_out` for want of room.
+        """
+        shown = [self._of_run(title, *folders) for title, folders in runs.items()]
+        shown = [run for run in shown if run["pictures"] or run["num_left_out"]]
+        for index, run in enumerate(shown):
+            run["is_open"] = index < MOST_OPEN
+        return shown
+
+    def _of_run(self, title, folder, samplers):
+        found = [(file, caption(file.stem)) for file in _pictures_in(folder)]
+        for name, sampler_folder in samplers.items():
+            start = f"{name}: " if len(samplers) > 1 else ""
+            found += [(file, start + caption(file.stem)) for file in _pictures_in(sampler_folder)]
+        pictures = [
+            {"caption": text, "uri": data_uri(file.suffix[1:], file.read_bytes())}
+            for file, text in found
+            if self._has_room(file)
+        ]
+        return {
+            "title": title,
+            "folder": folder.relative_to(self._results_dir),
+            "pictures": pictures,
+            "num_left_out": len(found) - len(pictures),
+        }
+
+    def _has_room(self, file):
+        size = file.stat().st_size
+        if size > min(MAX_PICTURE_BYTES, self._left):
+            return False
+        self._left -= size
+        return True
 
 
-def process_animation(sampler: Any) -> bytes:
-    """A GIF of the reverse process: noise -> images."""
-    latents, seeds = sampler.inputs(0, PROCESS_COLUMNS**2)
-    last = sampler.network_passes - 1
-    indices = np.unique(np.linspace(0, last, PROCESS_FRAMES).astype(int))
-    frames = sampler.trajectory(latents, seeds, indices.tolist())
-    start = np.clip(latents, -1.0, 1.0)[None]
-    return figures.animation(
-        to_uint8(np.concatenate([start, frames])),
-        columns=PROCESS_COLUMNS,
-        frame_ms=80,
-        hold_ms=2000,
+def caption(stem):
+    """What a picture of that name shows; of an unknown one, its name."""
+    return CAPTIONS.get(stem) or f"{stem.replace('_', ' ').capitalize()}."
+
+
+def data_uri(kind, content):
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _pictures_in(folder):
+    """The known pictures in the order of their captions, then the others by name."""
+    known = list(CAPTIONS)
+    files = [
+        file
+        for file in folder.iterdir()
+        if file.suffix in _SUFFIXES and file.name not in _SHOWN_ELSEWHERE
+    ]
+    return sorted(
+        files,
+        key=lambda file: (
+            known.index(file.stem) if file.stem in known else len(known),
+            file.name,
+        ),
     )
-
-
-def write_neighbours(
-    folder: Folder, images: np.ndarray, found: dict[str, Any] | None, dataset: ImageDataset
-) -> None:
-    """Draws the samples that are likeliest copied beside their nearest training images.
-
-    Args:
-        folder: Where the picture goes.
-        images: uint8 `(N, height, width, channels)`, the samples.
-        found: What the metric `memorisation` says beyond numbers; nothing is drawn without it.
-        dataset: The `ImageDataset` of the training images.
-    """
-    if not found:
-        return
-    neighbours = dataset.train_images[np.ravel(found["neighbours"])]
-    neighbours = neighbours.reshape(*np.shape(found["neighbours"]), *images.shape[1:])
-    picture = Illustration(
-        images=np.concatenate([images[found["samples"]][:, None], neighbours], axis=1),
-        row_labels=tuple(f"{ratio:.2f}" for ratio in found["ratios"]),
-        column_labels=("sample", *map(str, range(1, neighbours.shape[1] + 1))),
-        x_label="nearest training images",
-        y_label="distance / spacing",
-    )
-    folder.write_image("neighbours.png", figures.illustration(picture))

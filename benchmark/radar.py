@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pandas as pd
 
-from benchmark.figures import GRID, INK, MUTED, SMALL_SIZE, TICK_SIZE, TITLE_SIZE, new_figure
 from benchmark.rows import (
     is_sanity,
     left_out,
@@ -15,6 +14,7 @@ from benchmark.rows import (
     sanity_value,
     subject,
 )
+from benchmark.style import GRID, INK, MUTED, SMALL_SIZE, TICK_SIZE, TITLE_SIZE, new_figure
 
 
 def radar(rows, *, styles=None):

@@ -1,6 +1,5 @@
 """`python -m benchmark.report`: results -> tables, figures and one HTML page."""
 
-import base64
 import io
 import json
 import re
@@ -10,6 +9,7 @@ from pathlib import Path
 import jinja2
 import numpy as np
 import pandas as pd
+import yaml
 from matplotlib.colors import to_hex
 
 from benchmark import published, tables
@@ -17,9 +17,11 @@ from benchmark.charts import class_histograms, pareto
 from benchmark.definitions import DEFINITIONS
 from benchmark.errors import UserError
 from benchmark.figures import loss_panels, sample_strips
+from benchmark.gallery import Gallery, data_uri
 from benchmark.radar import radar
 from benchmark.results import collect_rows, write_atomically
 from benchmark.rows import is_sanity, row_labels, row_styles
+from benchmark.sweeps import sweeps
 
 FIGURES = {
     "pareto": "Sampling time against quality. Down and to the left is better.",
@@ -28,13 +30,8 @@ FIGURES = {
     "class_histograms": "Share of each class among the generated images and among the real ones.",
     "loss": "Losses of the training runs over the images seen.",
 }
-SAMPLER_PICTURES = {
-    "process.gif": "from noise to images",
-    "neighbours.png": "the samples likeliest to be copies, and their nearest training images",
-}
+SWEEP = "sweep_"
 _NUM_SAMPLES_SHOWN = 10
-_MAX_EMBEDDED_BYTES = 4_000_000
-_ALREADY_A_FIGURE = ("loss.png", "grid.png", *SAMPLER_PICTURES)
 _PROVENANCE = (
     "source",
     "environment",
@@ -122,7 +119,7 @@ def _remove_stale_figures(folder, groups, pictures):
     current = {f"{stem}_{name}.png" for stem, drawn in pictures.items() for name in drawn}
     for group in groups:
         start = re.escape(tables.figure_stem(group.dataset, group.preset))
-        pattern = re.compile(rf"{start}(_[0-9a-f]{{4}})?_({'|'.join(FIGURES)})\.png")
+        pattern = re.compile(rf"{start}(_[0-9a-f]{{4}})?_({'|'.join(FIGURES)}|{SWEEP}.+)\.png")
         for path in folder.glob("*.png"):
             if pattern.fullmatch(path.name) and path.name not in current:
                 path.unlink()
@@ -136,6 +133,7 @@ def _draw_group(results_dir, group, styles, real_images):
         "samples": _draw_samples(results_dir, group, styles, real_images),
         "class_histograms": _draw_histograms(results_dir, group, styles),
         "loss": _draw_losses(results_dir, group),
+        **_draw_sweeps(results_dir, group),
     }
     return {name: _png(figure) for name, figure in figures.items() if figure is not None}
 
@@ -176,6 +174,28 @@ def _draw_losses(results_dir, group):
             histories[title] = pd.read_csv(folder / "history.csv")
     histories = {title: history for title, history in histories.items() if len(history)}
     return loss_panels(histories) if histories else None
+
+
+def _draw_sweeps(results_dir, group):
+    """Draws what the options that were varied do, by the figure's name."""
+    folders = {
+        row["path"]: _run_folder(results_dir, row["path"]) for _, row in _trained(group.rows)
+    }
+    configurations = {
+        path: yaml.safe_load((folder / "config.yaml").read_text())
+        for path, folder in folders.items()
+        if folder is not None and (folder / "config.yaml").is_file()
+    }
+    return {SWEEP + option: figure for option, figure in sweeps(group.rows, configurations).items()}
+
+
+def _caption(name):
+    if name.startswith(SWEEP):
+        return (
+            f"KID against {name.removeprefix(SWEEP)}, of runs that differ in nothing else but "
+            "their seeds."
+        )
+    return FIGURES[name]
 
 
 def _distinct_runs(results_dir, group):
@@ -243,14 +263,14 @@ def _latex(groups):
 
 
 def _html(results_dir, groups, pictures, styles):
-    context = _context(groups)
+    context, gallery = _context(groups), Gallery(results_dir)
     for part in context["parts"]:
         group = part["group"]
         part["figures"] = [
-            {"name": name, "caption": FIGURES[name], "uri": _data_uri("png", content)}
+            {"name": name, "caption": _caption(name), "uri": data_uri("png", content)}
             for name, content in pictures[group.stem].items()
         ]
-        part["pictures"] = _run_pictures(results_dir, group)
+        part["galleries"] = gallery.show(_pictured_runs(results_dir, group))
         part["colors"] = [to_hex(styles[label].color) for label, _ in _trained(group.rows)]
         part["provenance"] = _provenance(results_dir, group)
     environment = _environment(autoescape=True)
@@ -290,25 +310,22 @@ def _context(groups):
     }
 
 
-def _run_pictures(results_dir, group):
-    """Returns the pictures that the runs themselves made: processes, manifolds, animations."""
-    found = [
-        (results_dir / row["path"] / name, f"{label}: {caption}")
-        for name, caption in SAMPLER_PICTURES.items()
-        for label, row in _trained(group.rows)
-        if row["path"]
-    ]
-    for title, folder in _distinct_runs(results_dir, group).items():
-        found += [
-            (file, f"{title}: {file.stem.replace('_', ' ')}")
-            for file in sorted(folder.glob("*.png"))
-            if file.name not in _ALREADY_A_FIGURE
-        ]
-    return [
-        {"caption": caption, "uri": _data_uri(file.suffix[1:], file.read_bytes())}
-        for file, caption in found
-        if file.is_file() and file.stat().st_size <= _MAX_EMBEDDED_BYTES
-    ]
+def _pictured_runs(results_dir, group):
+    """Returns the folders whose pictures are shown; of seeds that trained alike, the first's."""
+    rows = [row for _, row in _trained(group.rows) if row["path"]]
+    first_runs = {}
+    for row in rows:
+        first_runs.setdefault((row["model"], row["overrides"]), row["run"])
+    samplers = {
+        results_dir / row["path"]: row["sampler"]
+        for row in rows
+        if row["run"] in first_runs.values()
+    }
+    return {
+        title: (folder, {name: path for path, name in samplers.items() if folder in path.parents})
+        for title, folder in _distinct_runs(results_dir, group).items()
+        if any(path == folder or folder in path.parents for path in samplers)
+    }
 
 
 def _provenance(results_dir, group):
@@ -332,10 +349,6 @@ def _facts(value, name=""):
         ]
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     return [(name, text)] if value not in (None, "", []) else []
-
-
-def _data_uri(kind, content):
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 _TEX = {

@@ -11,16 +11,15 @@ import pandas as pd
 from benchmark import console, figures, results, tables
 from benchmark.errors import EnvironmentProblem, UserError
 from benchmark.evaluation import SANITY_ROWS, Judge
-from benchmark.gallery import GRID_COLUMNS, write_neighbours, write_pictures
+from benchmark.pictures import GRID_COLUMNS, write_neighbours, write_pictures
 from benchmark.provenance import TRAINED_CODE, code_version, environment
 from benchmark.report import write_report
 from benchmark.results import Folder, RunFolder, digest
 from benchmark.sampling import sample
 from benchmark.training import load_weights, train, weights
 from benchmark.validation import Validation
-from models.base import Illustration
 
-NUM_SHOWN = 1000
+NUM_SHOWN = 5000
 
 
 def run(parts: Any) -> pd.DataFrame:
@@ -175,8 +174,9 @@ def trained(parts, model, judge, folder) -> bool:
         folder.write_arrays(folder.WEIGHTS["best"], training.best.weights)
         folder.update_state(best=training.best.description)
     folder.write_image("loss.png", figures.loss_curves(pd.DataFrame(training.history), title=""))
-    for name, illustration in illustrations(model, dataset).items():
-        folder.write_image(f"{name}.png", figures.illustration(illustration))
+    for name, picture in model.illustrate(*shown_images(dataset)).items():
+        folder.write_image(f"{name}.png", figures.illustration(picture))
+    folder.update_state(facts=model.facts(shown_images(dataset)[0]))
     folder.write_arrays("weights.npz", weights(model))
     folder.update_state(status="trained")
     folder.remove("checkpoints")
@@ -200,10 +200,10 @@ def build_validation(parts, model, judge) -> Validation | None:
     )
 
 
-def illustrations(model, dataset) -> dict[str, Illustration]:
-    """The model's pictures of the first test images."""
+def shown_images(dataset) -> tuple[np.ndarray, np.ndarray]:
+    """The first test images and their labels, which the model's pictures are made with."""
     count = min(NUM_SHOWN, len(dataset.test_images))
-    return model.illustrate(dataset.test_images[:count], dataset.test_labels[:count])
+    return dataset.test_images[:count], dataset.test_labels[:count]
 
 
 def measure(parts, model, method, checkpoint, judge, folder) -> None:
@@ -256,6 +256,7 @@ def row_of(parts, dataset, folder) -> dict[str, Any]:
         "run": folder.path.name[:8],
         "overrides": " ".join(parts.overrides),
         "device": state.get("environment", {}).get("device", ""),
+        **state.get("facts", {}),
     }
 
 

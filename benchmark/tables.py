@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from benchmark import formats
+from benchmark import collapse, formats
 from benchmark.results import COLUMNS
 from benchmark.rows import is_sanity
 
@@ -80,14 +80,14 @@ class Table:
 
 
 def complete(rows):
-    """Brings rows to the raw columns in their order: text never missing, whole numbers whole."""
+    """Brings rows to the raw columns in their order, with no text missing; notes collapses."""
     extra = [name for name in rows.columns if name not in COLUMNS]
     rows = rows.reindex(columns=[*COLUMNS, *extra])
     for name in _TEXTS:
         rows[name] = rows[name].astype(object).where(rows[name].notna(), "").astype(str)
     numbers = [name for name in COLUMNS if name not in _TEXTS]
     rows[numbers] = rows[numbers].apply(pd.to_numeric, errors="coerce").astype(float)
-    return rows.reset_index(drop=True)
+    return collapse.note_collapses(rows.reset_index(drop=True))
 
 
 def to_csv(rows):
@@ -186,7 +186,7 @@ def why_apart(groups):
 def warnings(group):
     """Says what a reader of the group's table should beware of, one sentence each."""
     trained = group.rows[~is_sanity(group.rows)]
-    found = []
+    found = [sentence for sentence in [collapse.warning(group.rows)] if sentence]
     if len(_distinct(trained["device"])) > 1:
         found.append("The times come from different devices and must not be compared.")
     if len(_distinct(group.rows["judge"])) > 1:

@@ -29,6 +29,46 @@ class Illustration:
     y_label: str = ""
 
 
+@dataclass(frozen=True)
+class ClassPoints:
+    """Points in a plane, each of a class: where a model puts images of known classes.
+
+    Attributes:
+        points: Float `(N, 2)`.
+        classes: int64 `(N,)`.
+        x_label: What the first coordinate is.
+        y_label: What the second coordinate is.
+    """
+
+    points: np.ndarray
+    classes: np.ndarray
+    x_label: str
+    y_label: str
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Values that stand side by side, and a threshold that tells the small ones.
+
+    Attributes:
+        values: Float `(N,)`, not negative, in the order in which they are shown.
+        names: A name for each value.
+        threshold: Values below it are told from the others.
+        threshold_label: What it means to lie below the threshold.
+        title: What the picture says, in one line.
+        x_label: What the names are.
+        y_label: What the values are, with their unit.
+    """
+
+    values: np.ndarray
+    names: tuple[str, ...]
+    threshold: float
+    threshold_label: str
+    title: str
+    x_label: str
+    y_label: str
+
+
 class GenerativeModel(keras.Model):
     """A model of images that trains under plain `fit` and hands out samplers.
 
@@ -74,7 +114,18 @@ class GenerativeModel(keras.Model):
             labels: Their classes, int64 `(N,)`.
 
         Returns:
-            `dict[str, Illustration]`; empty by default.
+            `dict[str, Illustration | ClassPoints | Bars]`; empty by default.
+        """
+        return {}
+
+    def facts(self, images):
+        """Numbers about the trained model that no metric measures, by column of the results.
+
+        Args:
+            images: uint8 `(N, height, width, channels)`, real images.
+
+        Returns:
+            `dict[str, float]`; empty by default.
         """
         return {}
 
@@ -99,9 +150,11 @@ class Sampler(keras.Model):
 
     Attributes:
         deterministic: Whether the image is a function of the weights and the latents alone.
+        num_steps: Steps on the way from noise to images; above 1 there is `trajectory`.
     """
 
     deterministic = True
+    num_steps = 1
 
     def __init__(self, *, network, network_passes, latent_shape, seed, **kwargs):
         super().__init__(**kwargs)

@@ -23,6 +23,14 @@ class DCGAN(GenerativeModel):
         seed: Integer.
         latent_dim: Number of latent dimensions, at least 1.
         widths: Channels of the discriminator's levels; the generator has them in reverse.
+        label_smoothing: How far below 1 the discriminator's target for real images is, in [0, 1)
+            (one-sided: Salimans et al. 2016, section 3.4).
+        instance_noise: Standard deviation, on the images' scale [-1, 1], of the Gaussian noise that
+            the discriminator sees real and generated images through (Sonderby et al. 2017). It
+            falls linearly to 0.
+        instance_noise_steps: After how many steps it is 0.
+        spectral_norm: Whether the discriminator's layers have spectral norm 1 instead of batch
+            norm (Miyato et al. 2018).
         optimizer: A `keras.optimizers.Optimizer` for both networks.
         name: Name of the model.
 
@@ -30,15 +38,34 @@ class DCGAN(GenerativeModel):
         ValueError: If an argument is out of its range.
     """
 
-    def __init__(self, *, image_shape, seed, latent_dim, widths, optimizer=None, name="dcgan"):
-        if latent_dim < 1:
-            raise ValueError(f"`latent_dim` must be at least 1. Received: latent_dim={latent_dim}")
+    def __init__(
+        self,
+        *,
+        image_shape,
+        seed,
+        latent_dim,
+        widths,
+        label_smoothing=0.0,
+        instance_noise=0.0,
+        instance_noise_steps=None,
+        spectral_norm=False,
+        optimizer=None,
+        name="dcgan",
+    ):
+        check_options(latent_dim, label_smoothing, instance_noise, instance_noise_steps)
         super().__init__(image_shape=image_shape, seed=seed, optimizer=optimizer, name=name)
         self.latent_dim = latent_dim
+        self.label_smoothing = label_smoothing
+        self.instance_noise = instance_noise
+        self.instance_noise_steps = instance_noise_steps
+        if instance_noise:  # a weight, so that a run that goes on knows how far it was
+            self.steps_done = keras.Variable(0.0, trainable=False, name="steps_done")
         self.generator = build_generator(
             image_shape=self.image_shape, latent_dim=latent_dim, widths=widths
         )
-        self.discriminator = build_discriminator(image_shape=self.image_shape, widths=widths)
+        self.discriminator = build_discriminator(
+            image_shape=self.image_shape, widths=widths, spectral_norm=spectral_norm
+        )
         self.generator_loss = keras.metrics.Mean(name="generator_loss")
         self.discriminator_loss = keras.metrics.Mean(name="discriminator_loss")
 
@@ -55,13 +82,15 @@ class DCGAN(GenerativeModel):
     def compute_loss(self, x, y=None, y_pred=None, sample_weight=None, training=True):
         """Sum of both losses, each reaching its own network only."""
         real_images, generated_images = to_float(x), y_pred
+        if self.instance_noise:
+            real_images, generated_images = self._with_noise(real_images, generated_images)
         real_logits = self.discriminator(real_images, training=training)
         generated_logits = self.discriminator(
             ops.stop_gradient(generated_images), training=training
         )
-        discriminator_loss = ops.mean(ops.softplus(-real_logits)) + ops.mean(
-            ops.softplus(generated_logits)
-        )
+        # The cross entropy with the target 1 - s: softplus(-logit) + s * logit.
+        real_losses = ops.softplus(-real_logits) + self.label_smoothing * real_logits
+        discriminator_loss = ops.mean(real_losses) + ops.mean(ops.softplus(generated_logits))
         generator_loss = ops.mean(ops.softplus(-self._judge(generated_images, training)))
         self.discriminator_loss.update_state(discriminator_loss)
         self.generator_loss.update_state(generator_loss)
@@ -76,6 +105,16 @@ class DCGAN(GenerativeModel):
             seed=self.seed,
             name="generator",
         )
+
+    def _with_noise(self, *batches):
+        """Adds the instance noise of this step, fresh for each image."""
+        share_done = self.steps_done / self.instance_noise_steps
+        std = self.instance_noise * ops.maximum(0.0, 1.0 - share_done)
+        self.steps_done.assign_add(1.0)
+        return [
+            images + std * keras.random.normal(ops.shape(images), seed=self.seed_generator)
+            for images in batches
+        ]
 
     def _judge(self, images, training):
         """The discriminator's logits, its weights taken as constants."""
@@ -94,6 +133,21 @@ class GeneratorSampler(Sampler):
     def call(self, inputs):
         latents, _ = inputs
         return self.network(latents, training=False)  # noise -> images
+
+
+def check_options(latent_dim, label_smoothing, instance_noise, instance_noise_steps):
+    """Refuses what `DCGAN` cannot be built from."""
+    if latent_dim < 1:
+        raise ValueError(f"`latent_dim` must be at least 1. Received: latent_dim={latent_dim}")
+    if not 0.0 <= label_smoothing < 1.0:
+        raise ValueError(
+            f"`label_smoothing` must be in [0, 1). Received: label_smoothing={label_smoothing}"
+        )
+    if instance_noise < 0.0 or (instance_noise and not instance_noise_steps):
+        raise ValueError(
+            "`instance_noise` must not be negative, and takes `instance_noise_steps`. Received: "
+            f"instance_noise={instance_noise}, instance_noise_steps={instance_noise_steps}"
+        )
 
 
 def initial_weights():
@@ -135,23 +189,30 @@ def build_generator(*, image_shape, latent_dim, widths):
     return keras.Model(latents, images, name="generator")
 
 
-def build_discriminator(*, image_shape, widths):
-    """Builds the discriminator: images -> logits (LeakyReLU; no batch norm on the first)."""
+def build_discriminator(*, image_shape, widths, spectral_norm):
+    """Builds the discriminator: images -> logits (LeakyReLU; no batch norm on the first).
+
+    With `spectral_norm` there is no batch norm. Each training pass divides the kernels by their
+    largest singular value, estimated by one more step of the power iteration (Miyato et al. 2018,
+    algorithm 1); Keras stores the quotient as the kernel.
+    """
     check_divisible(image_shape, len(widths))
+    normalized = layers.SpectralNormalization if spectral_norm else lambda layer: layer
     images = keras.Input(image_shape, name="images")
     features = images
     for level, level_width in enumerate(widths):
-        features = layers.Conv2D(
+        convolution = layers.Conv2D(
             level_width,
             4,
             strides=2,
             padding="same",
-            use_bias=level == 0,
+            use_bias=level == 0 or spectral_norm,
             kernel_initializer=initial_weights(),
-        )(features)
-        if level > 0:
+        )
+        features = normalized(convolution)(features)
+        if level > 0 and not spectral_norm:
             features = layers.BatchNormalization(momentum=MOMENTUM)(features)
         features = layers.LeakyReLU(negative_slope=0.2)(features)
     features = layers.Flatten()(features)
-    logits = layers.Dense(1, kernel_initializer=initial_weights())(features)
+    logits = normalized(layers.Dense(1, kernel_initializer=initial_weights()))(features)
     return keras.Model(images, logits, name="discriminator")

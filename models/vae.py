@@ -8,6 +8,8 @@ from keras import layers, ops
 from scipy.stats import norm
 
 from models.base import (
+    Bars,
+    ClassPoints,
     GenerativeModel,
     Illustration,
     Sampler,
@@ -19,6 +21,8 @@ from models.base import (
 LIKELIHOODS = ("bernoulli", "gaussian")
 MANIFOLD_QUANTILES = np.linspace(0.02, 0.98, 20)
 NUM_RECONSTRUCTIONS = 12
+COLLAPSED_BELOW_NATS = 0.01
+ENCODED_AT_ONCE = 250
 
 
 class VAE(GenerativeModel):
@@ -95,8 +99,7 @@ class VAE(GenerativeModel):
         logits, means, log_variances = y_pred
         targets = ops.cast(x, "float32") / 255.0
         reconstruction = ops.mean(ops.sum(self.pixel_losses(targets, logits), axis=(1, 2, 3)))
-        kl_terms = 0.5 * (ops.square(means) + ops.exp(log_variances) - 1.0 - log_variances)
-        kl = ops.mean(ops.sum(kl_terms, axis=1))  # appendix B
+        kl = ops.mean(ops.sum(kl_divergences(means, log_variances), axis=1))
         self.reconstruction_loss.update_state(reconstruction)
         self.kl_loss.update_state(kl)
         return reconstruction + self.beta * kl
@@ -108,12 +111,29 @@ class VAE(GenerativeModel):
         return 0.5 * ops.square((targets - ops.sigmoid(logits)) / self.pixel_std)
 
     def illustrate(self, images, labels):
-        """The decoder's manifold (Kingma and Welling 2014, figure 4) and reconstructions."""
-        means = self.encoder.predict(to_float(images), verbose=0)[0]
-        pictures = {"reconstructions": self.reconstructions(images, means)}
+        """Reconstructions, the KL divergence of each latent dimension, and the latent plane.
+
+        The plane is that of the two latent dimensions that vary most over the encoded images: what
+        the decoder makes of it (Kingma and Welling 2014, figure 4), and where the images lie in it.
+        """
+        means, log_variances = self.encode(images)
+        pictures = {
+            "reconstructions": self.reconstructions(images, means),
+            "divergences": self.divergences(mean_divergences(means, log_variances)),
+        }
         if self.latent_dim >= 2:
-            pictures["manifold"] = self.manifold(means)
+            plane = np.argsort(-means.var(axis=0), kind="stable")[:2]
+            pictures["manifold"] = self.manifold(plane)
+            pictures["latents"] = self.latents(means, labels, plane)
         return pictures
+
+    def facts(self, images):
+        """How many latent dimensions collapsed onto the prior."""
+        return {"collapsed_latents": num_collapsed(mean_divergences(*self.encode(images)))}
+
+    def encode(self, images):
+        """Means and log variances of the latents of uint8 `images`, each float32 `(N, latents)`."""
+        return self.encoder.predict(to_float(images), batch_size=ENCODED_AT_ONCE, verbose=0)
 
     def reconstructions(self, images, means):
         """Real images above what the decoder makes of their latent means."""
@@ -121,26 +141,52 @@ class VAE(GenerativeModel):
         rows = np.stack([images[:NUM_RECONSTRUCTIONS], decoded])
         return Illustration(rows, row_labels=("real", "reconstructed"))
 
-    def manifold(self, means):
+    def divergences(self, values):
+        """The mean KL divergence of each latent dimension, the largest first.
+
+        Args:
+            values: Float `(latents,)`, in nats.
+        """
+        order = np.argsort(-values, kind="stable")
+        return Bars(
+            values=values[order],
+            names=tuple(str(dimension + 1) for dimension in order),
+            threshold=COLLAPSED_BELOW_NATS,
+            threshold_label=f"collapsed\nbelow {COLLAPSED_BELOW_NATS:g}",
+            title=f"{num_collapsed(values)} of {self.latent_dim} latent dimensions collapsed",
+            x_label="latent dimension, the most informative first",
+            y_label="KL from the prior, nats per image",
+        )
+
+    def manifold(self, plane):
         """Decodes a plane of the prior, evenly spaced in its quantiles.
 
-        The plane is that of the two latent dimensions that vary most over the encoded images;
-        the other dimensions are 0.
+        Args:
+            plane: The two latent dimensions that span it; the others are 0.
         """
-        across, down = np.argsort(-means.var(axis=0))[:2]
+        across, down = plane
         values, count = norm.ppf(MANIFOLD_QUANTILES), len(MANIFOLD_QUANTILES)
         latents = np.zeros((count, count, self.latent_dim), "float32")
         latents[:, :, across] = values[None, :]
-        latents[:, :, down] = values[:, None]
+        latents[:, :, down] = values[::-1, None]  # upwards, as in the picture of the latents
         images = self.decode(latents.reshape(-1, self.latent_dim))
         labels = tuple(f"{quantile:.2f}" for quantile in MANIFOLD_QUANTILES)
         return Illustration(
             images.reshape(count, count, *self.image_shape),
-            row_labels=labels,
+            row_labels=labels[::-1],
             column_labels=labels,
             x_label=f"quantile of latent {across + 1}",
             y_label=f"quantile of latent {down + 1}",
         )
+
+    def latents(self, means, labels, plane):
+        """Where the encoder puts images of known classes: their latent means in a plane."""
+        rank = "" if self.latent_dim == 2 else f" (of {self.latent_dim}; the {{}} varying)"
+        x_label, y_label = (
+            f"mean of latent {dimension + 1}{rank.format(place)}"
+            for dimension, place in zip(plane, ("most", "second most"), strict=True)
+        )
+        return ClassPoints(means[:, plane], np.asarray(labels), x_label=x_label, y_label=y_label)
 
     def decode(self, latents):
         """The decoder's mean images as uint8."""
@@ -164,6 +210,25 @@ class DecoderSampler(Sampler):
     def call(self, inputs):
         latents, _ = inputs
         return 2.0 * ops.sigmoid(self.network(latents, training=False)) - 1.0  # latents -> images
+
+
+def kl_divergences(means, log_variances):
+    """KL(N(mean, variance) || N(0, 1)) in nats (Kingma and Welling 2014, appendix B)."""
+    return 0.5 * (ops.square(means) + ops.exp(log_variances) - 1.0 - log_variances)
+
+
+def mean_divergences(means, log_variances):
+    """Mean over the images of each latent dimension's KL divergence, in nats, as NumPy array."""
+    return ops.convert_to_numpy(ops.mean(kl_divergences(means, log_variances), axis=0))
+
+
+def num_collapsed(divergences):
+    """Counts the latent dimensions that tell nothing about the image: posterior collapse.
+
+    They are those whose KL divergence from the prior, mean over images, is below 0.01 nats: the
+    epsilon of Lucas et al. (2019, "Don't Blame the ELBO!"), here for the mean over images.
+    """
+    return int(np.sum(divergences < COLLAPSED_BELOW_NATS))
 
 
 def build_encoder(*, image_shape, widths, latent_dim):

@@ -7,7 +7,7 @@ import pandas as pd
 
 from benchmark import console, figures, results
 from benchmark.external.samples import Samples
-from benchmark.gallery import GRID_COLUMNS, write_neighbours
+from benchmark.pictures import GRID_COLUMNS, write_neighbours
 from benchmark.provenance import environment
 from benchmark.results import Folder, digest, hash_arrays
 from benchmark.run import build_judge, check_device, measure_sanity, report

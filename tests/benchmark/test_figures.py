@@ -4,9 +4,10 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 from PIL import Image
 
-from benchmark import figures
+from benchmark import figures, style
 
 
 def flat_images(*values, channels=1):
@@ -93,6 +94,83 @@ def test_illustration_labels_rows_and_columns():
     assert second - first == 8 * 3 + 4
 
 
+def class_points(points, classes):
+    return SimpleNamespace(
+        points=np.array(points, float), classes=np.array(classes), x_label="latent 1",
+        y_label="latent 2",
+    )  # fmt: skip
+
+
+def test_classes_are_named_where_they_are_in_their_colour():
+    random = np.random.default_rng(0)
+    centers = np.array([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0]])
+    classes = np.repeat([2, 5, 7], 50)
+    points = centers.repeat(50, axis=0) + random.normal(size=(150, 2))
+    axes = figures.illustration(class_points(points, classes)).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["2", "5", "7"]
+    for text, center in zip(axes.texts, centers, strict=True):
+        assert np.hypot(*(text.get_position() - center)) < 0.5
+    drawn = axes.collections[0]
+    assert len(drawn.get_offsets()) == 150
+    for (x, y), color in zip(drawn.get_offsets(), drawn.get_facecolors(), strict=True):
+        nearest = np.argmin(np.hypot(*(centers - [x, y]).T))
+        assert to_hex(color) == axes.texts[nearest].get_color()
+    assert len({text.get_color() for text in axes.texts}) == 3
+
+
+def test_names_of_classes_in_one_place_do_not_cover_each_other():
+    classes = np.arange(100) % 10
+    points = np.random.default_rng(0).normal(size=(100, 2)) * 0.01
+    points[0], points[1] = (5, 5), (-5, -5)
+    figure = figures.illustration(class_points(points, classes))
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    places = axes.transData.transform([text.get_position() for text in axes.texts])
+    apart = np.hypot(*(places[:, None] - places[None]).T) + 1e9 * np.eye(10)
+    assert apart.min() > 0.2 * figure.dpi
+
+
+def test_many_classes_have_no_names():
+    axes = figures.illustration(class_points(np.eye(30)[:, :2], np.arange(30))).axes[0]
+    assert not axes.texts
+    assert "class" not in axes.get_title(loc="left")
+
+
+def bars(values, threshold=0.01):
+    return SimpleNamespace(
+        values=np.array(values, float), names=tuple(map(str, range(len(values)))),
+        threshold=threshold, threshold_label="small", title="what it says", x_label="x",
+        y_label="y",
+    )  # fmt: skip
+
+
+def test_bars_below_the_threshold_have_a_colour_of_their_own():
+    axes = figures.illustration(bars([2.0, 0.02, 0.005, 0.0])).axes[0]
+    colors = [to_hex(bar.get_facecolor()) for bar in axes.patches]
+    assert colors[0] == colors[1] != colors[2] == colors[3]
+    tops = [bar.get_y() + bar.get_height() for bar in axes.patches]
+    np.testing.assert_allclose(tops[:3], [2.0, 0.02, 0.005])
+    assert axes.get_ylim()[0] < 0.01 and axes.get_yscale() == "log"
+    assert axes.get_title(loc="left") == "what it says"
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["0", "1", "2", "3"]
+
+
+def test_a_hundred_bars_have_no_names():
+    assert not figures.illustration(bars(np.ones(100))).axes[0].get_xticklabels()
+
+
+def test_bars_without_a_name_each_are_refused():
+    picture = bars([1.0, 2.0])
+    picture.names = ("a",)
+    with pytest.raises(ValueError, match="expected 2 names. Received: 1"):
+        figures.illustration(picture)
+
+
+def test_what_is_no_picture_is_refused():
+    with pytest.raises(TypeError, match="images, points, values. Received: SimpleNamespace"):
+        figures.illustration(SimpleNamespace())
+
+
 def test_sample_strips_pads_short_rows_with_white():
     strips = {"test images": flat_images(*range(5)), "vae decoder": flat_images(1, 2)}
     axes = figures.sample_strips(strips, colors={"vae decoder": "#D55E00"}).axes[0]
@@ -154,4 +232,4 @@ def test_an_infinite_loss_is_not_drawn():
     ("count", "shape"), [(1, (1, 1)), (3, (1, 3)), (4, (2, 2)), (5, (2, 3)), (7, (3, 3))]
 )
 def test_panels_are_at_most_three_in_a_row(count, shape):
-    assert figures.panel_shape(count) == shape
+    assert style.panel_shape(count) == shape

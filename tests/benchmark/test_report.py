@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from benchmark import published, report, tables
+from benchmark.gallery import CAPTIONS
 from benchmark.report import write_report
 
 KINDS = ("pareto", "radar", "samples", "class_histograms", "loss")
@@ -78,14 +79,67 @@ def test_page_escapes_what_runs_say(results_dir, rows):
     assert "<script>" not in (results_dir / "report.html").read_text()
 
 
+def pictures_of(text):
+    """The captions of the pictures of each run on a page, by the run's title."""
+    runs = re.findall(r'<details class="run".*?<summary>(.*?)</summary>(.*?)</details>', text, re.S)
+    return {
+        title: re.findall(r"<figcaption>(.*?)</figcaption>", content) for title, content in runs
+    }
+
+
 def test_page_embeds_the_pictures_of_the_runs_but_no_second_loss(results_dir, rows):
     folder = results_dir / "runs/mnist/vae/0e0e0e0e"
-    for name in ("manifold", "loss"):
+    for name in ("manifold", "loss", "samplers/decoder/grid", "samplers/decoder/interpolation"):
         Image.new("L", (4, 4)).save(folder / f"{name}.png")
     write_report(results_dir, rows)
-    text = (results_dir / "report.html").read_text()
-    assert "vae: manifold" in text
-    assert "vae: loss" not in text
+    found = pictures_of((results_dir / "report.html").read_text())
+    assert found == {
+        "ddpm": [f"ddpm-200: {CAPTIONS['process']}"],
+        "vae": [CAPTIONS["manifold"], CAPTIONS["interpolation"]],
+    }
+
+
+def test_of_seeds_the_first_shows_its_pictures(results_dir, rows):
+    seeds = [
+        rows[rows["model"] == "vae"].assign(
+            seed=seed, run=f"seed{seed}", path=f"runs/mnist/vae/seed{seed}/samplers/decoder"
+        )
+        for seed in (0, 1)
+    ]
+    for seed in (0, 1):
+        folder = results_dir / f"runs/mnist/vae/seed{seed}"
+        (folder / "samplers/decoder").mkdir(parents=True)
+        (folder / "run.json").write_text("{}")
+        Image.new("L", (4, 4)).save(folder / "manifold.png")
+    write_report(results_dir, pd.concat([rows[rows["model"] != "vae"], *seeds]))
+    found = pictures_of((results_dir / "report.html").read_text())
+    assert set(found) == {"ddpm", "vae seed 0"}
+
+
+def test_an_option_that_was_varied_has_a_figure(results_dir, rows):
+    vae = rows[rows["model"] == "vae"]
+    varied = [
+        vae.assign(overrides=f"model.latent_dim={value}", run=f"run{value}", path="")
+        for value in (2, 4)
+    ]
+    (results_dir / "runs/mnist/vae/0e0e0e0e/config.yaml").write_text("model: {latent_dim: 16}")
+    paths = write_report(results_dir, pd.concat([*varied, rows]))
+    (figure,) = (path for path in paths if "sweep" in path.name)
+    assert figure.name == "mnist_quick_sweep_model.latent_dim.png"
+    assert "KID against model.latent_dim" in (results_dir / "report.html").read_text()
+    write_report(results_dir, rows)
+    assert not figure.exists()
+
+
+def test_a_collapse_is_told_at_the_head_of_every_table(results_dir, rows):
+    rows.loc[rows["model"] == "dcgan", "modes_covered"] = 2
+    write_report(results_dir, rows)
+    told = "Mode collapse: dcgan generator (2 of 10 modes covered)."
+    assert f"**{told}**" in (results_dir / "trilemma.md").read_text()
+    assert f'<p class="warning">{told}</p>' in (results_dir / "report.html").read_text()
+    assert rf"\textbf{{{told}}}" in (results_dir / "trilemma.tex").read_text()
+    note = "mode collapse: 2 of 10 modes covered"
+    assert note in (results_dir / "trilemma.csv").read_text()
 
 
 def test_real_images_stand_above_the_samples(results_dir, rows, monkeypatch):

@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 
 from benchmark import config as configuration
+from benchmark import figures
 from benchmark.cli import Parts
+from benchmark.results import COLUMNS
 from benchmark.training import load_weights, weights
-from models.base import to_float, to_uint8
+from models.base import Illustration, to_float, to_uint8
 from tests.conftest import options, trainings
 
 SHAPES = [(28, 28, 1), (32, 32, 3)]
@@ -122,14 +124,21 @@ def test_saved_weights_give_the_same_images(build, name):
     )
 
 
-def test_illustrations_are_tables_of_images(build, name):
+def test_illustrations_are_pictures_that_can_be_drawn(build, name):
     model = build(name).build_model(SHAPES[0])
     images = real_images(SHAPES[0])
     for picture in model.illustrate(images, np.arange(len(images)) % 10).values():
-        assert picture.images.dtype == np.uint8
-        assert picture.images.ndim == 5
-        assert picture.images.shape[2:] == SHAPES[0]
-        assert len(picture.column_labels) in (0, picture.images.shape[1])
+        assert figures.illustration(picture).axes
+        if isinstance(picture, Illustration):
+            assert picture.images.dtype == np.uint8
+            assert picture.images.shape[2:] == SHAPES[0]
+            assert len(picture.column_labels) in (0, picture.images.shape[1])
+
+
+def test_facts_are_finite_numbers_of_columns_of_their_own(build, name):
+    facts = build(name).build_model(SHAPES[0]).facts(real_images(SHAPES[0]))
+    assert all(np.isfinite(value) for value in facts.values())
+    assert not set(facts) & set(COLUMNS)
 
 
 def test_uint8_and_float_are_inverse():

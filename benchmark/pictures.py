@@ -1,0 +1,78 @@
+"""Pictures of samples, drawn into the folder of their sampler."""
+
+from typing import Any
+
+import numpy as np
+
+from benchmark import figures
+from benchmark.datasets import ImageDataset
+from benchmark.results import Folder
+from models.base import Illustration, Sampler, to_uint8
+
+GRID_COLUMNS = 10
+PROCESS_COLUMNS, PROCESS_FRAMES = 5, 40
+
+
+def write_pictures(folder: Folder, images: np.ndarray, sampler: Sampler) -> None:
+    """Draws the first samples, the sampler's own pictures and its reverse process.
+
+    Args:
+        folder: Where the pictures go.
+        images: uint8 `(N, height, width, channels)`, the samples 0 to N - 1.
+        sampler: What has made them.
+    """
+    shown = images[grid_order(sampler, len(images))]
+    folder.write_image("grid.png", figures.image_grid(shown, columns=GRID_COLUMNS))
+    for name, illustration in sampler.illustrate().items():
+        folder.write_image(f"{name}.png", figures.illustration(illustration))
+    if sampler.num_steps > 1:
+        folder.write_image("process.gif", process_animation(sampler))
+
+
+def grid_order(sampler: Sampler, num_samples: int) -> np.ndarray:
+    """Which samples the grid shows: the first ones; with classes, a row for each of ten."""
+    labels = sampler.labels(0, num_samples)
+    if labels is None:
+        return np.arange(min(num_samples, GRID_COLUMNS**2))
+    rows = [np.flatnonzero(labels == label)[:GRID_COLUMNS] for label in range(GRID_COLUMNS)]
+    return np.concatenate(rows)
+
+
+def process_animation(sampler: Any) -> bytes:
+    """A GIF of the reverse process: noise -> images."""
+    latents, seeds = sampler.inputs(0, PROCESS_COLUMNS**2)
+    last = sampler.num_steps - 1
+    indices = np.unique(np.linspace(0, last, PROCESS_FRAMES).astype(int))
+    frames = sampler.trajectory(latents, seeds, indices.tolist())
+    start = np.clip(latents, -1.0, 1.0)[None]
+    return figures.animation(
+        to_uint8(np.concatenate([start, frames])),
+        columns=PROCESS_COLUMNS,
+        frame_ms=80,
+        hold_ms=2000,
+    )
+
+
+def write_neighbours(
+    folder: Folder, images: np.ndarray, found: dict[str, Any] | None, dataset: ImageDataset
+) -> None:
+    """Draws the samples that are likeliest copied beside their nearest training images.
+
+    Args:
+        folder: Where the picture goes.
+        images: uint8 `(N, height, width, channels)`, the samples.
+        found: What the metric `memorisation` says beyond numbers; nothing is drawn without it.
+        dataset: The `ImageDataset` of the training images.
+    """
+    if not found:
+        return
+    neighbours = dataset.train_images[np.ravel(found["neighbours"])]
+    neighbours = neighbours.reshape(*np.shape(found["neighbours"]), *images.shape[1:])
+    picture = Illustration(
+        images=np.concatenate([images[found["samples"]][:, None], neighbours], axis=1),
+        row_labels=tuple(f"{ratio:.2f}" for ratio in found["ratios"]),
+        column_labels=("sample", *map(str, range(1, neighbours.shape[1] + 1))),
+        x_label="nearest training images",
+        y_label="distance / spacing",
+    )
+    folder.write_image("neighbours.png", figures.illustration(picture))

@@ -1,0 +1,81 @@
+import pytest
+
+from benchmark import gallery
+from benchmark.gallery import Gallery
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Writes pictures of a run and of its two samplers; returns what the gallery is asked for."""
+
+    def write(*names, samplers=("ddpm-200", "ddim-10"), name="run"):
+        folder = tmp_path / name
+        paths = {sampler: folder / "samplers" / sampler for sampler in samplers}
+        for path in (folder, *paths.values()):
+            path.mkdir(parents=True, exist_ok=True)
+        for file in names:
+            (folder / file).write_bytes(b"x" * 10)
+        return folder, paths
+
+    return write
+
+
+def captions(shown):
+    return [picture["caption"] for picture in shown["pictures"]]
+
+
+def test_pictures_have_captions_and_stand_in_their_order(tmp_path, run):
+    files = (
+        "zebra.png",
+        "another_view.png",
+        "latents.png",
+        "manifold.png",
+        "samplers/ddim-10/interpolation.png",
+        "samplers/ddpm-200/process.gif",
+        "samplers/ddpm-200/zebra.png",
+    )
+    (shown,) = Gallery(tmp_path).show({"ddpm": run(*files)})
+    assert shown["title"] == "ddpm"
+    assert captions(shown) == [
+        gallery.CAPTIONS["manifold"],
+        gallery.CAPTIONS["latents"],
+        "Another view.",
+        "Zebra.",
+        f"ddpm-200: {gallery.CAPTIONS['process']}",
+        "ddpm-200: Zebra.",
+        f"ddim-10: {gallery.CAPTIONS['interpolation']}",
+    ]
+    assert shown["pictures"][4]["uri"].startswith("data:image/gif;base64,")
+
+
+def test_the_only_sampler_needs_no_name(tmp_path, run):
+    folders = run("samplers/decoder/interpolation.png", samplers=["decoder"])
+    (shown,) = Gallery(tmp_path).show({"vae": folders})
+    assert captions(shown) == [gallery.CAPTIONS["interpolation"]]
+
+
+def test_what_the_page_shows_elsewhere_is_not_repeated(tmp_path, run):
+    folders = run("loss.png", "samplers/ddim-10/grid.png", "weights.npz", "run.json")
+    assert Gallery(tmp_path).show({"ddpm": folders}) == []
+
+
+def test_pictures_for_which_there_is_no_room_are_counted(tmp_path, run, monkeypatch):
+    monkeypatch.setattr(gallery, "MAX_PAGE_BYTES", 25)
+    files = ("latents.png", "manifold.png")
+    runs = {name: run(*files, name=name) for name in ("first", "second")}
+    first, second = Gallery(tmp_path).show(runs)
+    assert (len(first["pictures"]), first["num_left_out"]) == (2, 0)
+    assert (len(second["pictures"]), second["num_left_out"]) == (0, 2)
+    assert str(second["folder"]) == "second"
+
+
+def test_a_picture_that_is_too_large_is_left_out(tmp_path, run, monkeypatch):
+    monkeypatch.setattr(gallery, "MAX_PICTURE_BYTES", 9)
+    (shown,) = Gallery(tmp_path).show({"vae": run("manifold.png")})
+    assert (shown["pictures"], shown["num_left_out"]) == ([], 1)
+
+
+def test_of_many_runs_the_first_are_open(tmp_path, run):
+    runs = {str(number): run("manifold.png", name=str(number)) for number in range(6)}
+    shown = Gallery(tmp_path).show(runs)
+    assert [each["is_open"] for each in shown] == [True] * 4 + [False] * 2
