@@ -359,7 +359,15 @@ def _distinct(values):
 
 def _sorted(rows):
     order = ["model", "network_passes", "sampler", "seed", "overrides", "run"]
-    return rows.sort_values(order, ascending=[True, False, True, True, True, True], kind="stable")
+    ascending = [name != "network_passes" for name in order]
+    return rows.sort_values(order, ascending=ascending, kind="stable", key=_in_counting_order)
+
+
+def _in_counting_order(values):
+    """Fills the numbers within overrides up with zeros, so that 2 stands before 16."""
+    if values.name != "overrides":
+        return values
+    return values.map(lambda text: re.sub(r"\d+", lambda found: found[0].zfill(12), text))
 
 
 def figure_stem(dataset, preset, protocol=""):
