@@ -20,10 +20,12 @@ from benchmark.style import (
     new_figure,
     panel_shape,
     style_axes,
+    wrapped,
 )
 
 LATENCY = "latency_ms_per_image_p50"
 _MOST_NAMED_CLASSES = 40
+_HISTOGRAM_INCHES = 2.9
 _BUBBLE_AREA = 420.0  # matplotlib's `s` at coverage 1: the squared diameter, in points
 
 
@@ -63,7 +65,7 @@ def pareto(rows, *, styles=None):
     place_labels(
         axes,
         points[["x", "y"]].to_numpy(),
-        points["label"].tolist(),
+        [wrapped(label, 2.6) for label in points["label"]],
         colors=[style.color for style in points["style"]],
         sizes=points["diameter"].tolist(),
         obstacles=obstacles,
@@ -108,7 +110,7 @@ def class_histograms(histograms, real, class_names, *, styles=None):
         0.0 if len(real) <= _MOST_NAMED_CLASSES else _half_of_least([real, *histograms.values()])
     )
     rows, columns = panel_shape(len(histograms))
-    figure = new_figure(2.9 * columns + 0.4, 1.9 * rows + 0.5)
+    figure = new_figure(_HISTOGRAM_INCHES * columns + 0.4, 1.9 * rows + 0.5)
     shared = None
     for index, (label, generated) in enumerate(histograms.items()):
         axes = figure.add_subplot(rows, columns, index + 1, sharey=shared)
@@ -120,7 +122,8 @@ def class_histograms(histograms, real, class_names, *, styles=None):
         else:
             _draw_named_shares(axes, generated, real, class_names, color)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.3g}%"))
-        axes.set_title(label, fontsize=TITLE_SIZE, color=INK, loc="left")
+        title = wrapped(label, _HISTOGRAM_INCHES)
+        axes.set_title(title, fontsize=TITLE_SIZE, color=INK, loc="left")
         axes.tick_params(labelleft=index % columns == 0)
         if index % columns == 0:
             axes.set_ylabel("share of the images", fontsize=TICK_SIZE)

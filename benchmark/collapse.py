@@ -1,6 +1,7 @@
 """Mode collapse: which rows show it, and how their notes say so."""
 
 import math
+import re
 
 from benchmark.rows import is_sanity, row_labels, sanity_value
 
@@ -50,15 +51,15 @@ def signs_of_collapse(row, rows):
             signs.append(f"{100 * row['rejected_share']:.0f} % of the samples rejected")
     real_vendi = sanity_value(rows, "test_images", "vendi")
     if row["vendi"] < LEAST_VENDI * real_vendi:
-        signs.append(f"Vendi score {row['vendi']:.1f}, of the test images {real_vendi:.1f}")
+        signs.append(f"Vendi score {row['vendi']:.1f} (test images: {real_vendi:.1f})")
     return signs
 
 
 def warning(rows):
-    """One sentence that names the rows whose samples collapsed; empty if none did."""
+    """One sentence that names the rows whose samples collapsed, each with the first sign of it."""
     trained = rows[~is_sanity(rows)]
     named = [
-        f"{label} ({note.partition(';')[0].removeprefix(COLLAPSE + ': ')})"
+        f"{label} ({re.split('[,;]', note.removeprefix(COLLAPSE + ': '))[0]})"
         for label, note in zip(row_labels(trained), trained["notes"], strict=True)
         if note.startswith(COLLAPSE)
     ]

@@ -114,6 +114,18 @@ DEFINITIONS = (
         "",
     ),
     (
+        "mode collapse",
+        "A note of rows whose samples cover at most half of the modes that as many test images "
+        "cover, or whose Vendi score is below a third of theirs.",
+        "",
+    ),
+    (
+        "collapsed_latents",
+        "In trilemma.csv, of a VAE: latent dimensions whose posterior tells nothing of the image. "
+        "Their KL divergence from the prior is below 0.01 nats, mean over test images.",
+        "after Lucas et al. 2019",
+    ),
+    (
         "test images, noise, repeated image",
         "Checks of the measurement itself: what unseen real images score (the floor), what "
         "noise scores, and what one real image scores when it is repeated.",

@@ -22,6 +22,7 @@ from benchmark.style import (
     new_figure,
     panel_shape,
     style_axes,
+    wrapped,
 )
 
 _MOST_NAMED_BARS = 32
@@ -232,12 +233,14 @@ def sample_strips(strips, *, colors=None):
         A matplotlib `Figure`.
     """
     columns = max(len(images) for images in strips.values())
-    figure = new_figure(0.5 * columns + 1.6, 0.5 * len(strips) + 0.1)
+    labels = [wrapped(label, 5.2) for label in strips]
+    longest = max(len(line) for label in labels for line in label.split("\n"))
+    figure = new_figure(0.5 * columns + 0.3 + 0.085 * longest, 0.5 * len(strips) + 0.1)
     canvas = np.concatenate([_filled_up(images, columns) for images in strips.values()])
     axes = figure.add_subplot()
     tile = _show_grid(axes, canvas, columns=columns)
     axes.set_xticks([])
-    axes.set_yticks([tile.y_center(row) for row in range(len(strips))], list(strips))
+    axes.set_yticks([tile.y_center(row) for row in range(len(strips))], labels)
     for text, label in zip(axes.get_yticklabels(), strips, strict=True):
         text.set_color((colors or {}).get(label, INK))
         text.set_fontsize(LABEL_SIZE)
@@ -276,6 +279,7 @@ def loss_panels(histories: Mapping[str, pd.DataFrame], *, panel_size=(3.6, 2.5))
     for index, (title, history) in enumerate(histories.items()):
         axes = figure.add_subplot(rows, columns, index + 1)
         _draw_losses(axes, history)
+        title = wrapped(title, panel_size[0])
         axes.set_title(title, fontsize=TITLE_SIZE, color=INK, loc="left")
     return figure
 

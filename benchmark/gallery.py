@@ -17,7 +17,7 @@ CAPTIONS = {
     "neighbours": "The samples likeliest to be copies, and their nearest training images.",
 }
 MAX_PICTURE_BYTES = 4_000_000
-MAX_PAGE_BYTES = 20_000_000
+MAX_PAGE_BYTES = 12_000_000
 MOST_OPEN = 4
 _SUFFIXES = (".png", ".gif")
 _SHOWN_ELSEWHERE = ("loss.png", "grid.png")

@@ -14,7 +14,16 @@ from benchmark.rows import (
     sanity_value,
     subject,
 )
-from benchmark.style import GRID, INK, MUTED, SMALL_SIZE, TICK_SIZE, TITLE_SIZE, new_figure
+from benchmark.style import (
+    GRID,
+    INK,
+    MUTED,
+    SMALL_SIZE,
+    TICK_SIZE,
+    TITLE_SIZE,
+    new_figure,
+    wrapped,
+)
 
 
 def radar(rows, *, styles=None):
@@ -45,7 +54,7 @@ def radar(rows, *, styles=None):
         closed = np.vstack([corners, corners[:1]])
         axes.plot(
             *closed.T, color=style.color, marker=style.marker, linestyle=style.dashes,
-            linewidth=1.7, markersize=5, label=label, clip_on=False,
+            linewidth=1.7, markersize=5, label=wrapped(label, 2.6), clip_on=False,
         )  # fmt: skip
     figure.suptitle(subject(rows), fontsize=TITLE_SIZE, color=INK, x=0.02, ha="left")
     figure.legend(loc="outside right center", fontsize=TICK_SIZE, frameon=False, handlelength=3.2)

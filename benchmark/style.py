@@ -1,12 +1,14 @@
 """The house style of all figures: sizes, colours, axes."""
 
 import math
+import textwrap
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 DPI = 150
 TITLE_SIZE, LABEL_SIZE, TICK_SIZE, SMALL_SIZE = 10, 9, 8, 7
+_LETTERS_PER_INCH = 12.5  # of a title
 INK, MUTED, GRID = "#222222", "#6b6b6b", "#e3e3e3"
 # Okabe & Ito (2008), without its yellow, which vanishes on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444")
@@ -22,6 +24,12 @@ def panel_shape(count):
     """Returns how many rows and columns of panels suit that many, at most three in a row."""
     columns = 2 if count == 4 else min(count, 3)
     return math.ceil(count / columns), columns
+
+
+def wrapped(label, inches):
+    """Breaks the label of a run between the overrides that it names, to about such a width."""
+    letters = int(inches * _LETTERS_PER_INCH)
+    return textwrap.fill(label, letters, break_long_words=False, break_on_hyphens=False)
 
 
 def new_figure(width, height):

@@ -24,6 +24,7 @@ from benchmark.style import (
 )
 
 FEWEST_VALUES = 3
+LARGEST_LINEAR_RATIO = 30  # of the largest to the smallest KID
 _MOST_TICKS = 10
 _LONGEST_LABEL = 24
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -109,7 +110,9 @@ def draw_sweep(rows, option, lines):
     measured = rows.loc[[row.name for line in lines.values() for row in line.rows]]
     levels = {"test_images": reference_levels(rows).get("test_images", math.nan)}
     levels = {name: 1e3 * level for name, level in levels.items() if math.isfinite(level)}
-    scale_kid_axis(axes, 1e3 * measured["kid_mean"], 1e3 * measured["kid_std"], levels)
+    kids, errors = 1e3 * measured["kid_mean"], 1e3 * measured["kid_std"]
+    if kids.max() > LARGEST_LINEAR_RATIO * kids.min() > 0:
+        scale_kid_axis(axes, kids, errors, levels)
     for index, line in enumerate(lines.values()):
         _draw_line(axes, line, PALETTE[index % len(PALETTE)], _MARKERS[index % len(_MARKERS)])
     _scale_option_axis(axes, lines.values())
@@ -177,10 +180,11 @@ def _draw_line(axes, line, color, marker):
             markersize=5, elinewidth=1.1, zorder=3,
             markerfacecolor="white" if row["notes"].startswith(COLLAPSE) else color,
         )  # fmt: skip
-    axes.plot(
-        line.diverged, np.ones(len(line.diverged)), color=color, marker="x", linestyle="none",
-        transform=axes.get_xaxis_transform(), clip_on=False, zorder=3,
-    )  # fmt: skip
+    if line.diverged:
+        axes.plot(
+            line.diverged, np.ones(len(line.diverged)), color=color, marker="x", linestyle="none",
+            transform=axes.get_xaxis_transform(), clip_on=False, zorder=3,
+        )  # fmt: skip
 
 
 def _scale_option_axis(axes, lines):

@@ -367,11 +367,16 @@ def _distinct(values):
 
 
 def _sorted(rows):
-    order = {
-        "model": True, "network_passes": False, "sampler": True, "checkpoint": False, "seed": True,
-        "overrides": True, "run": True,
-    }  # fmt: skip
-    return rows.sort_values(list(order), ascending=list(order.values()), kind="stable")
+    order = ["model", "network_passes", "sampler", "checkpoint", "seed", "overrides", "run"]
+    ascending = [name not in ("network_passes", "checkpoint") for name in order]
+    return rows.sort_values(order, ascending=ascending, kind="stable", key=_in_counting_order)
+
+
+def _in_counting_order(values):
+    """Fills the numbers within overrides up with zeros, so that 2 stands before 16."""
+    if values.name != "overrides":
+        return values
+    return values.map(lambda text: re.sub(r"\d+", lambda found: found[0].zfill(12), text))
 
 
 def figure_stem(dataset, preset, protocol=""):

@@ -194,7 +194,8 @@ def build_discriminator(*, image_shape, widths, spectral_norm):
 
     With `spectral_norm` there is no batch norm. Each training pass divides the kernels by their
     largest singular value, estimated by one more step of the power iteration (Miyato et al. 2018,
-    algorithm 1); Keras stores the quotient as the kernel.
+    algorithm 1). On TensorFlow, Keras keeps the quotient as the kernel, so that no gradient passes
+    through the division; on JAX one does, as in the paper, and the kernel stays as it is.
     """
     check_divisible(image_shape, len(widths))
     normalized = layers.SpectralNormalization if spectral_norm else lambda layer: layer

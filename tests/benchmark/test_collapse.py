@@ -26,7 +26,7 @@ def test_half_of_the_modes_is_a_collapse(rows, modes, note):
 @pytest.mark.parametrize(("vendi", "collapsed"), [(3.9, True), (4.1, False), (np.nan, False)])
 def test_a_third_of_the_real_vendi_score_is_a_collapse(rows, vendi, collapsed):
     rows.loc[rows["model"] == "test_images", "vendi"] = 12.0
-    note = "mode collapse: Vendi score 3.9, of the test images 12.0"
+    note = "mode collapse: Vendi score 3.9 (test images: 12.0)"
     assert noted(rows, vendi=vendi) == (note if collapsed else "")
 
 

@@ -182,6 +182,17 @@ def test_sample_strips_pads_short_rows_with_white():
     assert (drawn[20:32, 4:16] == 1).all()
 
 
+def test_long_labels_are_broken_between_their_overrides():
+    label = "dcgan generator model.latent_dim=1 model.optimizer.learning_rate=0.02"
+    lines = style.wrapped(label, 2.0).split("\n")
+    assert lines == [
+        "dcgan generator",
+        "model.latent_dim=1",
+        "model.optimizer.learning_rate=0.02",
+    ]
+    assert style.wrapped("ddpm ddim-50", 2.0) == "ddpm ddim-50"
+
+
 def test_losses_of_both_players_share_the_axes_without_their_sum():
     losses = {
         name: np.linspace(1, 2, 50) for name in ("generator_loss", "discriminator_loss", "loss")

@@ -125,6 +125,13 @@ def test_columns_that_tell_rows_apart_appear_only_then(rows):
     assert "Run" in table_of(again).titles
 
 
+def test_rows_stand_in_the_order_of_the_numbers_in_their_overrides(rows):
+    overrides = [f"model.latent_dim={value}" for value in (16, 2, 100, 4)]
+    (group,) = tables.group_rows(rows.iloc[[3] * 4].assign(overrides=overrides))
+    found = [text.partition("=")[2] for text in group.rows["overrides"]]
+    assert found == ["2", "4", "16", "100"]
+
+
 def test_equal_notes_share_a_number(rows):
     table = table_of(rows.iloc[:3].assign(notes=["busy host", "no classifier", "busy host"]))
     assert [line[-1] for line in table.body] == ["[1]", "[2]", "[1]"]
