@@ -16,7 +16,8 @@ class DiffusionSampler(Sampler):
     Image i of a class-conditional model is of class i modulo `num_classes`.
 
     Args:
-        unet: Network with the inputs `[images, times]`, and `labels` where there are classes.
+        unet: Network with the inputs `[images, times]`, then `labels` where there are classes and
+            `latents` where there is a `latent_dim`.
         steps: `models.samplers.ReverseSteps`.
         seed: Integer.
         name: Name of the sampler.
@@ -24,6 +25,7 @@ class DiffusionSampler(Sampler):
         clip_predicted_images: Whether predicted images are clipped to [-1, 1].
         num_classes: Number of classes, or `None`.
         guidance_scale: As for `models.samplers.ReverseMethod`.
+        latent_dim: Number of standard normal numbers that each pass takes besides, or `None`.
     """
 
     def __init__(
@@ -37,14 +39,16 @@ class DiffusionSampler(Sampler):
         clip_predicted_images=True,
         num_classes=None,
         guidance_scale=1.0,
+        latent_dim=None,
     ):
         self.steps = steps
         self.prediction = prediction
         self.clip_predicted_images = clip_predicted_images
         self.num_classes = num_classes
         self.guidance_scale = guidance_scale
+        self.latent_dim = latent_dim
         self.num_steps = len(steps.times)
-        self.deterministic = not np.any(steps.stds)
+        self.deterministic = latent_dim is None and not np.any(steps.stds)
         super().__init__(
             network=unet,
             network_passes=self.num_steps * (1 if guidance_scale == 1.0 else 2),
@@ -115,31 +119,41 @@ class DiffusionSampler(Sampler):
         Any prediction is a linear function of the noise at a given state, so that guiding it is
         guiding the noise.
         """
+        latents = self.network_latents(index, seeds)
         if self.num_classes is None:
-            return self.network(self.network_inputs(images, index), training=False)
+            return self.network(self.network_inputs(images, index, *latents), training=False)
         labels = ops.cast(seeds[:, 1], "int32") % self.num_classes
         if self.guidance_scale == 1.0:
-            return self.network(self.network_inputs(images, index, labels), training=False)
+            inputs = self.network_inputs(images, index, labels, *latents)
+            return self.network(inputs, training=False)
         both = self.network_inputs(
             ops.concatenate([images, images]),
             index,
             ops.concatenate([labels, ops.full_like(labels, self.num_classes)]),
+            *(ops.concatenate([values, values]) for values in latents),
         )
         conditional, unconditional = ops.split(self.network(both, training=False), 2)
         return unconditional + self.guidance_scale * (conditional - unconditional)
 
-    def network_inputs(self, images, index, labels=None):
+    def network_latents(self, index, seeds):
+        """The latents of step number `index`, a list of at most one `(batch, latent_dim)`."""
+        if self.latent_dim is None:
+            return []
+        # The numbers from 0 on are those of the noise that is added to the images.
+        return [step_noise(seeds, self.num_steps + index, (self.latent_dim,))]
+
+    def network_inputs(self, images, index, *conditions):
         """The network's inputs at step number `index`."""
         times = ops.take(ops.convert_to_tensor(self.steps.times), index)
-        inputs = [images, ops.broadcast_to(times, ops.shape(images)[:1])]
-        return inputs if labels is None else [*inputs, labels]
+        return [images, ops.broadcast_to(times, ops.shape(images)[:1]), *conditions]
 
     def pass_inputs(self, latents):
         """The inputs of the first step; with classes, of the first one."""
-        labels = None
-        if self.num_classes is not None:
-            labels = ops.zeros(ops.shape(latents)[:1], "int32")
-        return self.network_inputs(latents, 0, labels)
+        count = ops.shape(latents)[0]
+        conditions = [] if self.num_classes is None else [ops.zeros((count,), "int32")]
+        if self.latent_dim is not None:
+            conditions.append(ops.zeros((count, self.latent_dim)))
+        return self.network_inputs(latents, 0, *conditions)
 
     def trajectory(self, latents, seeds, indices):
         """The images after the steps numbered `indices`, for pictures of the reverse process.

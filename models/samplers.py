@@ -51,6 +51,17 @@ class OnePass:
     name: str
 
 
+@dataclass(frozen=True)
+class AllSteps:
+    """Sampling in the few steps that the model is trained for (denoising diffusion GAN).
+
+    Args:
+        name: Name of the row in the tables.
+    """
+
+    name: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReverseMethod:
     """What all methods for diffusion models have in common.

@@ -128,6 +128,27 @@ class CosineSchedule(DiscreteSchedule):
         super().__init__(np.cumprod(1.0 - betas))
 
 
+class VariancePreservingSchedule(DiscreteSchedule):
+    """Levels evenly spaced in the time of a diffusion in continuous time, for few large steps.
+
+    By time s, the variance-preserving diffusion of Song et al. (2021, appendix C) has left a share
+    exp(-beta_min s - (beta_max - beta_min) s^2 / 2) of the signal's variance. The levels are at
+    s = start + (1 - start) t / T for t in 1..T, and relative to that at t = 0 (Xiao et al. 2022),
+    so that no step at all is the image itself.
+
+    Args:
+        num_timesteps: T, at least 1.
+        beta_min: Rate at which noise is added at time 0.
+        beta_max: Rate at time 1.
+        start: Time of the images, in [0, 1).
+    """
+
+    def __init__(self, *, num_timesteps, beta_min=0.1, beta_max=20.0, start=1e-3):
+        times = start + (1.0 - start) * np.arange(num_timesteps + 1) / num_timesteps
+        exponents = beta_min * times + (beta_max - beta_min) * times**2 / 2.0
+        super().__init__(np.exp(exponents[0] - exponents[1:]))
+
+
 class ContinuousCosineSchedule:
     """Signal and noise rates are cosine and sine of an angle that grows evenly with time.
 

@@ -175,7 +175,7 @@ def test_a_folder_that_cannot_be_written_is_the_environments_fault(compose_confi
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["model=nosuch"], 2, "dcgan, ddim, ddpm, vae"),
+        (["model=nosuch"], 2, "dcgan, ddgan, ddim, ddpm"),
         (["sede=1"], 2, "unknown key 'sede'. Did you mean seed?"),
         (["model.latentdim=1"], 2, "unknown key 'model.latentdim'"),
         (["seed=abc"], 2, "abc"),

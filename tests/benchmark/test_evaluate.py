@@ -90,7 +90,7 @@ def test_samples_become_a_row_of_the_tables(start_with_file, folders, images):
     assert str(folders) not in (folders / "results" / "trilemma.csv").read_text()
     page = (folders / "results" / "report.html").read_text()
     assert "real" in page and state["source"]["sha256"] in page
-    assert page.count("<figcaption>real external: the samples likeliest to be copies") == 1
+    assert page.count("The samples likeliest to be copies, and their nearest training images.") == 1
     assert "real: neighbours" not in page and "real: grid" not in page
     figures = {path.name for path in (folders / "results" / "figures").iterdir()}
     assert figures == {"mnist_smoke_samples.png", "mnist_smoke_class_histograms.png"}
@@ -184,7 +184,7 @@ def command(*arguments, folder=ROOT):
         (lambda x: x[:50], [], "num_samples=50 metric.kid.subset_size=25"),
         (lambda x: x, ["num_samples=99"], "subset_size=100"),
         (lambda x: x, ["name=noise"], "rows that check the measurement"),
-        (lambda x: x, ["dataset=nosuch"], "fashion_mnist, mnist"),
+        (lambda x: x, ["dataset=nosuch"], "fashion_mnist, image_folder, mnist"),
         (lambda x: x, ["dataset.image_size=32"], "resize them to 32x32"),
     ],
 )

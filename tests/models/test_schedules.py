@@ -3,7 +3,13 @@ import numpy as np
 import pytest
 from keras import ops
 
-from models.schedules import SPACINGS, ContinuousCosineSchedule, CosineSchedule, LinearSchedule
+from models.schedules import (
+    SPACINGS,
+    ContinuousCosineSchedule,
+    CosineSchedule,
+    LinearSchedule,
+    VariancePreservingSchedule,
+)
 
 
 def linear(num_timesteps=200):
@@ -46,6 +52,24 @@ def test_the_cosine_schedule_by_hand():
     levels = [np.cos((step / 4 + 0.008) / 1.008 * np.pi / 2) ** 2 for step in range(5)]
     np.testing.assert_allclose(alpha_bars[:3], np.array(levels[1:4]) / levels[0], rtol=1e-12)
     assert alpha_bars[3] == pytest.approx(alpha_bars[2] * 0.001)
+
+
+def test_the_variance_preserving_schedule_by_hand():
+    """For T = 2 at times 0.5005 and 1: with 0.1 s + 9.95 s^2 at the images' time of 0.001."""
+    alpha_bars = VariancePreservingSchedule(num_timesteps=2).alpha_bars
+    start, middle, end = 0.00010995, 2.5425274875, 10.05
+    np.testing.assert_allclose(alpha_bars, [np.exp(start - middle), np.exp(start - end)], rtol=1e-6)
+
+
+@pytest.mark.parametrize("num_timesteps", [1, 2, 4, 8])
+def test_the_variance_preserving_schedule_integrates_its_rate(num_timesteps):
+    """-log(alpha_bar) is the integral of beta(s) = 0.1 + 19.9 s from the images' time on."""
+    alpha_bars = VariancePreservingSchedule(num_timesteps=num_timesteps).alpha_bars
+    for step, alpha_bar in enumerate(alpha_bars, start=1):
+        end = 0.001 + 0.999 * step / num_timesteps
+        times = np.linspace(0.001, end, 1001)
+        integral = np.trapezoid(0.1 + 19.9 * times, times)
+        assert -np.log(alpha_bar) == pytest.approx(integral, rel=1e-9)
 
 
 def test_the_continuous_schedule_keeps_to_its_rates():

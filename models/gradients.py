@@ -1,0 +1,43 @@
+"""Gradients with respect to inputs, which Keras has no operation for."""
+
+import keras
+from keras import ops
+
+
+def with_input_gradients(function, inputs):
+    """Evaluates a function and the gradient of its summed outputs with respect to its inputs.
+
+    The gradient can be differentiated again, as gradient penalties need it.
+
+    Args:
+        function: From a tensor to a tensor. Where each output depends on one row of the inputs,
+            each row of the gradient belongs to one output.
+        inputs: Float tensor.
+
+    Returns:
+        `(outputs, gradients)`; the gradients have the shape of `inputs`.
+
+    Raises:
+        NotImplementedError: Under a backend other than TensorFlow and JAX.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs = function(inputs)
+        return outputs, tape.gradient(outputs, inputs)
+    if backend == "jax":
+        import jax
+
+        def total(values):
+            outputs = function(values)
+            return ops.sum(outputs), outputs
+
+        gradients, outputs = jax.grad(total, has_aux=True)(inputs)
+        return outputs, gradients
+    raise NotImplementedError(
+        "gradients with respect to inputs are written for the backends tensorflow and jax. "
+        f"Received: KERAS_BACKEND={backend}"
+    )
