@@ -117,6 +117,15 @@ def test_less_than_a_decade_is_linear(rows):
     assert figure.axes[0].get_xscale() == "linear"
 
 
+@pytest.mark.parametrize(
+    ("kids", "scale"), [([0.1, 0.02, 0.01], "linear"), ([0.1, 0.01, 0.001], "log")]
+)
+def test_kid_is_logarithmic_over_a_wide_range_alone(rows, kids, scale):
+    part = varied(rows, "model.latent_dim", [2, 4, 8]).assign(kid_mean=kids)
+    (figure,) = sweeps(swept(rows, part), {}).values()
+    assert figure.axes[0].get_yscale() == scale
+
+
 def test_zero_and_a_negative_kid_are_drawn(rows):
     part = varied(rows, "model.label_smoothing", [0, 0.1, 20]).assign(kid_mean=[-0.001, 0.01, 0.1])
     (figure,) = sweeps(swept(rows, part), {}).values()
