@@ -87,6 +87,12 @@ def test_steps_in_the_name_of_the_sampler_are_no_other_sampler(rows):
     assert all(line.values == [100, 200, 500] for line in lines.values())
 
 
+def test_the_best_and_the_last_weights_are_two_lines(rows):
+    last = varied(rows, "model.latent_dim", [2, 4, 8]).assign(checkpoint="last")
+    lines = find_sweeps(swept(rows, last, last.assign(checkpoint="best")), {})["model.latent_dim"]
+    assert list(lines) == ["vae decoder", "vae decoder best"]
+
+
 def test_an_option_of_the_sampler_is_swept_over_one_run(rows):
     parts = [
         varied(rows, "sampler.eta", [eta], sampler=f"ddim-50{name}").assign(model="ddpm", run="r")
