@@ -17,8 +17,8 @@ from benchmark.charts import class_histograms, pareto
 from benchmark.definitions import DEFINITIONS
 from benchmark.errors import UserError
 from benchmark.figures import loss_panels, sample_strips
-from benchmark.gallery import Gallery, data_uri
 from benchmark.radar import radar
+from benchmark.report_pictures import Gallery, data_uri
 from benchmark.results import collect_rows, write_atomically
 from benchmark.rows import is_sanity, row_labels, row_styles
 from benchmark.sweeps import sweeps
@@ -316,15 +316,11 @@ def _pictured_runs(results_dir, group):
     first_runs = {}
     for row in rows:
         first_runs.setdefault((row["model"], row["overrides"]), row["run"])
-    samplers = {
-        results_dir / row["path"]: row["sampler"]
-        for row in rows
-        if row["run"] in first_runs.values()
-    }
+    paths = [results_dir / row["path"] for row in rows if row["run"] in first_runs.values()]
     return {
-        title: (folder, {name: path for path, name in samplers.items() if folder in path.parents})
+        title: (folder, {path.name: path for path in paths if folder in path.parents})
         for title, folder in _distinct_runs(results_dir, group).items()
-        if any(path == folder or folder in path.parents for path in samplers)
+        if any(path == folder or folder in path.parents for path in paths)
     }
 
 

@@ -151,12 +151,16 @@ def _sampler_names(trained, option):
     """The rows' samplers without what the option changes in their names.
 
     A name tells the number of steps, and the options of the sampler after it. Where a run has
-    several samplers that would be called alike, each keeps its name.
+    several samplers that would be called alike, each keeps its name. The best weights by
+    validation are told from the last ones.
     """
     changed = r"-\d.*" if option.startswith("sampler.") else r"-\d+"
     short = trained["sampler"].map(lambda name: re.sub(changed, "", name, count=1))
-    named = trained.assign(short=short)[["run", "seed", "overrides", "short"]]
-    return trained["sampler"].where(named.duplicated(keep=False), short).tolist()
+    weights = trained["checkpoint"] if "checkpoint" in trained else short.map(lambda _: "last")
+    named = trained.assign(short=short, checkpoint=weights)
+    columns = ["run", "seed", "overrides", "checkpoint", "short"]
+    names = trained["sampler"].where(named[columns].duplicated(keep=False), short)
+    return names.where(weights != "best", names + " best").tolist()
 
 
 def _configured(configurations, row, option):

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from benchmark import published, report, tables
-from benchmark.gallery import CAPTIONS
 from benchmark.report import write_report
+from benchmark.report_pictures import CAPTIONS
 
 KINDS = ("pareto", "radar", "samples", "class_histograms", "loss")
 

@@ -88,6 +88,11 @@ def test_a_run_writes_its_rows_files_and_report(start, folders, model):
         expected |= {"weights.npz", "weights_best.npz"}
         assert expected <= {entry.name for entry in run_folder.iterdir()}
         assert not (run_folder / "checkpoints").exists()
+        pictures = {"reconstructions.png", "divergences.png", "manifold.png", "latents.png"}
+        assert (pictures <= {entry.name for entry in run_folder.iterdir()}) == (model == "vae")
+    assert ("collapsed_latents" in ours and ours["collapsed_latents"].notna().all()) == (
+        model == "vae"
+    )
     table = pd.read_csv(folders / "results" / "trilemma.csv")
     assert model in set(table["model"])
     assert (folders / "results" / "report.html").exists()

@@ -87,6 +87,12 @@ def test_steps_in_the_name_of_the_sampler_are_no_other_sampler(rows):
     assert all(line.values == [100, 200, 500] for line in lines.values())
 
 
+def test_the_best_and_the_last_weights_are_two_lines(rows):
+    last = varied(rows, "model.latent_dim", [2, 4, 8]).assign(checkpoint="last")
+    lines = find_sweeps(swept(rows, last, last.assign(checkpoint="best")), {})["model.latent_dim"]
+    assert list(lines) == ["vae decoder", "vae decoder best"]
+
+
 def test_an_option_of_the_sampler_is_swept_over_one_run(rows):
     parts = [
         varied(rows, "sampler.eta", [eta], sampler=f"ddim-50{name}").assign(model="ddpm", run="r")
@@ -115,6 +121,15 @@ def test_the_figure_shows_each_row_the_mean_of_seeds_and_the_floor(rows):
 def test_less_than_a_decade_is_linear(rows):
     (figure,) = sweeps(swept(rows, varied(rows, "model.beta", [0.5, 1, 4])), {}).values()
     assert figure.axes[0].get_xscale() == "linear"
+
+
+@pytest.mark.parametrize(
+    ("kids", "scale"), [([0.1, 0.02, 0.01], "linear"), ([0.1, 0.01, 0.001], "log")]
+)
+def test_kid_is_logarithmic_over_a_wide_range_alone(rows, kids, scale):
+    part = varied(rows, "model.latent_dim", [2, 4, 8]).assign(kid_mean=kids)
+    (figure,) = sweeps(swept(rows, part), {}).values()
+    assert figure.axes[0].get_yscale() == scale
 
 
 def test_zero_and_a_negative_kid_are_drawn(rows):
