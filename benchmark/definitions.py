@@ -9,7 +9,8 @@ DEFINITIONS = (
     ),
     (
         "NFE",
-        "Number of network passes that one image takes (number of function evaluations).",
+        "Number of network passes that one image takes (number of function evaluations). "
+        "Classifier-free guidance takes two a step, which run as one batch.",
         "",
     ),
     (

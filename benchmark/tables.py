@@ -262,7 +262,7 @@ def summarize(table):
     """Picks what fits a terminal: speed, if it is known of any row, then quality and diversity."""
     titles = ["NFE", "ms/pass", "ms/image", "images/s", "Train time"]
     speed = _pick(table, titles)
-    quality = _pick(table, ["KID ×1000", "Modes", "KL", "Rejected %", "Coverage"])
+    quality = _pick(table, ["KID ×1000", "Modes", "KL", "Rejected %", "Right class %", "Coverage"])
     columns = [speed.titles.index(title) for title in titles]
     known = any(line[column] != MISSING for line in speed.body for column in columns)
     return [replace(speed, sanity=[]), quality] if known else [quality]
