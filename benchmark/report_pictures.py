@@ -12,6 +12,7 @@ CAPTIONS = {
     "divergences": "What each latent dimension tells of an image: the mean KL divergence of its "
     "posterior from the prior.",
     "process": "From noise to images.",
+    "predictions": "States on their way out of the noise, and the image predicted from each.",
     "denoising": "Images on their way out of the noise.",
     "interpolation": "Images on the way from one latent to another, a row for each pair.",
     "neighbours": "The samples likeliest to be copies, and their nearest training images.",

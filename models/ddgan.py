@@ -164,13 +164,9 @@ class DenoisingDiffusionGAN(GenerativeModel):
             column_labels.append(f"t = {self.num_steps - index}")
             states, predicted_images = sampler.reverse_step(index, states, predicted_images, seeds)
             columns.append(ops.convert_to_numpy(predicted_images))
-            column_labels.append("image")
-        predictions = Illustration(
-            to_uint8(np.stack(columns, axis=1)),
-            column_labels=tuple(column_labels),
-            x_label="states, and the image that is predicted from each",
-        )
-        return {"predictions": predictions}
+            column_labels.append("predicted")
+        images = to_uint8(np.stack(columns, axis=1))
+        return {"predictions": Illustration(images, column_labels=tuple(column_labels))}
 
     def _judge(self, inputs, training):
         """The discriminator's logits, its weights taken as constants."""

@@ -212,7 +212,7 @@ def test_the_losses_are_logged():
 def test_predictions_are_shown_beside_the_states_they_are_made_from():
     model = randomize(build_ddgan(num_steps=2))
     picture = model.illustrate(IMAGES, np.zeros(8))["predictions"]
-    assert picture.column_labels == ("t = 2", "image", "t = 1", "image")
+    assert picture.column_labels == ("t = 2", "predicted", "t = 1", "predicted")
     sampler = model.sampler()
     samples = np.rint((sampler.sample(*sampler.inputs(0, 5)) + 1.0) * 127.5)
     np.testing.assert_allclose(picture.images[:, -1].astype(float), samples, atol=1)
