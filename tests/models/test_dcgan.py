@@ -190,7 +190,7 @@ def test_a_training_with_all_options_goes_on_from_its_state():
     whole, resumed = build(), build()
     for _ in range(3):
         whole.train_on_batch(IMAGES)
-    restore(resumed, state(whole, []))
+    restore(resumed, state(whole, [], None))
     for model in (whole, resumed):
         model.train_on_batch(IMAGES)
     assert float(resumed.steps_done) == 4

@@ -153,7 +153,8 @@ def test_batch_normalization_uses_moving_averages_at_inference():
     assert differ(together[:1], alone)
 
 
-def test_moving_averages_are_those_of_the_data_after_sixty_steps():
+def test_moving_averages_become_those_of_the_data(monkeypatch):
+    monkeypatch.setattr("models.unet.MOMENTUM", 0.9)
     unet, images = small_unet(normalization="batch"), 3.0 + 5.0 * random_images(32)
     times = np.zeros(32)
     for _ in range(60):
