@@ -161,7 +161,7 @@ def draw_reference_lines(axes, levels):
     for name, level in levels.items():
         axes.axhline(level, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
         axes.annotate(
-            f"{names[name]}\n{level:.2f}", (1, level), (4, 0), xycoords=("axes fraction", "data"),
+            f"{names[name]}\n{level:z.2f}", (1, level), (4, 0), xycoords=("axes fraction", "data"),
             textcoords="offset points", va="center", fontsize=SMALL_SIZE, color=MUTED,
             annotation_clip=False,
         )  # fmt: skip

@@ -212,8 +212,10 @@ def check_samplers(settings: dict[str, Any]) -> None:
     for sampler in settings["samplers"]:
         check_sampler("sampler", sampler, settings["model"])
     validating = settings["training"]["validation"]
-    if validating["every"] is not None and validating["sampler"] is not None:
-        check_sampler("training.validation.sampler", validating["sampler"], settings["model"])
+    if validating["every"] is not None:
+        # null: all time steps, where there are any
+        sampler = validating["sampler"] or {"num_steps": (schedule or {}).get("num_timesteps", 1)}
+        check_sampler("training.validation.sampler", sampler, settings["model"])
 
 
 def check_sampler(key: str, sampler: dict[str, Any], model: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ def whole(value):
 
 
 def fixed(value, digits):
-    return "" if math.isnan(value) else f"{value:,.{digits}f}"
+    return "" if math.isnan(value) else f"{value:z,.{digits}f}"
 
 
 def significant(value, digits=3):

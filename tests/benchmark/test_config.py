@@ -129,6 +129,15 @@ def test_validation_may_be_left_out_where_its_sampler_does_not_fit(compose_confi
     configuration.validate(compose_config(*overrides, "training.validation.every=null"))
 
 
+def test_validation_by_all_time_steps_needs_a_schedule_that_has_them(compose_config):
+    overrides = ["training.validation.sampler=null", "sampler=ddim"]
+    configuration.validate(compose_config(*overrides))
+    with pytest.raises(UserError, match="training.validation.sampler.num_steps"):
+        configuration.validate(
+            compose_config(*overrides, "model/schedule=continuous_cosine", "sampler.num_steps=5")
+        )
+
+
 def test_a_sampler_replaces_the_models_own_list(compose_config):
     config = compose_config("sampler=ddim", "sampler.num_steps=20")
     samplers = configuration.validate(config)["samplers"]

@@ -146,6 +146,7 @@ def test_equal_notes_share_a_number(rows):
         ("latency_ms_per_image_p50", 772.4, "ms/image", "772"),
         ("images_per_second", 12345.6, "images/s", "12,346"),
         ("kid_mean", -0.00012, "KID ×1000", "-0.12 ± 1.10"),
+        ("kid_mean", -0.000001, "KID ×1000", "0.00 ± 1.10"),
         ("kid_digits_mean", 0.0203, "digit KID ×1000", "20.30"),
         ("modes_covered", 9, "Modes", "9/10"),
         ("mode_kl", 0.01234, "KL (floor 0.0009)", "0.0123"),
