@@ -87,6 +87,14 @@ class Parts:
         return {name: build(f"metric.{name}", options) for name, options in metrics.items()}
 
 
+def compose(*overrides: str) -> Parts:
+    """The parts of a run, for use from Python: `compose("model=ddpm", "preset=standard")`."""
+    configuration.register()
+    with hydra.initialize_config_module("conf", version_base="1.3"):
+        config = hydra.compose("config", overrides=list(overrides))
+    return Parts(configuration.validate(config), overrides)
+
+
 def build(key: str, options: dict[str, Any], **arguments: Any) -> Any:
     """Instantiates a part; what its constructor refuses is the user's mistake."""
     try:

@@ -10,7 +10,9 @@ SHUFFLE_ROUNDS = 16
 GOLDEN_GAMMA = 0x9E3779B97F4A7C15
 # A larger array stays where it is, as a memory map, and is read from Python; so are images that are
 # made when read, which a tensor would hold a copy of.
-LARGEST_TENSOR_BYTES = 2 * 1024**3
+LARGEST_TENSOR_BYTES = 256 * 1024**2
+# Small batches are gathered several at once: the graph's fixed cost is shared by so many examples.
+GATHERED_AT_ONCE = 512
 
 
 def build_pipeline(
@@ -56,19 +58,31 @@ def build_pipeline(
     gather_images = _build_gather(images)
     gather_labels = None if labels is None else _build_gather(labels)
 
-    def load_batch(step: tf.Tensor):
-        positions = step * batch_size + tf.range(batch_size, dtype=tf.int64)
-        indices = _shuffle(positions, seed=seed, num_examples=len(images))
-        batch = gather_images(indices)
-        if horizontal_flip:
-            batch = _flip(batch, positions, seed=seed)
-        return batch if gather_labels is None else (batch, gather_labels(indices))
+    num_batches = max(1, GATHERED_AT_ONCE // batch_size)
 
-    steps = tf.data.Dataset.counter(start=start_step)
+    def load_batches(step: tf.Tensor):
+        count = num_batches * batch_size
+        positions = step * batch_size + tf.range(count, dtype=tf.int64)
+        indices = _shuffle(positions, seed=seed, num_examples=len(images))
+        batches = gather_images(indices)
+        if horizontal_flip:
+            batches = _flip(batches, positions, seed=seed)
+        batches = _split(batches, batch_size)
+        if gather_labels is None:
+            return batches
+        return batches, _split(gather_labels(indices), batch_size)
+
+    steps = tf.data.Dataset.range(start_step, tf.int64.max, num_batches)
+    batches = steps.map(load_batches, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    batches = batches.unbatch()
     if num_steps is not None:
-        steps = steps.take(num_steps)
-    batches = steps.map(load_batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        batches = batches.take(num_steps)
     return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def _split(examples: tf.Tensor, batch_size: int) -> tf.Tensor:
+    """Splits the first axis: `(N, ...) -> (N / batch_size, batch_size, ...)`."""
+    return tf.reshape(examples, (-1, batch_size, *examples.shape[1:]))
 
 
 def _shuffle(positions: tf.Tensor, *, seed: int, num_examples: int) -> tf.Tensor:

@@ -11,11 +11,13 @@
 Every file appears whole or not at all: it is written beside its place, then moved.
 """
 
+import contextlib
 import hashlib
 import io
 import json
 import os
 import shutil
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -41,19 +43,25 @@ COLUMNS = (
 ).split()
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file that is either whole or absent, whenever the process is killed."""
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A name to write to, which becomes `path` at the end: whole or absent, if killed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
+        yield temporary
+        with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file that is either whole or absent, whenever the process is killed."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def digest(content: Any) -> str:
@@ -113,9 +121,22 @@ class Folder:
         np.save(buffer, array)
         write_atomically(self.path / name, buffer.getvalue())
 
+    def write_array_in_parts(self, name: str, parts: Iterable[np.ndarray], length: int) -> None:
+        """Writes the first `length` rows of parts that follow one another, one part at a time."""
+        with atomic_path(self.path / name) as path:
+            array, start = None, 0
+            for part in parts:
+                if array is None:
+                    shape = (length, *part.shape[1:])
+                    array = np.lib.format.open_memmap(path, "w+", part.dtype, shape)
+                rows = array[start : start + len(part)]
+                rows[:] = part[: len(rows)]
+                start += len(part)
+
     def read_array(self, name: str) -> np.ndarray | None:
+        """The array of an npy file as a memory map, `None` if there is none."""
         path = self.path / name
-        return np.load(path, allow_pickle=False) if path.exists() else None
+        return np.load(path, mmap_mode="r", allow_pickle=False) if path.exists() else None
 
     def write_text(self, name: str, text: str) -> None:
         write_atomically(self.path / name, text.encode())

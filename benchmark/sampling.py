@@ -23,23 +23,22 @@ def sample(sampler: Any, *, folder: Folder, num_samples: int, batch_size: int) -
         batch_size: Images for each call of the sampler.
 
     Returns:
-        uint8 `(num_samples, height, width, channels)`.
+        uint8 `(num_samples, height, width, channels)`, a memory map: no more than a shard of them
+        is in memory at once.
     """
     images = folder.read_array("samples.npy")
     if images is not None and len(images) == num_samples:
         return images
+    starts, seconds = list(enumerate(range(0, num_samples, batch_size))), 0.0
     with console.progress("image", num_samples) as update:
-        starts = range(0, num_samples, batch_size)
-        shards = []
-        for number, start in enumerate(starts):
-            shards.append(_shard(sampler, folder, number, start, batch_size))
+        for number, start in starts:
+            seconds += float(_shard(sampler, folder, number, start, batch_size)["seconds"])
             update(min(start + batch_size, num_samples))
-    images = np.concatenate([shard["images"] for shard in shards])[:num_samples]
-    seconds = sum(float(shard["seconds"]) for shard in shards)
     folder.write_json("samples.json", {"num_samples": num_samples, "seconds": round(seconds, 3)})
-    folder.write_array("samples.npy", images)
+    shards = (_shard(sampler, folder, *numbered, batch_size)["images"] for numbered in starts)
+    folder.write_array_in_parts("samples.npy", shards, num_samples)
     folder.remove("shards")
-    return images
+    return folder.read_array("samples.npy")
 
 
 def _shard(sampler, folder, number, start, batch_size):

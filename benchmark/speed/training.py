@@ -1,0 +1,102 @@
+"""Training and its input pipeline."""
+
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.cli import compose
+from benchmark.config import user_cache_dir
+from benchmark.speed.compare import Comparison
+
+NETWORKS = {"smoke": "preset=smoke", "quick": "preset=quick"}
+BATCH_SIZE = 64
+NUM_STEPS = 20
+PIPELINE_STEPS = 4000
+LARGE_SHAPE = (60_000, 64, 64, 3)
+
+
+def compare_training() -> Iterator[Comparison]:
+    """`fit` on the pipeline against an eager tape with noise of the host, on the same network."""
+    import keras
+
+    from benchmark.datasets.mnist import load_mnist
+    from benchmark.speed.plain_diffusion import plain_ddpm_step
+
+    images = load_mnist(cache_dir=user_cache_dir()).train_images
+    for name, preset in NETWORKS.items():
+        model = compose("model=ddpm", preset, "model.prediction=noise").build_model(
+            images.shape[1:]
+        )
+        generator = np.random.default_rng(0)
+        step = partial(
+            plain_ddpm_step,
+            model.unet,
+            keras.optimizers.Adam(1e-4),
+            alpha_bars=model.schedule.alpha_bars,
+            generator=generator,
+        )
+
+        def plain(step=step, generator=generator):
+            for _ in range(NUM_STEPS):
+                step(images[generator.integers(0, len(images), BATCH_SIZE)])
+
+        amount = NUM_STEPS * BATCH_SIZE
+        yield Comparison(
+            f"training the {name} U-Net, batch {BATCH_SIZE}",
+            partial(fit, model, images),
+            {"eager tape": plain},
+            amounts={"ours": amount, "eager tape": amount},
+            unit="images",
+        )
+
+
+def fit(model, images: np.ndarray, num_steps: int = NUM_STEPS) -> None:
+    """Trains some steps as a run does."""
+    from benchmark.pipeline import build_pipeline
+
+    model.fit(
+        build_pipeline(images, batch_size=BATCH_SIZE, seed=0),
+        steps_per_epoch=num_steps,
+        epochs=1,
+        verbose=0,
+    )
+
+
+def compare_pipeline() -> Iterator[Comparison]:
+    """The pipeline alone, from memory and from a file larger than what is kept in memory."""
+    from benchmark.datasets.mnist import load_mnist
+
+    images = load_mnist(cache_dir=user_cache_dir()).train_images
+    model = compose("model=ddpm", NETWORKS["quick"]).build_model(images.shape[1:])
+    others = {"training, quick U-Net": partial(fit, model, images)}
+    amounts = dict.fromkeys(others, NUM_STEPS * BATCH_SIZE)
+    yield Comparison(
+        f"pipeline, 28x28x1, batch {BATCH_SIZE}",
+        partial(drain, images, PIPELINE_STEPS),
+        others,
+        amounts={"ours": PIPELINE_STEPS * BATCH_SIZE, **amounts},
+        unit="images",
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "images.npy"
+        np.lib.format.open_memmap(path, "w+", np.uint8, LARGE_SHAPE)[:] = 128
+        stored = np.load(path, mmap_mode="r")
+        steps = PIPELINE_STEPS // 10
+        yield Comparison(
+            f"pipeline, 64x64x3 from a memory map, batch {BATCH_SIZE}",
+            partial(drain, stored, steps),
+            others,
+            amounts={"ours": steps * BATCH_SIZE, **amounts},
+            unit="images",
+        )
+
+
+def drain(images: np.ndarray, num_steps: int) -> None:
+    """Takes batches out of the pipeline, and does nothing with them."""
+    from benchmark.pipeline import build_pipeline
+
+    for _ in build_pipeline(images, batch_size=BATCH_SIZE, seed=0, num_steps=num_steps):
+        pass
