@@ -8,7 +8,7 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?= model=ddpm dataset=mnist
 EXTRAS ?=
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= --numprocesses=2 --dist=loadfile --durations=25
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 

@@ -56,7 +56,7 @@ def run(parts: Any) -> pd.DataFrame:
 
 
 def build_model(parts, dataset) -> keras.Model:
-    """The untrained model; refuses images and classes that it is not made for."""
+    """The untrained model; refuses images, classes and batches that it is not made for."""
     num_classes = parts.settings["model"].get("num_classes")
     if num_classes not in (None, dataset.num_classes):
         fits = f"{dataset.num_classes}, the classes of {dataset.name}, or null"
@@ -68,7 +68,14 @@ def build_model(parts, dataset) -> keras.Model:
     # Graphs are ordered by the names of layers, which count up within a process: starting anew
     # makes the last bit of the weights a function of the seed alone.
     keras.utils.clear_session()
-    return parts.build_model(dataset.image_shape)
+    model = parts.build_model(dataset.image_shape)
+    batch_size = parts.settings["training"]["batch_size"]
+    if batch_size % model.batch_multiple:
+        raise UserError(
+            f"`training.batch_size` must be a multiple of {model.batch_multiple} for "
+            f"model={model.name}. Received: training.batch_size={batch_size}"
+        )
+    return model
 
 
 def build_judge(parts, dataset) -> Judge:

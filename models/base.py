@@ -78,6 +78,7 @@ class GenerativeModel(keras.Model):
 
     Attributes:
         num_classes: Number of classes that the model is conditioned on, or `None`.
+        batch_multiple: What the size of a training batch must be a multiple of.
 
     Args:
         image_shape: `(height, width, channels)` of the training images.
@@ -87,6 +88,7 @@ class GenerativeModel(keras.Model):
     """
 
     num_classes = None
+    batch_multiple = 1
 
     def __init__(self, *, image_shape, seed, optimizer=None, **kwargs):
         super().__init__(**kwargs)

@@ -39,6 +39,8 @@ class DenoisingDiffusionGAN(GenerativeModel):
         ValueError: If an argument is out of its range.
     """
 
+    batch_multiple = GROUP_SIZE
+
     def __init__(
         self,
         *,
@@ -123,7 +125,6 @@ class DenoisingDiffusionGAN(GenerativeModel):
     def compute_loss(self, x, y=None, y_pred=None, sample_weight=None, training=True):
         """Sum of both non-saturating losses and R1, each reaching its own network only."""
         times, noisier_states, real_states, generated_states = y_pred
-        check_batch(real_states)
 
         def discriminate(states):
             return self.discriminator([states, noisier_states, times], training=training)
@@ -187,16 +188,6 @@ def build_generator(**options):
     unet = build_unet(**options)
     images = layers.Activation("tanh")(unet.output)
     return keras.Model(unet.inputs, images, name="generator")
-
-
-def check_batch(states):
-    """Raises `ValueError` if the discriminator's groups do not divide a batch of known size."""
-    size = states.shape[0]
-    if size is not None and size % GROUP_SIZE:
-        raise ValueError(
-            f"`training.batch_size` must be a multiple of {GROUP_SIZE}, the group whose variety "
-            f"the discriminator sees. Received: {size} images"
-        )
 
 
 def _of_each(values, indices):

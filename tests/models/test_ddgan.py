@@ -218,11 +218,6 @@ def test_predictions_are_shown_beside_the_states_they_are_made_from():
     np.testing.assert_allclose(picture.images[:, -1].astype(float), samples, atol=1)
 
 
-def test_a_batch_that_is_not_made_of_groups_is_refused():
-    with pytest.raises(ValueError, match="multiple of 4.*6 images"):
-        build_ddgan(keras.optimizers.SGD(0.1)).train_on_batch(IMAGES[:6])
-
-
 @pytest.mark.parametrize("options", [{"num_steps": 0}, {"r1_gamma": -1.0}])
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(ValueError, match="Received: num_steps="):
