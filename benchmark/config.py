@@ -18,6 +18,8 @@ from benchmark.errors import EnvironmentProblem, UserError
 PRESETS = ("smoke", "quick", "standard", "paper")
 DEVICES = ("auto", "cpu", "gpu")
 CHECKPOINTS = ("last", "best", "both")
+JITS = ("auto", True, False)
+PRECISIONS = ("auto", "float32", "mixed_bfloat16")
 
 
 @dataclass
@@ -36,6 +38,8 @@ class TrainingConfig:
     batch_size: int = MISSING
     num_steps: int = MISSING
     num_checkpoints: int = MISSING
+    jit: Any = MISSING
+    precision: str = MISSING
     validation: ValidationConfig = field(default_factory=ValidationConfig)
 
 
@@ -45,6 +49,7 @@ class SamplingConfig:
 
     checkpoint: str = MISSING
     batch_size: int = MISSING
+    jit: Any = MISSING
 
 
 @dataclass
@@ -136,6 +141,7 @@ def validate(config: DictConfig) -> dict[str, Any]:
         settings["samplers"] = [settings["sampler"]]
     check_numbers(settings["training"], "training")
     check_measurement(settings)
+    check_acceleration(settings)
     check_samplers(settings)
     check_validation(settings)
     return settings
@@ -197,6 +203,18 @@ def check_choices(settings: dict[str, Any]) -> None:
         )
     if settings["seed"] >= 2**32:
         raise UserError(f"`seed` must be below 2**32. Received: seed={settings['seed']}")
+
+
+def check_acceleration(settings: dict[str, Any]) -> None:
+    training, sampling = settings["training"], settings["sampling"]
+    for key, value, choices in (
+        ("training.jit", training["jit"], JITS),
+        ("training.precision", training["precision"], PRECISIONS),
+        ("sampling.jit", sampling["jit"], JITS),
+    ):
+        if value not in choices:
+            listed = ", ".join(str(choice).lower() for choice in choices)
+            raise UserError(f"`{key}` must be one of {listed}. Received: {key}={value}")
 
 
 def check_samplers(settings: dict[str, Any]) -> None:

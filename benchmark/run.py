@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark import console, figures, results, tables
+from benchmark.acceleration import Acceleration, choose
 from benchmark.errors import EnvironmentProblem, UserError
 from benchmark.evaluation import SANITY_ROWS, Judge
 from benchmark.pictures import GRID_COLUMNS, write_neighbours, write_pictures
@@ -20,6 +21,7 @@ from benchmark.training import load_weights, train, weights
 from benchmark.validation import Validation
 
 NUM_SHOWN = 5000
+TRAIN_OPTIONS = ("batch_size", "num_steps", "num_checkpoints")
 
 
 def run(parts: Any) -> pd.DataFrame:
@@ -33,12 +35,16 @@ def run(parts: Any) -> pd.DataFrame:
     """
     settings = parts.settings
     check_device(settings["device"])
+    acceleration = choose_acceleration(settings)
     dataset = parts.load_dataset()
-    model = build_model(parts, dataset)  # it refuses within seconds what it cannot be trained on
+    model = build_model(
+        parts, dataset, acceleration
+    )  # it refuses within seconds what it cannot be trained on
     methods = parts.build_methods()
     judge = build_judge(parts, dataset)
     folder = run_folder(settings, dataset)
     announce(settings, dataset, methods, judge, folder)
+    console.say(acceleration.describe())
     rows = list(itertools.product(checkpoints(settings), methods))
     if is_finished(folder, rows, judge) and not settings["force"]:
         console.say("this run is finished already; force=true does it again")
@@ -49,13 +55,21 @@ def run(parts: Any) -> pd.DataFrame:
                 folder.clear()
             if trained(parts, model, judge, folder):
                 for checkpoint, method in rows:
-                    measure(parts, model, method, checkpoint, judge, folder)
+                    measure(parts, model, acceleration, method, checkpoint, judge, folder)
         console.say(f"this run took {console.duration(time.perf_counter() - start)}")
     measure_sanity(settings, dataset, judge)
     return report(settings, dataset, judge, folder)
 
 
-def build_model(parts, dataset) -> keras.Model:
+def choose_acceleration(settings) -> Acceleration:
+    """Settles what `auto` is on this machine; what training takes is part of the run's key."""
+    acceleration = choose(settings)
+    settings["training"]["jit"] = acceleration.training_jit
+    settings["training"]["precision"] = acceleration.precision
+    return acceleration
+
+
+def build_model(parts, dataset, acceleration) -> keras.Model:
     """The untrained model; refuses images, classes and batches that it is not made for."""
     num_classes = parts.settings["model"].get("num_classes")
     if num_classes not in (None, dataset.num_classes):
@@ -68,7 +82,9 @@ def build_model(parts, dataset) -> keras.Model:
     # Graphs are ordered by the names of layers, which count up within a process: starting anew
     # makes the last bit of the weights a function of the seed alone.
     keras.utils.clear_session()
-    model = parts.build_model(dataset.image_shape)
+    with acceleration.building():
+        model = parts.build_model(dataset.image_shape)
+    model.jit_compile = acceleration.training_jit
     batch_size = parts.settings["training"]["batch_size"]
     if batch_size % model.batch_multiple:
         raise UserError(
@@ -168,7 +184,8 @@ def trained(parts, model, judge, folder) -> bool:
         dataset,
         run=folder,
         seed=settings["seed"],
-        **{**settings["training"], "validation": build_validation(parts, model, judge)},
+        validation=build_validation(parts, model, judge),
+        **{name: settings["training"][name] for name in TRAIN_OPTIONS},
     )
     folder.write_history(training.history)
     folder.update_state(train_seconds=training.seconds)
@@ -213,7 +230,7 @@ def shown_images(dataset) -> tuple[np.ndarray, np.ndarray]:
     return dataset.test_images[:count], dataset.test_labels[:count]
 
 
-def measure(parts, model, method, checkpoint, judge, folder) -> None:
+def measure(parts, model, acceleration, method, checkpoint, judge, folder) -> None:
     """Samples by one method and writes its row, scores, timings and pictures."""
     settings, target = parts.settings, folder.sampler(method.name, checkpoint)
     if target.read_json("metrics.json").get("key") == judge.key:
@@ -221,7 +238,7 @@ def measure(parts, model, method, checkpoint, judge, folder) -> None:
     name = target.path.name
     console.stage(f"Sampling {name}: {settings['num_samples']} images")
     load_weights(model, folder.read_weights(checkpoint))
-    sampler = model.sampler(method)
+    sampler = acceleration.apply(model.sampler(method))
     images = sample(
         sampler,
         folder=target,

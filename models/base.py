@@ -1,5 +1,6 @@
 """What every generative model and every sampler of the benchmark offers."""
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -7,6 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+# Of the layers that end a network, whatever the precision of the others.
+OUTPUT_DTYPE = "float32"
 NUM_INTERPOLATIONS, NUM_INTERPOLATED = 5, 11
 
 
@@ -153,10 +156,13 @@ class Sampler(keras.Model):
     Attributes:
         deterministic: Whether the image is a function of the weights and the latents alone.
         num_steps: Steps on the way from noise to images; above 1 there is `trajectory`.
+        image_jit: Whether XLA compiles calls on a single image; `"auto"` leaves it to Keras.
+        batch_jit: Whether XLA compiles calls on several images; likewise.
     """
 
     deterministic = True
     num_steps = 1
+    image_jit = batch_jit = "auto"
 
     def __init__(self, *, network, network_passes, latent_shape, seed, **kwargs):
         super().__init__(**kwargs)
@@ -164,9 +170,7 @@ class Sampler(keras.Model):
         self.network_passes = network_passes
         self.latent_shape = tuple(latent_shape)
         self.seed = seed
-        self._single_pass = SinglePass(self.pass_inputs, network)
-        for model in (self, self._single_pass):
-            model.compile()
+        self._program = functools.cache(self._compile)
 
     def build(self, input_shape=None):
         """Nothing to do: the network is built before the sampler."""
@@ -224,23 +228,51 @@ class Sampler(keras.Model):
 
     def sample(self, latents, seeds):
         """Runs the compiled sampler; the float32 images in [-1, 1] are in host memory."""
-        return np.asarray(self.predict_on_batch((latents, seeds)))
+        return self._run("call", (latents, seeds), len(latents))
 
     def single_pass(self, latents):
         """Runs one compiled network pass; the result is in host memory."""
-        return np.asarray(self._single_pass.predict_on_batch(latents))
+        return self._run("_pass", latents, len(latents))
 
-
-class SinglePass(keras.Model):
-    """One pass of a sampler's network, for timing."""
-
-    def __init__(self, pass_inputs, network, **kwargs):
-        super().__init__(**kwargs)
-        self.pass_inputs = pass_inputs
-        self.network = network
-
-    def call(self, latents):
+    def _pass(self, latents):
         return self.network(self.pass_inputs(latents), training=False)
+
+    def _run(self, method, inputs, batch_size):
+        jit = self.image_jit if batch_size == 1 else self.batch_jit
+        return self._program(method, jit).run(inputs)
+
+    def _compile(self, method, jit):
+        # A name of its own: one that counts up would change the order of the graph.
+        name = f"{self.name}_{method.strip('_')}"
+        return Program(getattr(self, method), self.network, jit_compile=jit, name=name)
+
+
+class Program(keras.Model):
+    """A function of tensors as a compiled program.
+
+    Args:
+        function: From tensors to tensors.
+        network: The `keras.Model` whose weights it uses.
+        jit_compile: As for `keras.Model.compile`.
+        **kwargs: `name`, as for `keras.Model`.
+    """
+
+    def __init__(self, function, network, jit_compile="auto", **kwargs):
+        super().__init__(**kwargs)
+        self.function = function
+        self.network = network
+        self.compile(jit_compile=jit_compile)
+
+    def build(self, input_shape=None):
+        """Nothing to do: the network is built."""
+
+    def call(self, inputs):
+        """Calls the function."""
+        return self.function(inputs)
+
+    def run(self, inputs):
+        """Runs the program on arrays; the result is in host memory."""
+        return np.asarray(self.predict_on_batch(inputs))
 
 
 def prior_noise(seed, index, shape):

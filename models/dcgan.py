@@ -5,7 +5,7 @@ import math
 import keras
 from keras import layers, ops
 
-from models.base import GenerativeModel, Sampler, check_divisible, to_float
+from models.base import OUTPUT_DTYPE, GenerativeModel, Sampler, check_divisible, to_float
 
 WEIGHT_STD = 0.02  # Radford et al., section 4
 MOMENTUM = 0.9  # of the batch statistics
@@ -184,6 +184,7 @@ def build_generator(*, image_shape, latent_dim, widths):
         strides=2,
         padding="same",
         activation="tanh",
+        dtype=OUTPUT_DTYPE,
         kernel_initializer=initial_weights(),
     )(features)
     return keras.Model(latents, images, name="generator")
@@ -215,5 +216,7 @@ def build_discriminator(*, image_shape, widths, spectral_norm):
             features = layers.BatchNormalization(momentum=MOMENTUM)(features)
         features = layers.LeakyReLU(negative_slope=0.2)(features)
     features = layers.Flatten()(features)
-    logits = normalized(layers.Dense(1, kernel_initializer=initial_weights()))(features)
+    logits = normalized(layers.Dense(1, kernel_initializer=initial_weights(), dtype=OUTPUT_DTYPE))(
+        features
+    )
     return keras.Model(images, logits, name="discriminator")

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from models.base import GenerativeModel, Illustration, to_float, to_uint8
+from models.base import OUTPUT_DTYPE, GenerativeModel, Illustration, to_float, to_uint8
 from models.discriminator import GROUP_SIZE, build_discriminator
 from models.gradients import with_input_gradients
 from models.reverse_process import NUM_ILLUSTRATED, DiffusionSampler
@@ -186,7 +186,7 @@ class DenoisingDiffusionGAN(GenerativeModel):
 def build_generator(**options):
     """Builds the U-Net with tanh at its end: `[states, times, latents] -> images` in [-1, 1]."""
     unet = build_unet(**options)
-    images = layers.Activation("tanh")(unet.output)
+    images = layers.Activation("tanh", dtype=OUTPUT_DTYPE)(unet.output)
     return keras.Model(unet.inputs, images, name="generator")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from models.base import GenerativeModel, Illustration, to_float, to_uint8
-from models.reverse_process import Denoising, DiffusionSampler
+from models.reverse_process import DiffusionSampler
 from models.samplers import DDPM
 from models.unet import build_unet
 
@@ -157,10 +157,9 @@ class DiffusionModel(GenerativeModel):
         """
         limit = self.schedule.num_timesteps or MOST_RECONSTRUCTION_STEPS
         sampler = self.sampler(DDPM(num_steps=min(limit, MOST_RECONSTRUCTION_STEPS)))
-        denoising = Denoising(sampler)
         columns, labels = [images], ["real"]
         for share in self.reconstruct_from:
-            noisy_images, denoised_images, level = denoising.reconstruct(images, share)
+            noisy_images, denoised_images, level = sampler.reconstruct(images, share)
             columns += [noisy_images, denoised_images]
             labels += [level, "denoised"]
         return Illustration(np.stack(columns, axis=1), column_labels=tuple(labels))

@@ -3,6 +3,7 @@
 import keras
 from keras import layers, ops
 
+from models.base import OUTPUT_DTYPE
 from models.embedding import TimeEmbedding
 
 TIME_DIM = 128
@@ -37,7 +38,7 @@ def build_discriminator(*, image_shape, widths):
         features = activate(features + layers.Dense(width)(condition)[:, None, None, :])
     features = append_variety(features)
     features = activate(layers.Conv2D(widths[-1], 3, padding="same")(features))
-    logits = layers.Dense(1)(layers.Flatten()(features))
+    logits = layers.Dense(1, dtype=OUTPUT_DTYPE)(layers.Flatten()(features))
     return keras.Model([states, noisier_states, times], logits, name="discriminator")
 
 

@@ -1,10 +1,11 @@
 """The reverse process of diffusion models: from noise to images in one compiled loop."""
 
-import keras
+import functools
+
 import numpy as np
 from keras import ops
 
-from models.base import Illustration, Sampler, to_uint8
+from models.base import Illustration, Program, Sampler, to_uint8
 from models.noise import step_noise
 
 NUM_ILLUSTRATED, NUM_ILLUSTRATED_STEPS = 5, 11
@@ -161,8 +162,50 @@ class DiffusionSampler(Sampler):
         Returns:
             float32 `(len(indices), batch, height, width, channels)`, clipped to [-1, 1].
         """
-        frames = Trajectory(self, indices).predict_on_batch((latents, seeds))
-        return np.moveaxis(np.asarray(frames), 1, 0)
+        frames = Program(functools.partial(self._frames, indices), self.network)
+        return np.moveaxis(frames.run((latents, seeds)), 1, 0)
+
+    def _frames(self, indices, inputs):
+        """Maps `(latents, seeds)` to states `(batch, len(indices), height, width, channels)`."""
+        latents, seeds = inputs
+        chosen = ops.reshape(ops.convert_to_tensor(indices, "int32"), (1, -1, 1, 1, 1))
+
+        def body(index, carried):
+            state, predicted, frames = carried
+            state, predicted = self.reverse_step(index, state, predicted, seeds)
+            return state, predicted, ops.where(chosen == index, state[:, None], frames)
+
+        frames = ops.repeat(latents[:, None], len(indices), axis=1)
+        carried = (latents, ops.zeros_like(latents), frames)
+        _, _, frames = ops.fori_loop(0, self.num_steps, body, carried)
+        return ops.clip(frames, -1.0, 1.0)
+
+    def reconstruct(self, images, share):
+        """Partial diffusion: noises real images part of the way and denoises them from there.
+
+        Args:
+            images: uint8 `(N, height, width, channels)`.
+            share: How far to go, in (0, 1]; 1 is pure noise.
+
+        Returns:
+            The noisy and the denoised images, uint8 `(N, height, width, channels)`, and the name
+            of the point: its time step, or the variance of its noise.
+        """
+        start = self.num_steps - max(1, round(share * self.num_steps))
+        _, seeds = self.inputs(0, len(images))
+        noises = np.random.default_rng(self.seed).standard_normal(images.shape)
+        signal_rate, noise_rate = self.steps.signal_rates[start], self.steps.noise_rates[start]
+        noisy_images = signal_rate * (images / 127.5 - 1.0) + noise_rate * noises
+        inputs = noisy_images.astype("float32"), seeds, np.full(len(images), start)
+        denoised_images = self._run("_denoise_from", inputs, len(images))
+        time = self.steps.times[start]
+        level = f"step {time + 1}" if np.issubdtype(type(time), np.integer) else f"{time:.2f}"
+        return to_uint8(noisy_images), to_uint8(denoised_images), level
+
+    def _denoise_from(self, inputs):
+        """Maps `(noisy images, seeds, starts)` to images in [-1, 1]; all start at one step."""
+        images, seeds, starts = inputs
+        return ops.clip(self.denoise(images, seeds, ops.cast(starts[0], "int32")), -1.0, 1.0)
 
     def illustrate(self):
         """Interpolated latents, and the way of a few images out of the noise."""
@@ -177,74 +220,3 @@ class DiffusionSampler(Sampler):
             x_label="steps taken",
         )
         return {"denoising": denoising, **super().illustrate()}
-
-
-class Trajectory(keras.Model):
-    """A sampler's loop that keeps the states after chosen steps, compiled."""
-
-    def __init__(self, sampler, indices, **kwargs):
-        super().__init__(**kwargs)
-        self.sampler = sampler
-        self.indices = list(indices)
-        self.compile()
-
-    def build(self, input_shape=None):
-        """Nothing to do: the sampler's network is built."""
-
-    def call(self, inputs):
-        """Maps `(latents, seeds)` to states `(batch, len(indices), height, width, channels)`."""
-        latents, seeds = inputs
-        chosen = ops.reshape(ops.convert_to_tensor(self.indices, "int32"), (1, -1, 1, 1, 1))
-
-        def body(index, carried):
-            state, predicted, frames = carried
-            state, predicted = self.sampler.reverse_step(index, state, predicted, seeds)
-            return state, predicted, ops.where(chosen == index, state[:, None], frames)
-
-        frames = ops.repeat(latents[:, None], len(self.indices), axis=1)
-        carried = (latents, ops.zeros_like(latents), frames)
-        _, _, frames = ops.fori_loop(0, self.sampler.num_steps, body, carried)
-        return ops.clip(frames, -1.0, 1.0)
-
-
-class Denoising(keras.Model):
-    """Partial diffusion: a sampler's loop from any step on, compiled."""
-
-    def __init__(self, sampler, **kwargs):
-        super().__init__(**kwargs)
-        self.sampler = sampler
-        self.compile()
-
-    def build(self, input_shape=None):
-        """Nothing to do: the sampler's network is built."""
-
-    def call(self, inputs):
-        """Maps `(noisy images, seeds, starts)` to images in [-1, 1]; all start at one step."""
-        images, seeds, starts = inputs
-        start = ops.cast(starts[0], "int32")
-        return ops.clip(self.sampler.denoise(images, seeds, start), -1.0, 1.0)
-
-    def reconstruct(self, images, share):
-        """Noises real images part of the way and denoises them from there.
-
-        Args:
-            images: uint8 `(N, height, width, channels)`.
-            share: How far to go, in (0, 1]; 1 is pure noise.
-
-        Returns:
-            The noisy and the denoised images, uint8 `(N, height, width, channels)`, and the name
-            of the point: its time step, or the variance of its noise.
-        """
-        sampler = self.sampler
-        start = sampler.num_steps - max(1, round(share * sampler.num_steps))
-        _, seeds = sampler.inputs(0, len(images))
-        noises = np.random.default_rng(sampler.seed).standard_normal(images.shape)
-        steps = sampler.steps
-        signal_rate, noise_rate = steps.signal_rates[start], steps.noise_rates[start]
-        noisy_images = signal_rate * (images / 127.5 - 1.0) + noise_rate * noises
-        denoised_images = self.predict_on_batch(
-            (noisy_images.astype("float32"), seeds, np.full(len(images), start))
-        )
-        time = steps.times[start]
-        level = f"step {time + 1}" if np.issubdtype(type(time), np.integer) else f"{time:.2f}"
-        return to_uint8(noisy_images), to_uint8(denoised_images), level

@@ -8,6 +8,7 @@ import keras
 from keras import layers, ops
 
 from models.attention import full_attention, linear_attention
+from models.base import OUTPUT_DTYPE
 from models.embedding import TIME_EMBEDDINGS, append_to_pixels, embed_conditions
 
 NORMALIZATIONS = ("group", "batch")
@@ -64,9 +65,11 @@ def unpatch(features, patch_size):
         return features
     height, width, depth = features.shape[1:]
     channels = depth // patch_size**2
-    features = layers.Reshape((height, width, patch_size, patch_size, channels))(features)
-    features = layers.Permute((1, 3, 2, 4, 5))(features)
-    return layers.Reshape((height * patch_size, width * patch_size, channels))(features)
+    shape = (height, width, patch_size, patch_size, channels)
+    features = layers.Reshape(shape, dtype=OUTPUT_DTYPE)(features)
+    features = layers.Permute((1, 3, 2, 4, 5), dtype=OUTPUT_DTYPE)(features)
+    shape = (height * patch_size, width * patch_size, channels)
+    return layers.Reshape(shape, dtype=OUTPUT_DTYPE)(features)
 
 
 def build_unet(
@@ -177,7 +180,11 @@ def build_unet(
     features = normalize(features, normalization)
     features = layers.Activation("silu")(features)
     features = layers.Conv2D(
-        image_shape[-1] * patch_size**2, 3, padding="same", kernel_initializer="zeros"
+        image_shape[-1] * patch_size**2,
+        3,
+        padding="same",
+        kernel_initializer="zeros",
+        dtype=OUTPUT_DTYPE,
     )(features)
     return keras.Model([images, *conditions], unpatch(features, patch_size), name="unet")
 

@@ -8,6 +8,7 @@ from keras import layers, ops
 from scipy.stats import norm
 
 from models.base import (
+    OUTPUT_DTYPE,
     Bars,
     ClassPoints,
     GenerativeModel,
@@ -242,8 +243,10 @@ def build_encoder(*, image_shape, widths, latent_dim):
         features = layers.Conv2D(width, 3, padding="same", activation="silu")(features)
     features = layers.Flatten()(features)
     features = layers.Dense(4 * widths[-1], activation="silu")(features)
-    means = layers.Dense(latent_dim, name="means")(features)
-    log_variances = layers.Dense(latent_dim, name="log_variances", kernel_initializer="zeros")
+    means = layers.Dense(latent_dim, name="means", dtype=OUTPUT_DTYPE)(features)
+    log_variances = layers.Dense(
+        latent_dim, name="log_variances", kernel_initializer="zeros", dtype=OUTPUT_DTYPE
+    )
     return keras.Model(images, [means, log_variances(features)], name="encoder")
 
 
@@ -260,5 +263,5 @@ def build_decoder(*, image_shape, widths, latent_dim):
         features = layers.Conv2DTranspose(level_width, 4, strides=2, padding="same")(features)
         features = layers.Activation("silu")(features)
         features = layers.Conv2D(level_width, 3, padding="same", activation="silu")(features)
-    logits = layers.Conv2D(channels, 3, padding="same", name="logits")(features)
+    logits = layers.Conv2D(channels, 3, padding="same", name="logits", dtype=OUTPUT_DTYPE)(features)
     return keras.Model(latents, logits, name="decoder")

@@ -161,7 +161,9 @@ def train_in(compose_config, shared_cache, tmp_path):
 
     def train(name):
         folder = RunFolder(tmp_path, "mnist", "vae", name)
-        assert runner.trained(parts, runner.build_model(parts, dataset), judge, folder)
+        acceleration = runner.choose_acceleration(parts.settings)
+        model = runner.build_model(parts, dataset, acceleration)
+        assert runner.trained(parts, model, judge, folder)
         return folder
 
     return train
@@ -219,7 +221,7 @@ def test_classes_need_labels():
     parts = SimpleNamespace(settings={"model": {"num_classes": 10}})
     dataset = SimpleNamespace(num_classes=None, name="faces")
     with pytest.raises(UserError, match="must be null, as faces has no labels.*num_classes=10"):
-        runner.build_model(parts, dataset)
+        runner.build_model(parts, dataset, None)
 
 
 def test_ddim_takes_the_weights_of_ddpm(start):

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from models.base import Sampler, slerp
+from models.base import Program, Sampler, slerp
 
 
 class Doubling(Sampler):
@@ -36,14 +36,30 @@ def test_results_are_arrays_of_the_host(sampler):
 
 def test_both_calls_return_when_the_result_is_computed(sampler, monkeypatch):
     latents, seeds = sampler.inputs(0, 2)
-    for owner, call in (
-        (sampler, lambda: sampler.sample(latents, seeds)),
-        (sampler._single_pass, lambda: sampler.single_pass(latents)),
+    for call in (
+        lambda: sampler.sample(latents, seeds),
+        lambda: sampler.single_pass(latents),
     ):
         result = Unfinished()
-        monkeypatch.setattr(owner, "predict_on_batch", lambda inputs, result=result: result)
+        monkeypatch.setattr(Program, "predict_on_batch", lambda *_, result=result: result)
         call()
         assert result.is_computed
+
+
+def test_single_images_and_batches_are_compiled_apart(sampler, monkeypatch):
+    made = []
+
+    class Recorded(Program):
+        def __init__(self, *arguments, jit_compile, **options):
+            made.append(jit_compile)
+            super().__init__(*arguments, jit_compile=jit_compile, **options)
+
+    monkeypatch.setattr("models.base.Program", Recorded)
+    sampler.image_jit, sampler.batch_jit = True, False
+    for count in (1, 2, 5, 1):
+        latents, seeds = sampler.inputs(0, count)
+        np.testing.assert_allclose(sampler.sample(latents, seeds), 2 * latents)
+    assert made == [True, False]
 
 
 def test_slerp_goes_from_end_to_end_along_the_sphere():

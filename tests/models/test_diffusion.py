@@ -4,7 +4,7 @@ import pytest
 from keras import ops
 
 from models.diffusion import LOSSES, DiffusionModel
-from models.reverse_process import Denoising, DiffusionSampler
+from models.reverse_process import DiffusionSampler
 from models.samplers import DDIM, DDPM
 from models.schedules import ContinuousCosineSchedule, LinearSchedule
 
@@ -186,7 +186,7 @@ def test_partial_diffusion_noises_to_the_step_and_comes_back():
         name="sampler",
     )
     images = np.full((400, *SHAPE), 255, "uint8")
-    noisy_images, denoised_images, level = Denoising(sampler).reconstruct(images, 0.2)
+    noisy_images, denoised_images, level = sampler.reconstruct(images, 0.2)
     assert level == "step 10"
     alpha_bar = LINEAR.alpha_bars[9]
     noisy = noisy_images / 127.5 - 1.0

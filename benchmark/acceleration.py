@@ -1,0 +1,92 @@
+"""Which compiler and which precision each stage takes: the choices, and what they rest on.
+
+Measured at `quick` on two cores of an AMD EPYC with AVX512-BF16, TensorFlow 2.21, ways in turn
+(`python -m benchmark.speed compiler precision` measures it on any machine). XLA was
+
+    times as fast   one image   16 images   64 images   250 images   a training step
+    vae                   1.6         1.0         0.8          0.5               0.7
+    dcgan                 1.2         1.2         1.1          0.7               0.4
+    ddpm                  2.2         0.9         0.9          0.8               0.8
+    ddgan                 3.3         1.1         0.9          0.8               1.0
+
+and bfloat16 made a training step 1.1 to 1.2 times as fast there, but 2.2 times as slow on a
+processor without its instructions, and oneDNN ends the program on one without AVX512. On GPUs
+nothing has been measured: there Keras's default compiles everything by XLA, in float32.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Acceleration:
+    """How the network's programs are compiled, and in which precision the network computes.
+
+    Attributes:
+        training_jit: Whether XLA compiles the training step.
+        image_jit: Whether XLA compiles the sampling of a single image.
+        batch_jit: Whether XLA compiles the sampling of several images at once.
+        precision: A dtype policy of Keras. Weights and outputs are float32 in each.
+        reason: Why, in a few words.
+    """
+
+    training_jit: bool
+    image_jit: bool
+    batch_jit: bool
+    precision: str
+    reason: str
+
+    def describe(self) -> str:
+        """One line for the start of a run."""
+        compiled = {
+            "training": self.training_jit,
+            "single images": self.image_jit,
+            "batches": self.batch_jit,
+        }
+        stages = ", ".join(name for name, by_xla in compiled.items() if by_xla) or "nothing"
+        return f"XLA compiles {stages}; precision {self.precision} ({self.reason})"
+
+    def apply(self, sampler: Any) -> Any:
+        """Tells a sampler how to compile, and returns it."""
+        sampler.image_jit, sampler.batch_jit = self.image_jit, self.batch_jit
+        return sampler
+
+    @contextlib.contextmanager
+    def building(self) -> Iterator[None]:
+        """Networks built in the `with` block compute in this precision."""
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(self.precision)
+        try:
+            yield
+        finally:
+            keras.config.set_dtype_policy(before)
+
+
+def choose(settings: dict[str, Any]) -> Acceleration:
+    """Settles `auto` in the options `jit` and `precision` for this machine."""
+    training, sampling = settings["training"], settings["sampling"]
+    if keras.backend.backend() == "jax":
+        jits, reason = (True, True, True), "JAX always compiles by XLA"
+    elif has_gpu():
+        jits, reason = (True, True, True), "Keras's choice for GPUs"
+    else:
+        jits, reason = (False, True, False), "the faster ones on a CPU"
+    given = (training["jit"], sampling["jit"], sampling["jit"])
+    chosen = [auto if value == AUTO else value for auto, value in zip(jits, given, strict=True)]
+    precision = "float32" if training["precision"] == AUTO else training["precision"]
+    if (chosen, precision) != (list(jits), "float32"):
+        reason = "as configured"
+    return Acceleration(*chosen, precision=precision, reason=reason)
+
+
+def has_gpu() -> bool:
+    """Whether TensorFlow sees a GPU."""
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
