@@ -82,7 +82,8 @@ def choose(settings: dict[str, Any]) -> Acceleration:
     precision = "float32" if training["precision"] == AUTO else training["precision"]
     if (chosen, precision) != (list(jits), "float32"):
         reason = "as configured"
-    return Acceleration(*chosen, precision=precision, reason=reason)
+    training_jit, image_jit, batch_jit = chosen
+    return Acceleration(training_jit, image_jit, batch_jit, precision, reason)
 
 
 def has_gpu() -> bool:

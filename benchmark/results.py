@@ -133,10 +133,13 @@ class Folder:
                 rows[:] = part[: len(rows)]
                 start += len(part)
 
-    def read_array(self, name: str) -> np.ndarray | None:
-        """The array of an npy file as a memory map, `None` if there is none."""
-        path = self.path / name
-        return np.load(path, mmap_mode="r", allow_pickle=False) if path.exists() else None
+    def read_array(self, name: str) -> np.ndarray:
+        """The array of an npy file, as a memory map."""
+        return np.load(self.path / name, mmap_mode="r", allow_pickle=False)
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a file."""
+        return (self.path / name).exists()
 
     def write_text(self, name: str, text: str) -> None:
         write_atomically(self.path / name, text.encode())

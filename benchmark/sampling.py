@@ -26,8 +26,7 @@ def sample(sampler: Any, *, folder: Folder, num_samples: int, batch_size: int) -
         uint8 `(num_samples, height, width, channels)`, a memory map: no more than a shard of them
         is in memory at once.
     """
-    images = folder.read_array("samples.npy")
-    if images is not None and len(images) == num_samples:
+    if folder.has("samples.npy") and len(images := folder.read_array("samples.npy")) == num_samples:
         return images
     starts, seconds = list(enumerate(range(0, num_samples, batch_size))), 0.0
     with console.progress("image", num_samples) as update:

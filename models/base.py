@@ -232,9 +232,10 @@ class Sampler(keras.Model):
 
     def single_pass(self, latents):
         """Runs one compiled network pass; the result is in host memory."""
-        return self._run("_pass", latents, len(latents))
+        return self._run("pass_once", latents, len(latents))
 
-    def _pass(self, latents):
+    def pass_once(self, latents):
+        """One network pass on `latents`, not compiled."""
         return self.network(self.pass_inputs(latents), training=False)
 
     def _run(self, method, inputs, batch_size):

@@ -12,6 +12,7 @@ from typing import Any
 from benchmark import console
 from benchmark.results import write_atomically
 from benchmark.speed.compare import TITLES, compare
+from benchmark.speed.compile import compare_compiler, compare_precision
 from benchmark.speed.metrics import compare_encoder, compare_kid, compare_prdc, measure_memory
 from benchmark.speed.sampling import compare_loop, compare_machine, compare_tutorial_loop
 from benchmark.speed.scale import compare_scale, measure_sampling_memory
@@ -29,6 +30,8 @@ COMPARISONS = {
     "tutorial": compare_tutorial_loop,
     "machine": compare_machine,
     "training": compare_training,
+    "compiler": compare_compiler,
+    "precision": compare_precision,
     "pipeline": compare_pipeline,
     "scale": compare_scale,
     "kid": compare_kid,

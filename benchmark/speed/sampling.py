@@ -78,10 +78,7 @@ def compare_machine() -> Iterator[Comparison]:
         sampler = build_model(network).sampler(DDIM(num_steps=1))
         for batch_size in (1, 64):
             latents, _ = sampler.inputs(0, batch_size)
-            flops = batch_size * count_flops(
-                lambda latents, sampler=sampler: sampler.network(sampler.pass_inputs(latents)),
-                latents[:1],
-            )
+            flops = batch_size * count_flops(sampler.pass_once, latents[:1])
             yield Comparison(
                 f"{network} U-Net, a pass of batch {batch_size}",
                 partial(sampler.single_pass, latents),

@@ -9,6 +9,7 @@ import numpy as np
 
 from benchmark.cli import compose
 from benchmark.config import user_cache_dir
+from benchmark.datasets import ImageArray
 from benchmark.speed.compare import Comparison
 
 NETWORKS = {"smoke": "preset=smoke", "quick": "preset=quick"}
@@ -53,7 +54,7 @@ def compare_training() -> Iterator[Comparison]:
         )
 
 
-def fit(model, images: np.ndarray, num_steps: int = NUM_STEPS) -> None:
+def fit(model, images: ImageArray, num_steps: int = NUM_STEPS) -> None:
     """Trains some steps as a run does."""
     from benchmark.pipeline import build_pipeline
 
@@ -94,7 +95,7 @@ def compare_pipeline() -> Iterator[Comparison]:
         )
 
 
-def drain(images: np.ndarray, num_steps: int) -> None:
+def drain(images: ImageArray, num_steps: int) -> None:
     """Takes batches out of the pipeline, and does nothing with them."""
     from benchmark.pipeline import build_pipeline
 
