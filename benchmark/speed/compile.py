@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from functools import partial
 
-import numpy as np
-
 from benchmark.cli import compose
 from benchmark.config import user_cache_dir
 from benchmark.datasets import ImageArray

@@ -25,13 +25,20 @@ def build_model(network: str):
     return parts.build_model((size, size, 1))
 
 
+def build_sampler(model, method):
+    """A sampler that is compiled as a run would compile it on this machine."""
+    from benchmark.acceleration import choose
+
+    return choose(compose("model=ddpm").settings).apply(model.sampler(method))
+
+
 def compare_loop() -> Iterator[Comparison]:
     """End to end against as many single passes, both compiled."""
     from models.samplers import DDIM, DDPM
 
     model = build_model("quick")
     for method in (DDPM(num_steps=NUM_STEPS), DDIM(num_steps=NUM_STEPS)):
-        sampler = model.sampler(method)
+        sampler = build_sampler(model, method)
         for batch_size in BATCH_SIZES:
             inputs = sampler.inputs(0, batch_size)
             yield Comparison(
@@ -57,7 +64,7 @@ def compare_tutorial_loop() -> Iterator[Comparison]:
         model.schedule = LinearSchedule(num_timesteps=NUM_STEPS, beta_end=0.5)
         alpha_bars = model.schedule.alpha_bars
         betas = 1.0 - alpha_bars / np.append(1.0, alpha_bars[:-1])
-        sampler = model.sampler(DDPM(num_steps=NUM_STEPS, variance="fixed_large"))
+        sampler = build_sampler(model, DDPM(num_steps=NUM_STEPS, variance="fixed_large"))
         for batch_size in (1, 64):
             shape = (batch_size, *model.image_shape)
             plain = partial(plain_ddpm, model.unet, betas=betas, shape=shape, seed=0)
@@ -75,7 +82,7 @@ def compare_machine() -> Iterator[Comparison]:
 
     product = matrix_product(MATRIX_SIZE)
     for network in NETWORKS:
-        sampler = build_model(network).sampler(DDIM(num_steps=1))
+        sampler = build_sampler(build_model(network), DDIM(num_steps=1))
         for batch_size in (1, 64):
             latents, _ = sampler.inputs(0, batch_size)
             flops = batch_size * count_flops(sampler.pass_once, latents[:1])
