@@ -26,6 +26,8 @@ console = Console(highlight=False)
 if not console.is_terminal:
     console = Console(highlight=False, width=WIDTH_OF_LOGS)
 
+at_updates: list[Callable[[], None]] = []  # what a run does whenever it tells its progress
+
 
 def stage(title: str) -> None:
     """Announces a stage of the run."""
@@ -53,7 +55,13 @@ def progress(description: str, total: int, start: int = 0) -> Iterator[Callable[
     """
     show = _bar if console.is_terminal else _lines
     with show(description, total, start) as update:
-        yield update
+
+        def update_and_act(completed: int, text: str = "") -> None:
+            update(completed, text)
+            for act in at_updates:
+                act()
+
+        yield update_and_act
 
 
 @contextlib.contextmanager
