@@ -35,6 +35,7 @@ def job(config: DictConfig) -> None:
     configuration.register()
     with mistakes_end_the_job(RunConfig):
         settings = configuration.validate(config)
+        share_the_terminal()
         from benchmark.machine import seated
 
         with seated():
@@ -51,6 +52,7 @@ def evaluation_job(config: DictConfig) -> None:
     configuration.register()
     with mistakes_end_the_job(EvaluationConfig):
         settings = configuration.validate_evaluation(config)
+        share_the_terminal()
         from benchmark.machine import seated
 
         with seated():
@@ -63,6 +65,17 @@ def evaluation_job(config: DictConfig) -> None:
             from benchmark.external.measure import evaluate
 
             evaluate(parts, dataset, samples)
+
+
+def share_the_terminal() -> None:
+    """Where other runs write to it too, each line says which run it is of."""
+    run = HydraConfig.get()
+    if run.launcher._target_.endswith("BasicLauncher"):  # one run after the other
+        return
+    from benchmark import console
+
+    console.share(f"[{run.job.num}] ")
+    console.say(" ".join(run.overrides.task))
 
 
 class Parts:

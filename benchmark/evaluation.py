@@ -26,7 +26,7 @@ class Scores:
     Attributes:
         values: Named numbers, the columns of the table.
         details: What a metric has beyond numbers, by metric.
-        seconds: How long it took, by stage: `measuring`, and `latency` apart.
+        seconds: How long it took, by stage: `instruments`, `measuring`, and `latency` apart.
         notes: Why something was not measured, or not as its protocol asks.
     """
 
@@ -98,7 +98,8 @@ class Judge:
         """Measures `images` (uint8 NHWC), and the speed of `sampler` where there is one."""
         from metrics.base import Evaluation, NotMeasured
 
-        evaluation = Evaluation(
+        start = working_seconds()
+        evaluation = Evaluation(  # trains the classifier if there is none yet
             real_images=self.reference,
             generated_images=images,
             seed=REFERENCE_SEED,
@@ -114,6 +115,7 @@ class Judge:
             encode=self.encode,
         )
         scores, notes = Scores(details=evaluation.details), self._shortfall(len(images))
+        scores.seconds["instruments"] = working_seconds() - start
         for name, metric in self.metrics.items():
             if metric.requires_sampler and sampler is None:
                 continue

@@ -15,7 +15,7 @@ from benchmark.provenance import TRAINED_CODE, code_version, environment
 from benchmark.report import write_report
 from benchmark.results import Folder, RunFolder, digest
 from benchmark.sampling import sample
-from benchmark.stages import summary, timed
+from benchmark.stages import OF_SAMPLERS, summary, timed
 from benchmark.training import load_weights, train, weights
 from benchmark.validation import Validation
 
@@ -248,7 +248,7 @@ def measure(parts, model, method, checkpoint, judge, folder) -> None:
     console.stage(f"Measuring {name}")
     scores = judge.scores(images, sampler)
     for stage, seconds in scores.seconds.items():
-        folder.add_seconds(stage, seconds, name)
+        folder.add_seconds(stage, seconds, name if stage in OF_SAMPLERS else "")
     with timed(folder, "pictures"):
         write_neighbours(target, images, scores.details.get("memorisation"), judge.dataset)
     latency = scores.details.pop("latency", {})
