@@ -5,12 +5,16 @@ import importlib
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -21,34 +25,57 @@ from benchmark.errors import EnvironmentProblem, UserError
 
 NAMED_IN_ROWS = ("experiment=", "model.", "model/", "training.", "dataset.", "sampler.")
 INTERRUPTED = 130  # what a shell reports of a command stopped by Ctrl-C
+MISTAKES = (EnvironmentProblem, UserError, HydraException, OmegaConfBaseException)
+FAILURE = "error.txt"  # in a sweep's folder of a run that failed
 
 
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")
 def job(config: DictConfig) -> None:
-    """Runs one configuration."""
-    with mistakes_end_the_program():
+    """Runs one configuration, perhaps in a process that a launcher has started."""
+    configuration.register()
+    with mistakes_end_the_job(RunConfig):
         settings = configuration.validate(config)
-        choose_device(settings)
-        import_backend()
-        from benchmark.run import run
+        share_the_terminal()
+        from benchmark.machine import seated
 
-        run(Parts(settings, HydraConfig.get().overrides.task))
+        with seated():
+            choose_device(settings)
+            import_backend()
+            from benchmark.run import run
+
+            run(Parts(settings, HydraConfig.get().overrides.task))
 
 
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="evaluate")
 def evaluation_job(config: DictConfig) -> None:
     """Measures samples made elsewhere; they are read and checked before the backend's import."""
-    with mistakes_end_the_program(EvaluationConfig):
+    configuration.register()
+    with mistakes_end_the_job(EvaluationConfig):
         settings = configuration.validate_evaluation(config)
-        choose_device(settings)
-        parts = Parts(settings, HydraConfig.get().overrides.task)
-        from benchmark.external.samples import take_samples
+        share_the_terminal()
+        from benchmark.machine import seated
 
-        dataset, samples = take_samples(parts)
-        import_backend()
-        from benchmark.external.measure import evaluate
+        with seated():
+            choose_device(settings)
+            parts = Parts(settings, HydraConfig.get().overrides.task)
+            from benchmark.external.samples import take_samples
 
-        evaluate(parts, dataset, samples)
+            dataset, samples = take_samples(parts)
+            import_backend()
+            from benchmark.external.measure import evaluate
+
+            evaluate(parts, dataset, samples)
+
+
+def share_the_terminal() -> None:
+    """Where other runs write to it too, each line says which run it is of."""
+    run = HydraConfig.get()
+    if run.launcher._target_.endswith("BasicLauncher"):  # one run after the other
+        return
+    from benchmark import console
+
+    console.share(f"[{run.job.num}] ")
+    console.say(" ".join(run.overrides.task))
 
 
 class Parts:
@@ -113,6 +140,7 @@ def build(key: str, options: dict[str, Any], **arguments: Any) -> Any:
 def choose_device(settings: dict[str, Any]) -> None:
     """Sets what the backend reads when it is imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # runs side by side share its memory
     if settings["device"] == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
@@ -150,18 +178,55 @@ def mistakes_end_the_program(schema: type[MeasurementConfig] = RunConfig):
     """Turns a mistake of the user or of the environment into one line and an exit code."""
     try:
         yield
-    except EnvironmentProblem as error:
-        leave(f"error: {error}", code=3)
-    except UserError as error:
-        leave(f"error: {error}", code=2)
-    except (HydraException, OmegaConfBaseException) as error:
-        leave(f"error: {configuration.explain(error, schema)}", code=2)
+    except MISTAKES as error:
+        leave(*explained(error, schema))
     except KeyboardInterrupt:
         goes_on = schema is RunConfig
         last = "; the same command goes on from the last checkpoint" if goes_on else ""
-        leave(f"stopped{last}", code=INTERRUPTED)
+        leave(f"stopped{last}", INTERRUPTED)
 
 
-def leave(message: str, *, code: int) -> None:
+@contextlib.contextmanager
+def mistakes_end_the_job(schema: type[MeasurementConfig]):
+    """As `mistakes_end_the_program`; in a sweep, the other runs go on, and its end tells all."""
+    if HydraConfig.get().mode is not RunMode.MULTIRUN:
+        with mistakes_end_the_program(schema):
+            yield
+        return
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, MISTAKES):
+            message, _ = explained(error, schema)
+        else:
+            traceback.print_exc()
+            message = f"error: {type(error).__name__}: {error}"
+        print(message, file=sys.stderr)
+        overrides = " ".join(HydraConfig.get().overrides.task)
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        (folder / FAILURE).write_text(f"{overrides}\n    {message}\n")
+
+
+class TellFailures(Callback):
+    """Ends a sweep with the errors of the runs that failed, wherever they ran."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        failures = sorted(Path(config.hydra.sweep.dir).glob(f"*/{FAILURE}"))
+        if failures:
+            told = "".join(f"  {path.read_text()}" for path in failures)
+            count = "1 run" if len(failures) == 1 else f"{len(failures)} runs"
+            leave(f"\n{count} of this sweep failed; the others have ended well:\n{told}", 1)
+
+
+def explained(error: Exception, schema: type[MeasurementConfig]) -> tuple[str, int]:
+    """One line that tells a mistake, and the program's exit code."""
+    if isinstance(error, EnvironmentProblem):
+        return f"error: {error}", 3
+    if isinstance(error, UserError):
+        return f"error: {error}", 2
+    return f"error: {configuration.explain(error, schema)}", 2
+
+
+def leave(message: str, code: int) -> None:
     print(message, file=sys.stderr)
     sys.exit(code)

@@ -26,15 +26,25 @@ console = Console(highlight=False)
 if not console.is_terminal:
     console = Console(highlight=False, width=WIDTH_OF_LOGS)
 
+label = ""  # opens the lines of a run whose output is mixed with others
+at_updates: list[Callable[[], None]] = []  # what a run does whenever it tells its progress
+
 
 def stage(title: str) -> None:
     """Announces a stage of the run."""
-    console.print(f"\n[bold cyan]▸ {title}[/bold cyan]")
+    console.print(f"\n{label}[bold cyan]▸ {title}[/bold cyan]")
 
 
 def say(text: str, style: str = "") -> None:
     """Prints a line below the current stage."""
-    console.print(f"  {text}", style=style, markup=False, soft_wrap=True)
+    console.print(f"{label}  {text}", style=style, markup=False, soft_wrap=True)
+
+
+def share(own_label: str) -> None:
+    """Prepares for an output shared with other processes: no bars, and lines that say whose."""
+    global console, label
+    console = Console(highlight=False, width=WIDTH_OF_LOGS, force_terminal=False)
+    label = own_label
 
 
 @contextlib.contextmanager
@@ -53,7 +63,13 @@ def progress(description: str, total: int, start: int = 0) -> Iterator[Callable[
     """
     show = _bar if console.is_terminal else _lines
     with show(description, total, start) as update:
-        yield update
+
+        def update_and_act(completed: int, text: str = "") -> None:
+            update(completed, text)
+            for act in at_updates:
+                act()
+
+        yield update_and_act
 
 
 @contextlib.contextmanager

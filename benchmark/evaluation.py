@@ -1,7 +1,6 @@
 """Runs the metrics over samples, and over images that no model made."""
 
 import contextlib
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from benchmark import console
 from benchmark.errors import UserError
 from benchmark.features import encode, reference_features
-from benchmark.machine import measuring_alone
+from benchmark.machine import measuring_alone, pause, working_seconds
 from benchmark.provenance import MEASURED_CODE, code_version
 from benchmark.results import Folder, digest
 
@@ -27,11 +26,13 @@ class Scores:
     Attributes:
         values: Named numbers, the columns of the table.
         details: What a metric has beyond numbers, by metric.
+        seconds: How long it took, by stage: `instruments`, `measuring`, and `latency` apart.
         notes: Why something was not measured, or not as its protocol asks.
     """
 
     values: dict[str, float] = field(default_factory=dict)
     details: dict[str, dict] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
     notes: str = ""
 
 
@@ -97,7 +98,8 @@ class Judge:
         """Measures `images` (uint8 NHWC), and the speed of `sampler` where there is one."""
         from metrics.base import Evaluation, NotMeasured
 
-        evaluation = Evaluation(
+        start = working_seconds()
+        evaluation = Evaluation(  # trains the classifier if there is none yet
             real_images=self.reference,
             generated_images=images,
             seed=REFERENCE_SEED,
@@ -113,21 +115,25 @@ class Judge:
             encode=self.encode,
         )
         scores, notes = Scores(details=evaluation.details), self._shortfall(len(images))
+        scores.seconds["instruments"] = working_seconds() - start
         for name, metric in self.metrics.items():
             if metric.requires_sampler and sampler is None:
                 continue
             if len(images) < metric.minimum_samples:  # of a dataset with few test images
                 notes.append(f"{name} not measured: it needs {metric.minimum_samples} images")
                 continue
-            start = time.perf_counter()
+            pause()
+            start = working_seconds()
             alone = measuring_alone() if metric.requires_sampler else contextlib.nullcontext()
             try:
                 with alone:
                     scores.values.update(metric(evaluation))
-                console.say(f"{name}: {console.duration(time.perf_counter() - start)}")
+                console.say(f"{name}: {console.duration(working_seconds() - start)}")
             except NotMeasured as reason:
                 notes.append(f"{name} not measured: {reason}")
                 console.say(notes[-1], style="yellow")
+            stage = "latency" if metric.requires_sampler else "measuring"
+            scores.seconds[stage] = scores.seconds.get(stage, 0.0) + working_seconds() - start
         scores.notes = "; ".join(notes)
         return scores
 
@@ -207,7 +213,8 @@ def epoch_progress(update):
     import keras
 
     return keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: update(epoch + 1, f"loss {logs['loss']:.4f}")
+        on_epoch_end=lambda epoch, logs: update(epoch + 1, f"loss {logs['loss']:.4f}"),
+        on_train_batch_end=lambda batch, logs: pause(),  # an epoch is long
     )
 
 

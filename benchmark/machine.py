@@ -1,8 +1,20 @@
-"""One measurement of speed at a time on this machine."""
+"""The runs of one user on one machine: how many work at a time, and who stands still.
+
+A run holds a seat from its start to its end, and the seat's working lock while it works. The one
+that measures its speed holds the speed lock, then the working locks of all other seats; a run
+that finds the speed lock taken lets its working lock go until it is free.
+
+There is no deadlock: nobody waits for anything while holding a working lock, so the holder of the
+speed lock, who waits for working locks alone, gets them; and it needs nothing that a waiting run
+holds. The files are as many as the seats and stay; the operating system frees the locks of the
+dead.
+"""
 
 import contextlib
 import getpass
+import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,22 +22,144 @@ from filelock import FileLock, Timeout
 
 from benchmark import console
 
+SECONDS_BETWEEN_LOOKS = 0.25
 
-def lock_path() -> Path:
-    """A file that all runs of this user share, whatever their folders."""
-    return Path(tempfile.gettempdir()) / f"generative-trilemma-{getpass.getuser()}-speed.lock"
+
+class Place:
+    """Where this process works, and for how long it has stood still there."""
+
+    def __init__(self) -> None:
+        self.seat: int | None = None
+        self.working: FileLock | None = None
+        self.idle_seconds = 0.0
+        self.last_look = 0.0
+        self.is_measuring = False
+
+
+place = Place()
+
+
+def lock_folder() -> Path:
+    """A folder that all runs of this user share, whatever their own folders."""
+    folder = Path(tempfile.gettempdir()) / f"generative-trilemma-{getpass.getuser()}"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def num_seats() -> int:
+    """How many runs work at a time: one for two processors, but two at the least."""
+    return max(2, (os.cpu_count() or 1) // 2)
+
+
+def working_lock(seat: int) -> FileLock:
+    return FileLock(lock_folder() / f"working-{seat}.lock")
+
+
+def speed_lock() -> FileLock:
+    return FileLock(lock_folder() / "speed.lock")
 
 
 @contextlib.contextmanager
-def measuring_alone() -> Iterator[None]:
-    """Waits, with a message, until no other run measures its speed on this machine."""
-    lock = FileLock(lock_path())
+def seated() -> Iterator[None]:
+    """Waits for a free seat, with a message; keeps it for a run, which pauses when asked to."""
+    seat, lock = _take_seat()
+    place.seat, place.working = seat, working_lock(seat)
+    console.at_updates.append(pause)
+    try:
+        _acquire(place.working)
+        yield
+    finally:
+        console.at_updates.remove(pause)
+        place.working.release()
+        place.seat = place.working = None
+        lock.release()
+
+
+def _take_seat() -> tuple[int, FileLock]:
+    locks = [FileLock(lock_folder() / f"seat-{seat}.lock") for seat in range(num_seats())]
+    is_told = False
+    while True:
+        for seat, lock in enumerate(locks):
+            with contextlib.suppress(Timeout):
+                lock.acquire(timeout=0)
+                return seat, lock
+        if not is_told:
+            console.say(f"waiting: {num_seats()} other runs work on this machine", style="yellow")
+            is_told = True
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def pause() -> None:
+    """Stands still while another run measures its speed; costs nothing if none does.
+
+    To be called often by whatever takes long. It looks no more than some times a second.
+    """
+    now = time.monotonic()
+    if place.working is None or place.is_measuring:
+        return
+    if now - place.last_look < SECONDS_BETWEEN_LOOKS:
+        return
+    place.last_look = now
+    lock = speed_lock()
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        console.say("waiting: another run is measuring its speed on this machine", style="yellow")
-        lock.acquire()
+        with standing_still():
+            _acquire(lock, "standing still: another run is measuring its speed")
+    lock.release()
+
+
+@contextlib.contextmanager
+def standing_still() -> Iterator[None]:
+    """A block that waits for other runs: nobody waits for this one, and no clock of it runs."""
+    start = time.perf_counter()
+    if place.working is not None:
+        place.working.release()
+    yield
+    # After an exception the run ends: it must not wait once more.
+    if place.working is not None:
+        _acquire(place.working)
+    place.idle_seconds += time.perf_counter() - start
+
+
+@contextlib.contextmanager
+def waited_for(lock: FileLock, message: str = "") -> Iterator[None]:
+    """Holds a lock that another run may hold for long; waits for it standing still."""
+    with standing_still():
+        _acquire(lock, message)
     try:
         yield
     finally:
         lock.release()
+
+
+def working_seconds() -> float:
+    """A clock, `time.perf_counter` without the time for which this process stood still."""
+    return time.perf_counter() - place.idle_seconds
+
+
+@contextlib.contextmanager
+def measuring_alone() -> Iterator[None]:
+    """Waits, with a message, until no other run measures its speed or works on this machine."""
+    with contextlib.ExitStack() as locks:
+        with standing_still():
+            speed = speed_lock()
+            _acquire(speed, "waiting: another run is measuring its speed on this machine")
+            locks.callback(speed.release)
+            for seat in set(range(num_seats())) - {place.seat}:
+                other = working_lock(seat)
+                _acquire(other, "waiting until another run stands still")
+                locks.callback(other.release)
+        place.is_measuring = True
+        locks.callback(setattr, place, "is_measuring", False)
+        yield
+
+
+def _acquire(lock: FileLock, message: str = "") -> None:
+    """Takes a lock; where that means to wait, says so first."""
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if message:
+            console.say(message, style="yellow")
+        lock.acquire()

@@ -21,6 +21,7 @@ from benchmark.radar import radar
 from benchmark.report_pictures import Gallery, data_uri
 from benchmark.results import collect_rows, write_atomically
 from benchmark.rows import is_sanity, row_labels, row_styles
+from benchmark.stages import NOTE, stage_table
 from benchmark.sweeps import sweeps
 
 FIGURES = {
@@ -273,8 +274,16 @@ def _html(results_dir, groups, pictures, styles):
         part["galleries"] = gallery.show(_pictured_runs(results_dir, group))
         part["colors"] = [to_hex(styles[label].color) for label, _ in _trained(group.rows)]
         part["provenance"] = _provenance(results_dir, group)
+        part["stages"] = stage_table(
+            {
+                title: _read_json(folder, ".", "run.json").get("stage_seconds", {})
+                for title, folder in _distinct_runs(results_dir, group).items()
+            }
+        )
     environment = _environment(autoescape=True)
-    return environment.get_template("report.html.j2").render(**context, definitions=DEFINITIONS)
+    return environment.get_template("report.html.j2").render(
+        **context, definitions=DEFINITIONS, stages_note=NOTE
+    )  # fmt: skip
 
 
 def _environment(**options):

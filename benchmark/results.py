@@ -25,10 +25,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from benchmark import console
 from benchmark.errors import EnvironmentProblem
+from benchmark.machine import waited_for
 
 COLUMNS = (
     "dataset model sampler checkpoint preset seed status network_passes "
@@ -164,24 +165,15 @@ class Folder:
             path.unlink(missing_ok=True)
 
     def lock(self) -> AbstractContextManager:
-        """Keeps other processes out while a `with` block works in the folder.
-
-        Raises:
-            EnvironmentProblem: If another process is working there.
-        """
+        """Lets one process at a time work in the folder; the others say so and wait for it."""
         self.path.mkdir(parents=True, exist_ok=True)
-        try:
-            return FileLock(self.path / ".lock").acquire(timeout=1)
-        except Timeout:
-            raise EnvironmentProblem(
-                f"another process is working in {self.path}; wait until it ends, or give another "
-                "results_dir"
-            ) from None
+        lock = FileLock(self.path / ".lock")
+        return waited_for(lock, f"waiting: another run is working in {self.path}")
 
-    def waiting_lock(self, name: str) -> FileLock:
+    def waiting_lock(self, name: str) -> AbstractContextManager:
         """Lets one process at a time into a `with` block; the others wait for it."""
         self.path.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.path / f".{name}.lock")
+        return waited_for(FileLock(self.path / f".{name}.lock"))
 
 
 class RunFolder(Folder):
@@ -207,6 +199,13 @@ class RunFolder(Folder):
 
     def update_state(self, **entries: Any) -> None:
         self.write_json("run.json", {**self.state, **entries})
+
+    def add_seconds(self, stage: str, seconds: float, sampler: str = "") -> None:
+        """Adds to what run.json says, in `stage_seconds`, of a stage (of one sampler)."""
+        stages = self.state.get("stage_seconds", {})
+        place, name = (stages.setdefault(stage, {}), sampler) if sampler else (stages, stage)
+        place[name] = round(place.get(name, 0.0) + seconds, 3)
+        self.update_state(stage_seconds=stages)
 
     def write_config(self, settings: dict[str, Any]) -> None:
         self.write_text("config.yaml", yaml.safe_dump(settings, sort_keys=False))

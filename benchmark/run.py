@@ -1,14 +1,13 @@
 """One run: train -> sample -> evaluate -> report."""
 
 import itertools
-import time
 from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
 
-from benchmark import console, figures, results, tables
+from benchmark import console, figures, machine, results, tables
 from benchmark.acceleration import Acceleration, choose
 from benchmark.errors import EnvironmentProblem, UserError
 from benchmark.evaluation import SANITY_ROWS, Judge
@@ -17,6 +16,7 @@ from benchmark.provenance import TRAINED_CODE, code_version, environment
 from benchmark.report import write_report
 from benchmark.results import Folder, RunFolder, digest
 from benchmark.sampling import sample
+from benchmark.stages import OF_SAMPLERS, summary, timed
 from benchmark.training import load_weights, train, weights
 from benchmark.validation import Validation
 
@@ -36,29 +36,36 @@ def run(parts: Any) -> pd.DataFrame:
     settings = parts.settings
     check_device(settings["device"])
     acceleration = choose_acceleration(settings)
+    idle, start = machine.place.idle_seconds, machine.working_seconds()
     dataset = parts.load_dataset()
-    model = build_model(
-        parts, dataset, acceleration
-    )  # it refuses within seconds what it cannot be trained on
+    loaded = machine.working_seconds()
+    model = build_model(parts, dataset, acceleration)  # it refuses what it cannot be trained on
     methods = parts.build_methods()
     judge = build_judge(parts, dataset)
     folder = run_folder(settings, dataset)
     announce(settings, dataset, methods, judge, folder)
     console.say(acceleration.describe())
+    prepared = machine.working_seconds()
     rows = list(itertools.product(checkpoints(settings), methods))
-    if is_finished(folder, rows, judge) and not settings["force"]:
-        console.say("this run is finished already; force=true does it again")
-    else:
-        start = time.perf_counter()
-        with folder.lock():
-            if settings["force"]:
-                folder.clear()
-            if trained(parts, model, judge, folder):
-                for checkpoint, method in rows:
-                    measure(parts, model, acceleration, method, checkpoint, judge, folder)
-        console.say(f"this run took {console.duration(time.perf_counter() - start)}")
-    measure_sanity(settings, dataset, judge)
-    return report(settings, dataset, judge, folder)
+    with folder.lock():
+        if is_finished(folder, rows, judge) and not settings["force"]:
+            console.say("this run is finished already; force=true does it again")
+            measure_sanity(settings, dataset, judge)
+            return report(settings, dataset, judge, folder)
+        if settings["force"]:
+            folder.clear()
+        folder.add_seconds("data", loaded - start)
+        folder.add_seconds("instruments", prepared - loaded)
+        if trained(parts, model, judge, folder):
+            for checkpoint, method in rows:
+                measure(parts, model, acceleration, method, checkpoint, judge, folder)
+        with timed(folder, "sanity rows"):
+            measure_sanity(settings, dataset, judge)
+        with timed(folder, "report"):
+            table = report(settings, dataset, judge, folder)
+        folder.add_seconds("waiting", machine.place.idle_seconds - idle)
+        console.say(summary(folder.state["stage_seconds"]))
+    return table
 
 
 def choose_acceleration(settings) -> Acceleration:
@@ -179,12 +186,14 @@ def trained(parts, model, judge, folder) -> bool:
     console.stage(f"Training {model.name}: {num_parameters:,} parameters")
     folder.write_config(settings)
     folder.update_state(status="training", environment=environment())
+    with timed(folder, "validation"):
+        validation = build_validation(parts, model, judge)
     training = train(
         model,
         dataset,
         run=folder,
         seed=settings["seed"],
-        validation=build_validation(parts, model, judge),
+        validation=validation,
         **{name: settings["training"][name] for name in TRAIN_OPTIONS},
     )
     folder.write_history(training.history)
@@ -197,9 +206,11 @@ def trained(parts, model, judge, folder) -> bool:
     if training.best:
         folder.write_arrays(folder.WEIGHTS["best"], training.best.weights)
         folder.update_state(best=training.best.description)
-    folder.write_image("loss.png", figures.loss_curves(pd.DataFrame(training.history), title=""))
-    for name, picture in model.illustrate(*shown_images(dataset)).items():
-        folder.write_image(f"{name}.png", figures.illustration(picture))
+    with timed(folder, "pictures"):
+        losses = figures.loss_curves(pd.DataFrame(training.history), title="")
+        folder.write_image("loss.png", losses)
+        for name, picture in model.illustrate(*shown_images(dataset)).items():
+            folder.write_image(f"{name}.png", figures.illustration(picture))
     folder.update_state(facts=model.facts(shown_images(dataset)[0]))
     folder.write_arrays("weights.npz", weights(model))
     folder.update_state(status="trained")
@@ -239,17 +250,22 @@ def measure(parts, model, acceleration, method, checkpoint, judge, folder) -> No
     console.stage(f"Sampling {name}: {settings['num_samples']} images")
     load_weights(model, folder.read_weights(checkpoint))
     sampler = acceleration.apply(model.sampler(method))
-    images = sample(
-        sampler,
-        folder=target,
-        num_samples=settings["num_samples"],
-        batch_size=settings["sampling"]["batch_size"],
-    )
-    write_pictures(target, images, sampler)
+    with timed(folder, "sampling", name):
+        images = sample(
+            sampler,
+            folder=target,
+            num_samples=settings["num_samples"],
+            batch_size=settings["sampling"]["batch_size"],
+        )
+    with timed(folder, "pictures"):
+        write_pictures(target, images, sampler)
 
     console.stage(f"Measuring {name}")
     scores = judge.scores(images, sampler)
-    write_neighbours(target, images, scores.details.get("memorisation"), judge.dataset)
+    for stage, seconds in scores.seconds.items():
+        folder.add_seconds(stage, seconds, name if stage in OF_SAMPLERS else "")
+    with timed(folder, "pictures"):
+        write_neighbours(target, images, scores.details.get("memorisation"), judge.dataset)
     latency = scores.details.pop("latency", {})
     target.write_json("latency.json", latency)
     busy = [f"the host was busy: {reason}" for reason in latency.get("busy_reasons", [])]
@@ -288,25 +304,29 @@ def measure_sanity(settings, dataset, judge) -> None:
     """Measures the rows whose scores are known beforehand, once for each way of measuring."""
     for name in SANITY_ROWS:
         folder = results.sanity_folder(settings["results_dir"], dataset.name, judge.key, name)
-        if folder.read_json("metrics.json").get("key") == judge.key:
-            continue
-        console.stage(f"Measuring {name.replace('_', ' ')}")
-        images = judge.sanity_images(name)
-        scores = judge.scores(images)
-        folder.write_array("samples.npy", images[: GRID_COLUMNS**2])
-        row = {
-            **judge.description,
-            **scores.values,
-            "dataset": dataset.name,
-            "model": name,
-            "sampler": "",
-            "preset": settings["preset"],
-            "seed": settings["seed"],
-            "status": "sanity",
-            "num_samples": len(images),
-            "notes": scores.notes,
-        }
-        folder.write_json("metrics.json", {"key": judge.key, "row": row, "details": scores.details})
+        with folder.waiting_lock("row"):  # another run may be measuring it
+            if folder.read_json("metrics.json").get("key") != judge.key:
+                measure_sanity_row(name, settings, dataset, judge, folder)
+
+
+def measure_sanity_row(name, settings, dataset, judge, folder) -> None:
+    console.stage(f"Measuring {name.replace('_', ' ')}")
+    images = judge.sanity_images(name)
+    scores = judge.scores(images)
+    folder.write_array("samples.npy", images[: GRID_COLUMNS**2])
+    row = {
+        **judge.description,
+        **scores.values,
+        "dataset": dataset.name,
+        "model": name,
+        "sampler": "",
+        "preset": settings["preset"],
+        "seed": settings["seed"],
+        "status": "sanity",
+        "num_samples": len(images),
+        "notes": scores.notes,
+    }
+    folder.write_json("metrics.json", {"key": judge.key, "row": row, "details": scores.details})
 
 
 def report(settings, dataset, judge, folder) -> pd.DataFrame:

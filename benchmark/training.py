@@ -7,7 +7,6 @@ images is a function of (seed, step), so nothing else has to be restored.
 
 import json
 import math
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 
 from benchmark import console
 from benchmark.datasets import ImageDataset
+from benchmark.machine import working_seconds
 from benchmark.pipeline import build_pipeline
 from benchmark.results import RunFolder
 from benchmark.validation import Best, Validation, averaged_weights, is_better
@@ -129,7 +129,7 @@ class Watch(keras.callbacks.Callback):
         self._start = self._estimate_start = None
 
     def on_train_begin(self, logs=None):
-        self._start = time.perf_counter()
+        self._start = working_seconds()
 
     def on_train_batch_end(self, batch, logs=None):
         self.step += 1
@@ -140,19 +140,21 @@ class Watch(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if self.diverged:
             return
-        seconds = self._earlier_seconds + time.perf_counter() - self._start
+        earlier = self.history[-1]["seconds"] if self.history else 0.0
+        seconds = self._earlier_seconds + working_seconds() - self._start
         counts = {"step": self.step, "images_seen": self.step * self.batch_size}
         losses = {name: float(value) for name, value in logs.items()}
         row = {**counts, "seconds": round(seconds, 3), **losses, **self._validate(epoch + 1)}
         self.history.append(row)
         self.run.write_arrays(RunFolder.CHECKPOINT, state(self.model, self.history, self.best))
+        self.run.add_seconds("training", seconds - earlier)
 
     def _validate(self, checkpoint):
         """Measures the validation KID where it is due; its time does not count as training's."""
         validation = self.validation
         if validation is None or not validation.is_due(checkpoint, self.params["epochs"]):
             return {}
-        start = time.perf_counter()
+        start = working_seconds()
         with averaged_weights(self.model):
             value = validation.measure()
             better = is_better(value, validation.encoder.label, self.best)
@@ -160,7 +162,9 @@ class Watch(keras.callbacks.Callback):
                 self.best = Best(self.step, value, validation.encoder.label, weights(self.model))
         verdict = "the best so far" if better else f"the best is that of step {self.best.step}"
         console.say(f"step {self.step}: validation KID x1000: {1000 * value:.2f}, {verdict}")
-        self._leave_out(time.perf_counter() - start)
+        seconds = working_seconds() - start
+        self._leave_out(seconds)
+        self.run.add_seconds("validation", seconds)
         return {"validation_kid": value}
 
     def _leave_out(self, seconds):
@@ -177,9 +181,9 @@ class Watch(keras.callbacks.Callback):
     def _estimate(self):
         done = self.step - self._first_step
         if done == STEPS_BEFORE_ESTIMATE:
-            self._estimate_start = time.perf_counter()
+            self._estimate_start = working_seconds()
         elif done == 2 * STEPS_BEFORE_ESTIMATE:
-            seconds = (time.perf_counter() - self._estimate_start) / STEPS_BEFORE_ESTIMATE
+            seconds = (working_seconds() - self._estimate_start) / STEPS_BEFORE_ESTIMATE
             total = self.params["steps"] * (self.params["epochs"] - len(self.history))
             left = max(0, total - STEPS_BEFORE_ESTIMATE) * seconds
             console.say(

@@ -73,6 +73,16 @@ def test_page_tells_provenance_and_definitions(written):
         assert words in text
 
 
+def test_page_tells_the_time_by_stage(results_dir, rows, written):
+    text = written["report.html"].read_text()
+    assert text.count("<h3>Time by stage</h3>") == 1 and "Training</th>" in text
+    assert text.count('<td class="right">1.2 min</td>') == 2 * 3  # of three runs, and their totals
+    for path in results_dir.glob("runs/*/*/*/run.json"):
+        path.write_text("{}")
+    write_report(results_dir, rows)
+    assert "Time by stage" not in (results_dir / "report.html").read_text()
+
+
 def test_page_escapes_what_runs_say(results_dir, rows):
     rows.loc[0, "notes"] = "<script>alert(1)</script>"
     write_report(results_dir, rows)

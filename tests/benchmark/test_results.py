@@ -1,10 +1,11 @@
 import json
+import threading
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark import results
+from benchmark import console, results
 from benchmark.errors import EnvironmentProblem
 from benchmark.results import COLUMNS, Folder, RunFolder
 
@@ -49,10 +50,25 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
-def test_one_process_works_in_a_run_folder(tmp_path):
-    run = RunFolder(tmp_path, "mnist", "vae", "key")
-    with run.lock(), pytest.raises(EnvironmentProblem, match="another process"):
-        RunFolder(tmp_path, "mnist", "vae", "key").lock()
+def test_one_process_works_in_a_run_folder_and_the_next_waits(tmp_path):
+    order, begun, told = [], threading.Event(), threading.Event()
+
+    def work():
+        with RunFolder(tmp_path, "mnist", "vae", "key").lock():
+            begun.set()
+            told.wait(10)
+            order.append("first")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    begun.wait(10)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(console, "say", lambda text, style="": (order.append(text), told.set()))
+        with RunFolder(tmp_path, "mnist", "vae", "key").lock():
+            order.append("second")
+    thread.join()
+    assert order[1:] == ["first", "second"]
+    assert order[0].startswith("waiting: another run is working in ")
 
 
 def test_samples_of_the_best_weights_have_a_folder_of_their_own(tmp_path):

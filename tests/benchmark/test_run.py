@@ -1,6 +1,7 @@
 """The whole way from a configuration to tables and figures, small but with every part real."""
 
 import json
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -76,6 +77,7 @@ def test_a_run_writes_its_rows_files_and_report(start, folders, model):
         "repeated_image",
     }
     assert "Training" in text
+    assert re.search(r"this run took .*: data .*, training .*, report ", text)
     for path in ours["path"]:
         folder = folders / "results" / path
         images = np.load(folder / "samples.npy")
@@ -84,6 +86,10 @@ def test_a_run_writes_its_rows_files_and_report(start, folders, model):
         assert json.loads((folder / "latency.json").read_text())["batch_1"]["pass_ms"]
         assert (folder / "process.gif").exists() == (model == "ddpm")
         run_folder = folder.parents[1]
+        stages = json.loads((run_folder / "run.json").read_text())["stage_seconds"]
+        assert stages["training"] > 0 and stages["report"] > 0
+        for stage in ("sampling", "measuring", "latency"):
+            assert stages[stage].keys() == set(MODELS[model])
         expected = {"config.yaml", "run.json", "history.csv", "loss.png"}
         expected |= {"weights.npz", "weights_best.npz"}
         assert expected <= {entry.name for entry in run_folder.iterdir()}

@@ -1,4 +1,5 @@
 import dataclasses
+import time
 from types import SimpleNamespace
 
 import keras
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmark import config as configuration
-from benchmark import training
+from benchmark import console, machine, training
 from benchmark.cli import Parts
 from benchmark.datasets import ImageDataset
 from benchmark.errors import EnvironmentProblem
@@ -78,6 +79,23 @@ def test_the_order_of_the_images_is_part_of_the_seed(build, tmp_path):
     first = train(build("vae"), tmp_path / "first").history
     other = train(build("vae"), tmp_path / "other", seed=1).history
     assert first[-1]["loss"] != other[-1]["loss"]
+
+
+def test_standing_still_changes_no_bit_and_counts_as_no_training(build, tmp_path, monkeypatch):
+    def stand_still():
+        with machine.standing_still():
+            time.sleep(0.3)
+
+    plain = build("vae")
+    train(plain, tmp_path / "plain")
+    monkeypatch.setattr(console, "at_updates", [stand_still])
+    paused, start = build("vae"), time.perf_counter()
+    history = train(paused, tmp_path / "paused").history
+    assert time.perf_counter() - start - history[-1]["seconds"] > 12 * 0.3
+    for expected, received in zip(plain.weights, paused.weights, strict=True):
+        np.testing.assert_array_equal(expected.numpy(), received.numpy())
+    state = RunFolder(tmp_path / "paused", "random", "model", "key").state
+    assert state["stage_seconds"]["training"] == pytest.approx(history[-1]["seconds"], abs=0.01)
 
 
 @pytest.mark.parametrize("num_classes", [None, 10])
