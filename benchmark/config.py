@@ -18,6 +18,7 @@ from benchmark.errors import EnvironmentProblem, UserError
 PRESETS = ("smoke", "quick", "standard", "paper")
 DEVICES = ("auto", "cpu", "gpu")
 CHECKPOINTS = ("last", "best", "both")
+STRATEGIES = ("none", "mirrored")
 
 
 @dataclass
@@ -31,11 +32,12 @@ class ValidationConfig:
 
 @dataclass
 class TrainingConfig:
-    """How long and in which batches; the state is saved `num_checkpoints` times."""
+    """How long, in which batches, on how many devices; the state is saved at checkpoints."""
 
     batch_size: int = MISSING
     num_steps: int = MISSING
     num_checkpoints: int = MISSING
+    strategy: str = MISSING
     validation: ValidationConfig = field(default_factory=ValidationConfig)
 
 
@@ -135,6 +137,7 @@ def validate(config: DictConfig) -> dict[str, Any]:
     if settings["sampler"] is not None:
         settings["samplers"] = [settings["sampler"]]
     check_numbers(settings["training"], "training")
+    check_strategy(settings["training"])
     check_measurement(settings)
     check_samplers(settings)
     check_validation(settings)
@@ -197,6 +200,14 @@ def check_choices(settings: dict[str, Any]) -> None:
         )
     if settings["seed"] >= 2**32:
         raise UserError(f"`seed` must be below 2**32. Received: seed={settings['seed']}")
+
+
+def check_strategy(training: dict[str, Any]) -> None:
+    if training["strategy"] not in STRATEGIES:
+        raise UserError(
+            f"`training.strategy` must be one of {', '.join(STRATEGIES)}. "
+            f"Received: training.strategy={training['strategy']}"
+        )
 
 
 def check_samplers(settings: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark import console, figures, results, tables
+from benchmark.devices import build_on_devices, num_devices
 from benchmark.errors import EnvironmentProblem, UserError
 from benchmark.evaluation import SANITY_ROWS, Judge
 from benchmark.pictures import GRID_COLUMNS, write_neighbours, write_pictures
@@ -68,12 +69,16 @@ def build_model(parts, dataset) -> keras.Model:
     # Graphs are ordered by the names of layers, which count up within a process: starting anew
     # makes the last bit of the weights a function of the seed alone.
     keras.utils.clear_session()
-    model = parts.build_model(dataset.image_shape)
-    batch_size = parts.settings["training"]["batch_size"]
-    if batch_size % model.batch_multiple:
+    training = parts.settings["training"]
+    model = build_on_devices(
+        training["strategy"], lambda: parts.build_model(dataset.image_shape)
+    )
+    count = num_devices(model)
+    if training["batch_size"] % (model.batch_multiple * count):
+        devices = f" on {count} devices" if count > 1 else ""
         raise UserError(
-            f"`training.batch_size` must be a multiple of {model.batch_multiple} for "
-            f"model={model.name}. Received: training.batch_size={batch_size}"
+            f"`training.batch_size` must be a multiple of {model.batch_multiple * count} for "
+            f"model={model.name}{devices}. Received: training.batch_size={training['batch_size']}"
         )
     return model
 
@@ -162,14 +167,11 @@ def trained(parts, model, judge, folder) -> bool:
     num_parameters = sum(np.prod(variable.shape, dtype=int) for variable in model.weights)
     console.stage(f"Training {model.name}: {num_parameters:,} parameters")
     folder.write_config(settings)
-    folder.update_state(status="training", environment=environment())
-    training = train(
-        model,
-        dataset,
-        run=folder,
-        seed=settings["seed"],
-        **{**settings["training"], "validation": build_validation(parts, model, judge)},
-    )
+    devices = {"num_devices": num_devices(model)}
+    folder.update_state(status="training", environment={**environment(), **devices})
+    plan = {key: value for key, value in settings["training"].items() if key != "strategy"}
+    plan["validation"] = build_validation(parts, model, judge)
+    training = train(model, dataset, run=folder, seed=settings["seed"], **plan)
     folder.write_history(training.history)
     folder.update_state(train_seconds=training.seconds)
     if training.diverged:
