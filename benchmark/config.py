@@ -20,6 +20,7 @@ DEVICES = ("auto", "cpu", "gpu")
 CHECKPOINTS = ("last", "best", "both")
 JITS = ("auto", True, False)
 PRECISIONS = ("auto", "float32", "mixed_bfloat16")
+STRATEGIES = ("none", "mirrored")
 
 
 @dataclass
@@ -33,13 +34,14 @@ class ValidationConfig:
 
 @dataclass
 class TrainingConfig:
-    """How long and in which batches; the state is saved `num_checkpoints` times."""
+    """How long, in which batches, on how many devices; the state is saved at checkpoints."""
 
     batch_size: int = MISSING
     num_steps: int = MISSING
     num_checkpoints: int = MISSING
     jit: Any = MISSING
     precision: str = MISSING
+    strategy: str = MISSING
     validation: ValidationConfig = field(default_factory=ValidationConfig)
 
 
@@ -210,6 +212,7 @@ def check_acceleration(settings: dict[str, Any]) -> None:
     for key, value, choices in (
         ("training.jit", training["jit"], JITS),
         ("training.precision", training["precision"], PRECISIONS),
+        ("training.strategy", training["strategy"], STRATEGIES),
         ("sampling.jit", sampling["jit"], JITS),
     ):
         if value not in choices:

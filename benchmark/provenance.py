@@ -13,6 +13,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 TRAINED_CODE = (
     "models/*.py",
+    "benchmark/devices.py",
     "benchmark/pipeline.py",
     "benchmark/training.py",
     "benchmark/validation.py",

@@ -9,6 +9,7 @@ import pandas as pd
 
 from benchmark import console, figures, machine, results, tables
 from benchmark.acceleration import Acceleration, choose
+from benchmark.devices import build_on_devices, num_devices
 from benchmark.errors import EnvironmentProblem, UserError
 from benchmark.evaluation import SANITY_ROWS, Judge
 from benchmark.pictures import GRID_COLUMNS, write_neighbours, write_pictures
@@ -42,7 +43,7 @@ def run(parts: Any) -> pd.DataFrame:
     model = build_model(parts, dataset, acceleration)  # it refuses what it cannot be trained on
     methods = parts.build_methods()
     judge = build_judge(parts, dataset)
-    folder = run_folder(settings, dataset)
+    folder = run_folder(settings, dataset, num_devices(model))
     announce(settings, dataset, methods, judge, folder)
     console.say(acceleration.describe())
     prepared = machine.working_seconds()
@@ -89,14 +90,18 @@ def build_model(parts, dataset, acceleration) -> keras.Model:
     # Graphs are ordered by the names of layers, which count up within a process: starting anew
     # makes the last bit of the weights a function of the seed alone.
     keras.utils.clear_session()
+    training = parts.settings["training"]
     with acceleration.building():
-        model = parts.build_model(dataset.image_shape)
+        model = build_on_devices(
+            training["strategy"], lambda: parts.build_model(dataset.image_shape)
+        )
     model.jit_compile = acceleration.training_jit
-    batch_size = parts.settings["training"]["batch_size"]
-    if batch_size % model.batch_multiple:
+    count = num_devices(model)
+    if training["batch_size"] % (model.batch_multiple * count):
+        devices = f" on {count} devices" if count > 1 else ""
         raise UserError(
-            f"`training.batch_size` must be a multiple of {model.batch_multiple} for "
-            f"model={model.name}. Received: training.batch_size={batch_size}"
+            f"`training.batch_size` must be a multiple of {model.batch_multiple * count} for "
+            f"model={model.name}{devices}. Received: training.batch_size={training['batch_size']}"
         )
     return model
 
@@ -122,7 +127,7 @@ def build_judge(parts, dataset) -> Judge:
     )
 
 
-def run_folder(settings, dataset) -> RunFolder:
+def run_folder(settings, dataset, num_devices) -> RunFolder:
     """The folder whose name is a hash of everything that determines the weights.
 
     `training.validation` is part of it, as it determines the best weights. The encoder in which
@@ -133,6 +138,7 @@ def run_folder(settings, dataset) -> RunFolder:
             settings["model"],
             settings["training"],
             settings["seed"],
+            num_devices,
             dataset.fingerprint,
             code_version(TRAINED_CODE),
         ]
@@ -185,7 +191,8 @@ def trained(parts, model, judge, folder) -> bool:
     num_parameters = sum(np.prod(variable.shape, dtype=int) for variable in model.weights)
     console.stage(f"Training {model.name}: {num_parameters:,} parameters")
     folder.write_config(settings)
-    folder.update_state(status="training", environment=environment())
+    devices = {"num_devices": num_devices(model)}
+    folder.update_state(status="training", environment={**environment(), **devices})
     with timed(folder, "validation"):
         validation = build_validation(parts, model, judge)
     training = train(

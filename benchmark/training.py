@@ -15,6 +15,7 @@ import numpy as np
 
 from benchmark import console
 from benchmark.datasets import ImageDataset
+from benchmark.devices import part_noises
 from benchmark.machine import working_seconds
 from benchmark.pipeline import build_pipeline
 from benchmark.results import RunFolder
@@ -75,6 +76,7 @@ def train(
     """
     steps_per_epoch = math.ceil(num_steps / num_checkpoints)
     history, best = restore(model, run.read_arrays(RunFolder.CHECKPOINT))
+    part_noises(model)
     first_epoch = len(history)
     if first_epoch:
         console.say(f"going on from the checkpoint at step {history[-1]['step']}")

@@ -1,0 +1,83 @@
+"""Training on several devices at once: the only file that knows `tf.distribute`."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from benchmark.errors import UserError
+
+
+def build_on_devices(strategy: str, build: Callable[[], keras.Model]) -> keras.Model:
+    """Builds a model that trains on the devices of a strategy under plain `fit`.
+
+    `mirrored` keeps a copy of the weights on each device that TensorFlow sees, GPUs or else CPUs,
+    gives each an equal part of every batch and adds up their gradients
+    (`tf.distribute.MirroredStrategy`). The batch norm of a device knows its own part of the batch
+    alone; its moving averages are those of the first device.
+
+    Args:
+        strategy: `"none"` or `"mirrored"`.
+        build: Returns a compiled `models.base.GenerativeModel` whose weights are made.
+
+    Returns:
+        What `build` returns.
+
+    Raises:
+        UserError: If the backend has no such strategy.
+    """
+    if strategy == "none":
+        return build()
+    if keras.backend.backend() != "tensorflow":
+        raise UserError(
+            f"training.strategy={strategy} needs the backend tensorflow. "
+            f"Received: KERAS_BACKEND={keras.backend.backend()}"
+        )
+    with mirrored_strategy().scope():
+        model = build()
+        model.optimizer.build(model.trainable_variables)
+    compute_loss = model.compute_loss
+    # Gradients are added up over the devices, and Keras scales no loss of a model's own.
+    count = num_devices(model)
+    model.compute_loss = lambda *args, **kwargs: compute_loss(*args, **kwargs) / count
+    return model
+
+
+@functools.cache
+def mirrored_strategy() -> Any:
+    """The strategy over all devices, the only one of the process.
+
+    A second one would number its exchanges of gradients as the first did, and mistake old ones for
+    its own.
+    """
+    import tensorflow as tf  # Keras has no counterpart under this backend
+
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    return tf.distribute.MirroredStrategy([device.name for device in devices])
+
+
+def num_devices(model: keras.Model) -> int:
+    """On how many devices a model trains."""
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    return model.distribute_strategy.num_replicas_in_sync
+
+
+def part_noises(model: keras.Model) -> None:
+    """Lets each device draw noise of its own: as built or restored, all would draw the same.
+
+    A device's copy of a seed generator's state is `(seed, draws so far)` and only ever counts up.
+    The first device keeps its seed, which is what checkpoints hold; those of the others follow
+    from it.
+    """
+    if num_devices(model) == 1:
+        return
+    for variable in model.variables:
+        if variable.name == "seed_generator_state":
+            first, *others = model.distribute_strategy.experimental_local_results(variable.value)
+            seed, count = first.numpy()
+            for index, copy in enumerate(others, start=1):
+                hashed = np.random.SeedSequence([seed, index]).generate_state(1)[0]
+                copy.assign([hashed // 2, count])  # 31 bits, as TensorFlow's seeds are signed
