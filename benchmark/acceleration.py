@@ -52,10 +52,11 @@ class Acceleration:
         stages = ", ".join(name for name, by_xla in compiled.items() if by_xla) or "nothing"
         return f"XLA compiles {stages}; precision {self.precision} ({self.reason})"
 
-    def apply(self, sampler: Any) -> Any:
-        """Tells a sampler how to compile, and returns it."""
-        sampler.image_jit, sampler.batch_jit = self.image_jit, self.batch_jit
-        return sampler
+    def apply(self, model: Any) -> Any:
+        """Tells a model how it and its samplers compile, and returns it."""
+        model.jit_compile = self.training_jit
+        model.image_jit, model.batch_jit = self.image_jit, self.batch_jit
+        return model
 
     @contextlib.contextmanager
     def building(self) -> Iterator[None]:

@@ -1,5 +1,6 @@
 """Pictures of samples, drawn into the folder of their sampler."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -7,14 +8,13 @@ import numpy as np
 from benchmark import figures
 from benchmark.datasets import ImageDataset
 from benchmark.results import Folder
-from models.base import Illustration, Sampler, to_uint8
+from models.base import Animation, Illustration, Sampler
 
 GRID_COLUMNS = 10
-PROCESS_COLUMNS, PROCESS_FRAMES = 5, 40
 
 
 def write_pictures(folder: Folder, images: np.ndarray, sampler: Sampler) -> None:
-    """Draws the first samples, the sampler's own pictures and its reverse process.
+    """Draws the first samples and the sampler's own pictures.
 
     Args:
         folder: Where the pictures go.
@@ -23,10 +23,11 @@ def write_pictures(folder: Folder, images: np.ndarray, sampler: Sampler) -> None
     """
     shown = images[grid_order(sampler, len(images))]
     folder.write_image("grid.png", figures.image_grid(shown, columns=GRID_COLUMNS))
-    for name, illustration in sampler.illustrate().items():
-        folder.write_image(f"{name}.png", figures.illustration(illustration))
-    if sampler.num_steps > 1:
-        folder.write_image("process.gif", process_animation(sampler))
+    for name, picture in sampler.illustrate().items():
+        if isinstance(picture, Animation):
+            folder.write_image(f"{name}.gif", animation(picture.images))
+        else:
+            folder.write_image(f"{name}.png", figures.illustration(picture))
 
 
 def grid_order(sampler: Sampler, num_samples: int) -> np.ndarray:
@@ -38,19 +39,10 @@ def grid_order(sampler: Sampler, num_samples: int) -> np.ndarray:
     return np.concatenate(rows)
 
 
-def process_animation(sampler: Any) -> bytes:
-    """A GIF of the reverse process: noise -> images."""
-    latents, seeds = sampler.inputs(0, PROCESS_COLUMNS**2)
-    last = sampler.num_steps - 1
-    indices = np.unique(np.linspace(0, last, PROCESS_FRAMES).astype(int))
-    frames = sampler.trajectory(latents, seeds, indices.tolist())
-    start = np.clip(latents, -1.0, 1.0)[None]
-    return figures.animation(
-        to_uint8(np.concatenate([start, frames])),
-        columns=PROCESS_COLUMNS,
-        frame_ms=80,
-        hold_ms=2000,
-    )
+def animation(frames: np.ndarray) -> bytes:
+    """A GIF of images in a square, `(frames, count, height, width, channels)`."""
+    columns = math.isqrt(frames.shape[1])
+    return figures.animation(frames, columns=columns, frame_ms=80, hold_ms=2000)
 
 
 def write_neighbours(

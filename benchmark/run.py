@@ -59,7 +59,7 @@ def run(parts: Any) -> pd.DataFrame:
         folder.add_seconds("instruments", prepared - loaded)
         if trained(parts, model, judge, folder):
             for checkpoint, method in rows:
-                measure(parts, model, acceleration, method, checkpoint, judge, folder)
+                measure(parts, model, method, checkpoint, judge, folder)
         with timed(folder, "sanity rows"):
             measure_sanity(settings, dataset, judge)
         with timed(folder, "report"):
@@ -95,7 +95,7 @@ def build_model(parts, dataset, acceleration) -> keras.Model:
         model = build_on_devices(
             training["strategy"], lambda: parts.build_model(dataset.image_shape)
         )
-    model.jit_compile = acceleration.training_jit
+    acceleration.apply(model)
     count = num_devices(model)
     if training["batch_size"] % (model.batch_multiple * count):
         devices = f" on {count} devices" if count > 1 else ""
@@ -248,7 +248,7 @@ def shown_images(dataset) -> tuple[np.ndarray, np.ndarray]:
     return dataset.test_images[:count], dataset.test_labels[:count]
 
 
-def measure(parts, model, acceleration, method, checkpoint, judge, folder) -> None:
+def measure(parts, model, method, checkpoint, judge, folder) -> None:
     """Samples by one method and writes its row, scores, timings and pictures."""
     settings, target = parts.settings, folder.sampler(method.name, checkpoint)
     if target.read_json("metrics.json").get("key") == judge.key:
@@ -256,7 +256,7 @@ def measure(parts, model, acceleration, method, checkpoint, judge, folder) -> No
     name = target.path.name
     console.stage(f"Sampling {name}: {settings['num_samples']} images")
     load_weights(model, folder.read_weights(checkpoint))
-    sampler = acceleration.apply(model.sampler(method))
+    sampler = model.sampler(method)
     with timed(folder, "sampling", name):
         images = sample(
             sampler,

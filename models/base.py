@@ -33,6 +33,17 @@ class Illustration:
 
 
 @dataclass(frozen=True)
+class Animation:
+    """What some images go through, frame by frame.
+
+    Attributes:
+        images: uint8 `(frames, count, height, width, channels)`; `count` is a square number.
+    """
+
+    images: np.ndarray
+
+
+@dataclass(frozen=True)
 class ClassPoints:
     """Points in a plane, each of a class: where a model puts images of known classes.
 
@@ -76,12 +87,14 @@ class GenerativeModel(keras.Model):
     """A model of images that trains under plain `fit` and hands out samplers.
 
     Subclasses build their networks in `__init__`, implement `call(images, training)` and
-    `compute_loss`, and return their samplers from `sampler`. Images enter as uint8; a model with
-    `num_classes` is called with pairs `(images, labels)`.
+    `compute_loss`, and return their samplers from `build_sampler`. Images enter as uint8; a model
+    with `num_classes` is called with pairs `(images, labels)`.
 
     Attributes:
         num_classes: Number of classes that the model is conditioned on, or `None`.
         batch_multiple: What the size of a training batch must be a multiple of.
+        image_jit: Whether XLA compiles the sampling of a single image; `"auto"` leaves it to Keras.
+        batch_jit: Whether XLA compiles the sampling of several images at once; likewise.
 
     Args:
         image_shape: `(height, width, channels)` of the training images.
@@ -92,6 +105,7 @@ class GenerativeModel(keras.Model):
 
     num_classes = None
     batch_multiple = 1
+    image_jit = batch_jit = "auto"
 
     def __init__(self, *, image_shape, seed, optimizer=None, **kwargs):
         super().__init__(**kwargs)
@@ -104,11 +118,17 @@ class GenerativeModel(keras.Model):
             self.compile(optimizer=optimizer)
 
     def sampler(self, method=None):
-        """Returns a `Sampler` that shares this model's weights.
+        """Returns a `Sampler` that shares this model's weights and compiles as the model says.
 
         Args:
             method: How to sample, for models with a choice (see `models.samplers`).
         """
+        sampler = self.build_sampler(method)
+        sampler.image_jit, sampler.batch_jit = self.image_jit, self.batch_jit
+        return sampler
+
+    def build_sampler(self, method=None):
+        """Returns a new `Sampler` that shares this model's weights."""
         raise NotImplementedError
 
     def illustrate(self, images, labels):
@@ -155,9 +175,9 @@ class Sampler(keras.Model):
 
     Attributes:
         deterministic: Whether the image is a function of the weights and the latents alone.
-        num_steps: Steps on the way from noise to images; above 1 there is `trajectory`.
-        image_jit: Whether XLA compiles calls on a single image; `"auto"` leaves it to Keras.
-        batch_jit: Whether XLA compiles calls on several images; likewise.
+        num_steps: Steps on the way from noise to images.
+        image_jit: Whether XLA compiles calls on a single image, as for `keras.Model.compile`.
+        batch_jit: Whether XLA compiles calls on several images, likewise.
     """
 
     deterministic = True
@@ -206,8 +226,8 @@ class Sampler(keras.Model):
         """Pictures of the sampler at work, by file name.
 
         Returns:
-            `dict[str, Illustration]`: a walk through the latent space, if that is all an image
-            depends on.
+            `dict[str, Illustration | Animation]`: a walk through the latent space, if that is all
+            an image depends on.
         """
         return {"interpolation": self.interpolation()} if self.deterministic else {}
 

@@ -96,7 +96,7 @@ class DCGAN(GenerativeModel):
         self.generator_loss.update_state(generator_loss)
         return discriminator_loss + generator_loss
 
-    def sampler(self, method=None):
+    def build_sampler(self, method=None):
         """Returns a sampler that runs the generator once."""
         return GeneratorSampler(
             network=self.generator,

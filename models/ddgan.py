@@ -144,7 +144,7 @@ class DenoisingDiffusionGAN(GenerativeModel):
             self.means[key].update_state(loss)
         return sum(losses.values())
 
-    def sampler(self, method=None):
+    def build_sampler(self, method=None):
         """Returns a `DiffusionSampler` that takes all steps, each with latents of its own."""
         return DiffusionSampler(
             unet=self.generator,

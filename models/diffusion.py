@@ -164,7 +164,7 @@ class DiffusionModel(GenerativeModel):
             labels += [level, "denoised"]
         return Illustration(np.stack(columns, axis=1), column_labels=tuple(labels))
 
-    def sampler(self, method=None):
+    def build_sampler(self, method=None):
         """Returns a `DiffusionSampler` that takes the steps of `method` (default: all of DDPM)."""
         method = method or DDPM(num_steps=self.schedule.num_timesteps)
         return DiffusionSampler(

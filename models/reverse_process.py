@@ -5,9 +5,10 @@ import functools
 import numpy as np
 from keras import ops
 
-from models.base import Illustration, Program, Sampler, to_uint8
+from models.base import Animation, Illustration, Program, Sampler, to_uint8
 from models.noise import step_noise
 
+NUM_ANIMATED, NUM_FRAMES = 25, 41
 NUM_ILLUSTRATED, NUM_ILLUSTRATED_STEPS = 5, 11
 
 
@@ -162,7 +163,8 @@ class DiffusionSampler(Sampler):
         Returns:
             float32 `(len(indices), batch, height, width, channels)`, clipped to [-1, 1].
         """
-        frames = Program(functools.partial(self._frames, indices), self.network)
+        function = functools.partial(self._frames, indices)
+        frames = Program(function, self.network, jit_compile=self.batch_jit)
         return np.moveaxis(frames.run((latents, seeds)), 1, 0)
 
     def _frames(self, indices, inputs):
@@ -208,15 +210,16 @@ class DiffusionSampler(Sampler):
         return ops.clip(self.denoise(images, seeds, ops.cast(starts[0], "int32")), -1.0, 1.0)
 
     def illustrate(self):
-        """Interpolated latents, and the way of a few images out of the noise."""
-        latents, seeds = self.inputs(0, NUM_ILLUSTRATED)
-        last = self.num_steps - 1
-        indices = np.unique(np.linspace(0, last, NUM_ILLUSTRATED_STEPS - 1).astype(int))
-        frames = self.trajectory(latents, seeds, indices.tolist())
-        frames = np.concatenate([np.clip(latents, -1.0, 1.0)[None], frames])
+        """The way of some images out of the noise, in a few steps and as an animation."""
+        latents, seeds = self.inputs(0, NUM_ANIMATED)
+        taken = np.unique(np.rint(np.linspace(0, self.num_steps, NUM_FRAMES)).astype(int))
+        frames = self.trajectory(latents, seeds, (taken[1:] - 1).tolist())
+        frames = to_uint8(np.concatenate([np.clip(latents, -1.0, 1.0)[None], frames]))
+        last = len(frames) - 1
+        shown = np.unique(np.rint(np.linspace(0, last, NUM_ILLUSTRATED_STEPS)).astype(int))
         denoising = Illustration(
-            to_uint8(np.moveaxis(frames, 0, 1)),
-            column_labels=("0", *map(str, indices + 1)),
+            np.moveaxis(frames[shown, :NUM_ILLUSTRATED], 0, 1),
+            column_labels=tuple(map(str, taken[shown])),
             x_label="steps taken",
         )
-        return {"denoising": denoising, **super().illustrate()}
+        return {"denoising": denoising, "process": Animation(frames), **super().illustrate()}

@@ -194,7 +194,7 @@ class VAE(GenerativeModel):
         logits = self.decoder.predict(latents, verbose=0)
         return to_uint8(2.0 * ops.convert_to_numpy(ops.sigmoid(logits)) - 1.0)
 
-    def sampler(self, method=None):
+    def build_sampler(self, method=None):
         """Returns a sampler that decodes latents of the prior in one pass."""
         return DecoderSampler(
             network=self.decoder,

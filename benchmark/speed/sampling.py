@@ -9,27 +9,27 @@ from benchmark.cli import compose
 from benchmark.speed.compare import Comparison
 
 NETWORKS = {
+    "smoke": ["preset=smoke"],
     "quick": ["preset=quick"],
     "standard": ["preset=standard"],
     "tutorial": ["experiment=mnist_ddpm_200"],
 }
+SAMPLED = ("quick", "standard", "tutorial")
 BATCH_SIZES = (1, 16, 256)
 NUM_STEPS = 20
 MATRIX_SIZE = 4096
 
 
 def build_model(network: str):
-    """A diffusion model of `NETWORKS` that predicts noise, with random weights."""
-    parts = compose("model=ddpm", *NETWORKS[network], "model.prediction=noise")
-    size = parts.settings["dataset"]["image_size"]
-    return parts.build_model((size, size, 1))
+    """A diffusion model of `NETWORKS` that predicts noise, with random weights.
 
-
-def build_sampler(model, method):
-    """A sampler that is compiled as a run would compile it on this machine."""
+    It is compiled as a run would compile it on this machine.
+    """
     from benchmark.acceleration import choose
 
-    return choose(compose("model=ddpm").settings).apply(model.sampler(method))
+    parts = compose("model=ddpm", *NETWORKS[network], "model.prediction=noise")
+    size = parts.settings["dataset"]["image_size"]
+    return choose(parts.settings).apply(parts.build_model((size, size, 1)))
 
 
 def compare_loop() -> Iterator[Comparison]:
@@ -38,7 +38,7 @@ def compare_loop() -> Iterator[Comparison]:
 
     model = build_model("quick")
     for method in (DDPM(num_steps=NUM_STEPS), DDIM(num_steps=NUM_STEPS)):
-        sampler = build_sampler(model, method)
+        sampler = model.sampler(method)
         for batch_size in BATCH_SIZES:
             inputs = sampler.inputs(0, batch_size)
             yield Comparison(
@@ -59,12 +59,12 @@ def compare_tutorial_loop() -> Iterator[Comparison]:
     from models.samplers import DDPM
     from models.schedules import LinearSchedule
 
-    for network in NETWORKS:
+    for network in SAMPLED:
         model = build_model(network)
         model.schedule = LinearSchedule(num_timesteps=NUM_STEPS, beta_end=0.5)
         alpha_bars = model.schedule.alpha_bars
         betas = 1.0 - alpha_bars / np.append(1.0, alpha_bars[:-1])
-        sampler = build_sampler(model, DDPM(num_steps=NUM_STEPS, variance="fixed_large"))
+        sampler = model.sampler(DDPM(num_steps=NUM_STEPS, variance="fixed_large"))
         for batch_size in (1, 64):
             shape = (batch_size, *model.image_shape)
             plain = partial(plain_ddpm, model.unet, betas=betas, shape=shape, seed=0)
@@ -81,8 +81,8 @@ def compare_machine() -> Iterator[Comparison]:
     from models.samplers import DDIM
 
     product = matrix_product(MATRIX_SIZE)
-    for network in NETWORKS:
-        sampler = build_sampler(build_model(network), DDIM(num_steps=1))
+    for network in SAMPLED:
+        sampler = build_model(network).sampler(DDIM(num_steps=1))
         for batch_size in (1, 64):
             latents, _ = sampler.inputs(0, batch_size)
             flops = batch_size * count_flops(sampler.pass_once, latents[:1])

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.cli import compose
 from benchmark.config import user_cache_dir
 from benchmark.datasets import ImageArray
 from benchmark.speed.compare import Comparison
+from benchmark.speed.sampling import build_model
 
-NETWORKS = {"smoke": "preset=smoke", "quick": "preset=quick"}
+TRAINED = ("smoke", "quick")
 BATCH_SIZE = 64
 NUM_STEPS = 20
 PIPELINE_STEPS = 4000
@@ -27,10 +27,8 @@ def compare_training() -> Iterator[Comparison]:
     from benchmark.speed.plain_diffusion import plain_ddpm_step
 
     images = load_mnist(cache_dir=user_cache_dir()).train_images
-    for name, preset in NETWORKS.items():
-        model = compose("model=ddpm", preset, "model.prediction=noise").build_model(
-            images.shape[1:]
-        )
+    for name in TRAINED:
+        model = build_model(name)
         generator = np.random.default_rng(0)
         step = partial(
             plain_ddpm_step,
@@ -71,7 +69,7 @@ def compare_pipeline() -> Iterator[Comparison]:
     from benchmark.datasets.mnist import load_mnist
 
     images = load_mnist(cache_dir=user_cache_dir()).train_images
-    model = compose("model=ddpm", NETWORKS["quick"]).build_model(images.shape[1:])
+    model = build_model("quick")
     others = {"training, quick U-Net": partial(fit, model, images)}
     amounts = dict.fromkeys(others, NUM_STEPS * BATCH_SIZE)
     yield Comparison(

@@ -155,6 +155,10 @@ def test_pictures_of_model_and_sampler(schedule):
     sampler = model.sampler(DDIM(num_steps=5))
     pictures = sampler.illustrate()
     assert pictures["denoising"].images.shape == (5, 6, *SHAPE)
+    assert pictures["denoising"].column_labels == ("0", "1", "2", "3", "4", "5")
+    frames = pictures["process"].images
+    assert frames.shape == (6, 25, *SHAPE)
+    np.testing.assert_array_equal(frames[:, 0], pictures["denoising"].images[0])
     assert pictures["interpolation"].images.shape == (5, 11, *SHAPE)
     assert "interpolation" not in model.sampler(DDPM(num_steps=5)).illustrate()
 
