@@ -22,6 +22,7 @@ from typing import Any
 import keras
 
 AUTO = "auto"
+STEPS_ON_GPU = 10
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Acceleration:
         image_jit: Whether XLA compiles the sampling of a single image.
         batch_jit: Whether XLA compiles the sampling of several images at once.
         precision: A dtype policy of Keras. Weights and outputs are float32 in each.
+        steps_per_execution: Training steps at most between two looks at the losses, for which
+            the host waits until the device is done.
         reason: Why, in a few words.
     """
 
@@ -40,6 +43,7 @@ class Acceleration:
     image_jit: bool
     batch_jit: bool
     precision: str
+    steps_per_execution: int
     reason: str
 
     def describe(self) -> str:
@@ -50,11 +54,14 @@ class Acceleration:
             "batches": self.batch_jit,
         }
         stages = ", ".join(name for name, by_xla in compiled.items() if by_xla) or "nothing"
-        return f"XLA compiles {stages}; precision {self.precision} ({self.reason})"
+        steps = self.steps_per_execution
+        looks = f"losses are read every {steps} steps; " if steps > 1 else ""
+        return f"XLA compiles {stages}; {looks}precision {self.precision} ({self.reason})"
 
     def apply(self, model: Any) -> Any:
         """Tells a model how it and its samplers compile, and returns it."""
         model.jit_compile = self.training_jit
+        model.steps_per_execution = self.steps_per_execution
         model.image_jit, model.batch_jit = self.image_jit, self.batch_jit
         return model
 
@@ -72,9 +79,10 @@ class Acceleration:
 def choose(settings: dict[str, Any]) -> Acceleration:
     """Settles `auto` in the options `jit` and `precision` for this machine."""
     training, sampling = settings["training"], settings["sampling"]
+    on_gpu = has_gpu()
     if keras.backend.backend() == "jax":
         jits, reason = (True, True, True), "JAX always compiles by XLA"
-    elif has_gpu():
+    elif on_gpu:
         jits, reason = (True, True, True), "Keras's choice for GPUs"
     else:
         jits, reason = (False, True, False), "the faster ones on a CPU"
@@ -84,11 +92,16 @@ def choose(settings: dict[str, Any]) -> Acceleration:
     if (chosen, precision) != (list(jits), "float32"):
         reason = "as configured"
     training_jit, image_jit, batch_jit = chosen
-    return Acceleration(training_jit, image_jit, batch_jit, precision, reason)
+    steps = STEPS_ON_GPU if on_gpu else 1
+    return Acceleration(training_jit, image_jit, batch_jit, precision, steps, reason)
 
 
 def has_gpu() -> bool:
-    """Whether TensorFlow sees a GPU."""
+    """Whether the backend sees a GPU."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.default_backend() != "cpu"
     import tensorflow as tf
 
     return bool(tf.config.list_physical_devices("GPU"))

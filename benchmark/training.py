@@ -75,6 +75,7 @@ def train(
         The `Training`. The model holds the final weights: the averages, if its optimizer keeps any.
     """
     steps_per_epoch = math.ceil(num_steps / num_checkpoints)
+    model.steps_per_execution = largest_divisor(steps_per_epoch, model.steps_per_execution)
     history, best = restore(model, run.read_arrays(RunFolder.CHECKPOINT))
     part_noises(model)
     first_epoch = len(history)
@@ -104,6 +105,11 @@ def train(
     return Training(history, watch.best, watch.diverged)
 
 
+def largest_divisor(number: int, at_most: int) -> int:
+    """The largest divisor of `number` that is `at_most` or less."""
+    return max(count for count in range(1, at_most + 1) if number % count == 0)
+
+
 def batches(model: keras.Model, dataset: ImageDataset, **options: Any):
     """The pipeline of what `model` is called with: images, or `(images, labels)`."""
     options["horizontal_flip"] = dataset.horizontal_flip
@@ -129,12 +135,13 @@ class Watch(keras.callbacks.Callback):
         self._first_step = first_step
         self._earlier_seconds = history[-1]["seconds"] if history else 0.0
         self._start = self._estimate_start = None
+        self._estimate_step, self._is_told = 0, False
 
     def on_train_begin(self, logs=None):
         self._start = working_seconds()
 
     def on_train_batch_end(self, batch, logs=None):
-        self.step += 1
+        self.step += self.model.steps_per_execution
         self._guard(logs)
         self._estimate()
         self.update(self.step, "  ".join(f"{name} {value:.4g}" for name, value in logs.items()))
@@ -182,12 +189,13 @@ class Watch(keras.callbacks.Callback):
 
     def _estimate(self):
         done = self.step - self._first_step
-        if done == STEPS_BEFORE_ESTIMATE:
-            self._estimate_start = working_seconds()
-        elif done == 2 * STEPS_BEFORE_ESTIMATE:
-            seconds = (working_seconds() - self._estimate_start) / STEPS_BEFORE_ESTIMATE
+        if self._estimate_start is None and done >= STEPS_BEFORE_ESTIMATE:
+            self._estimate_start, self._estimate_step = working_seconds(), done
+        elif not self._is_told and done >= 2 * STEPS_BEFORE_ESTIMATE:
+            self._is_told = True
+            seconds = (working_seconds() - self._estimate_start) / (done - self._estimate_step)
             total = self.params["steps"] * (self.params["epochs"] - len(self.history))
-            left = max(0, total - STEPS_BEFORE_ESTIMATE) * seconds
+            left = max(0, total - done) * seconds
             console.say(
                 f"{1000 * seconds / self.batch_size:.2f} ms an image: "
                 f"training will take about {console.duration(left)} more"

@@ -43,7 +43,7 @@ def compare_precision() -> Iterator[Comparison]:
     for name in MODELS:
         parts, train = compose(f"model={name}", "preset=quick"), {}
         for precision in ("mixed_bfloat16", "float32"):
-            with Acceleration(False, False, False, precision, "").building():
+            with Acceleration(False, False, False, precision, 1, "").building():
                 model = parts.build_model(images.shape[1:])
             model.jit_compile = False
             train[precision] = training(model, images, parts)

@@ -34,6 +34,7 @@ def test_a_cpu_compiles_single_images_alone(monkeypatch):
 def test_gpus_and_jax_compile_everything(monkeypatch):
     monkeypatch.setattr(acceleration, "has_gpu", lambda: True)
     assert jits(choose(settings())) == (True, True, True)
+    assert "losses are read every 10 steps" in choose(settings()).describe()
     monkeypatch.setattr(acceleration, "has_gpu", lambda: False)
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     assert jits(choose(settings())) == (True, True, True)

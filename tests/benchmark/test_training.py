@@ -98,6 +98,19 @@ def test_standing_still_changes_no_bit_and_counts_as_no_training(build, tmp_path
     assert state["stage_seconds"]["training"] == pytest.approx(history[-1]["seconds"], abs=0.01)
 
 
+@pytest.mark.parametrize("name", ["vae", "dcgan"])
+def test_several_steps_at_once_are_the_same_steps(build, name, tmp_path):
+    """Two at a time, as 3 divide no checkpoint of 4 steps."""
+    one, several = build(name), build(name)
+    several.steps_per_execution = 3
+    expected, received = (train(m, tmp_path / str(i)) for i, m in enumerate((one, several)))
+    assert several.steps_per_execution == 2
+    assert [row["step"] for row in received.history] == [4, 8, 12]
+    assert received.history[-1]["loss"] == pytest.approx(expected.history[-1]["loss"], rel=1e-4)
+    for weight, other in zip(one.get_weights(), several.get_weights(), strict=True):
+        np.testing.assert_allclose(weight, other, atol=1e-4)
+
+
 @pytest.mark.parametrize("num_classes", [None, 10])
 def test_the_dataset_says_whether_images_are_mirrored(num_classes):
     model = SimpleNamespace(num_classes=num_classes)
