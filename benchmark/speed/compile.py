@@ -51,6 +51,22 @@ def compare_precision() -> Iterator[Comparison]:
         yield Comparison(task, train["mixed_bfloat16"], {"float32": train["float32"]})
 
 
+def compare_executions() -> Iterator[Comparison]:
+    """Training with the losses read every ten steps against every step."""
+    from benchmark.acceleration import STEPS_ON_GPU, choose
+    from benchmark.speed.training import fit
+
+    images = training_images()
+    for name in MODELS:
+        parts, train = compose(f"model={name}", "preset=quick"), {}
+        for steps in (STEPS_ON_GPU, 1):
+            model = choose(parts.settings).apply(parts.build_model(images.shape[1:]))
+            model.steps_per_execution = steps
+            train[steps] = partial(fit, model, images)
+        task = f"{name}, training: {STEPS_ON_GPU} steps an execution"
+        yield Comparison(task, train[STEPS_ON_GPU], {"one": train[1]})
+
+
 def training_images() -> ImageArray:
     from benchmark.datasets.mnist import load_mnist
 

@@ -33,7 +33,7 @@ def build_model(network: str):
 
 
 def compare_loop() -> Iterator[Comparison]:
-    """End to end against as many single passes, both compiled."""
+    """Sampling end to end, noise and all, against as many single passes, both compiled."""
     from models.samplers import DDIM, DDPM
 
     model = build_model("quick")
@@ -54,7 +54,7 @@ def call_times(sampler, latents: np.ndarray) -> None:
 
 
 def compare_tutorial_loop() -> Iterator[Comparison]:
-    """The compiled loop against one in Python that calls the network eagerly."""
+    """The compiled loop against one as tutorials write it: network called eagerly, NumPy noise."""
     from benchmark.speed.plain_diffusion import plain_ddpm
     from models.samplers import DDPM
     from models.schedules import LinearSchedule
@@ -76,7 +76,10 @@ def compare_tutorial_loop() -> Iterator[Comparison]:
 
 
 def compare_machine() -> Iterator[Comparison]:
-    """Floating-point operations a second of a pass, against those of a large matrix product."""
+    """Floating-point operations a second of a pass, against those of a large matrix product.
+
+    The ratio is the share of the machine's rate that the pass reaches.
+    """
     from metrics.cost import count_flops
     from models.samplers import DDIM
 

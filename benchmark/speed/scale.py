@@ -15,13 +15,17 @@ from benchmark.speed.sampling import build_model
 from benchmark.speed.training import fit
 
 FACTORS = (2, 4, 8)
-NUM_SAMPLES, NUM_PASSES, NUM_STEPS = 500, 5, 20
+NUM_SAMPLES, NUM_PASSES, NUM_STEPS, NUM_ENCODED = 500, 5, 20, 250
 BATCH_SIZE = 250
 
 
 def compare_scale() -> Iterator[Comparison]:
-    """Twice, four and eight times as many samples, passes and training steps."""
+    """Twice, four and eight times as many samples, passes, training steps and encoded images.
+
+    The ratio is how many times as long they take.
+    """
     from benchmark.datasets.mnist import load_mnist
+    from metrics.encoders import InceptionV3Encoder
     from models.samplers import DDIM
 
     model = build_model("quick")
@@ -36,6 +40,12 @@ def compare_scale() -> Iterator[Comparison]:
 
     images = load_mnist(cache_dir=user_cache_dir()).train_images
     yield doublings("training steps", NUM_STEPS, lambda count: partial(fit, model, images, count))
+    encoder, shown = InceptionV3Encoder(weights="embedded"), np.array(images[: 8 * NUM_ENCODED])
+    yield doublings(
+        "images encoded",
+        NUM_ENCODED,
+        lambda count: partial(encoder, shown[:count], lambda done, total: None),
+    )
 
 
 def doublings(what: str, count: int, way) -> Comparison:
@@ -56,11 +66,11 @@ def generate(sampler, num_samples: int) -> np.ndarray:
 
 
 def measure_sampling_memory() -> list[list[str]]:
-    """Peak memory of a process that makes few samples, and of one that makes many."""
+    """Peak memory of a process that makes few samples, against one that makes many."""
     few, many = (peak_memory(count) for count in (NUM_SAMPLES, 16 * NUM_SAMPLES))
-    task = f"peak memory of {NUM_SAMPLES:,} samples"
     ratio = f"{many / few:.2f}"
-    return [[task, f"{few:.2f} GB", f"{16 * NUM_SAMPLES:,}", f"{many:.2f} GB", ratio, ""]]
+    against = f"{16 * NUM_SAMPLES:,}"
+    return [[f"{NUM_SAMPLES:,} samples", f"{few:.2f} GB", against, f"{many:.2f} GB", ratio, ""]]
 
 
 def peak_memory(num_samples: int) -> float:

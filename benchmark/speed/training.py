@@ -20,7 +20,7 @@ LARGE_SHAPE = (60_000, 64, 64, 3)
 
 
 def compare_training() -> Iterator[Comparison]:
-    """`fit` on the pipeline against an eager tape with noise of the host, on the same network."""
+    """A run's training against tutorials' step, an eager tape with NumPy noise, same network."""
     import keras
 
     from benchmark.datasets.mnist import load_mnist
@@ -65,7 +65,10 @@ def fit(model, images: ImageArray, num_steps: int = NUM_STEPS) -> None:
 
 
 def compare_pipeline() -> Iterator[Comparison]:
-    """The pipeline alone, from memory and from a file larger than what is kept in memory."""
+    """The pipeline alone, from memory and from a file larger than what is kept in memory.
+
+    The ratio says how many times the images that training takes.
+    """
     from benchmark.datasets.mnist import load_mnist
 
     images = load_mnist(cache_dir=user_cache_dir()).train_images

@@ -44,13 +44,21 @@ def test_amounts_are_compared_by_their_rates(way):
     assert line == ["task", "600 images/s", "plain", "100 images/s", "6.00", "6.00 to 6.00"]
 
 
-def test_the_command_writes_its_table(monkeypatch, tmp_path):
-    comparison = Comparison("sleeping", lambda: None, {"waking": lambda: None})
-    monkeypatch.setattr(command, "COMPARISONS", {"sleep": lambda: [comparison]})
-    assert command.main(["sleep", "--rounds", "1", "--results-dir", str(tmp_path)]) == 0
+def test_the_command_writes_its_tables_and_keeps_those_of_other_parts(monkeypatch, tmp_path):
+    def compare_sleep():
+        """Sleeping or
+        waking."""
+        yield Comparison("sleeping", lambda: None, {"waking": lambda: None})
+
+    monkeypatch.setitem(command.COMPARISONS, "loop", compare_sleep)
+    monkeypatch.setitem(command.ALL, "loop", compare_sleep)
+    monkeypatch.setitem(command.MEASUREMENTS, "samples", lambda: [["few", "1 GB", *[""] * 4]])
+    for part in ("samples", "loop"):
+        assert command.main([part, "--rounds", "1", "--results-dir", str(tmp_path)]) == 0
     text = (tmp_path / "speed.md").read_text()
-    assert "| sleeping |" in text
+    assert "## loop\n\nSleeping or waking.\n\nOn " in text
     assert "tensorflow" in text
+    assert text.index("| sleeping |") < text.index("| few ")
 
 
 @pytest.mark.parametrize("arguments", [["nosuch"], ["kid", "--rounds", "0"]])
