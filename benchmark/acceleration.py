@@ -87,7 +87,5 @@ def choose(settings: dict[str, Any]) -> Acceleration:
 
 
 def has_gpu() -> bool:
-    """Whether TensorFlow sees a GPU."""
-    import tensorflow as tf
-
-    return bool(tf.config.list_physical_devices("GPU"))
+    """Whether the backend sees a GPU."""
+    return any(device.startswith("gpu") for device in keras.distribution.list_devices())
