@@ -150,20 +150,31 @@ def traces(folder):
     return {"first": first, "all": len(calls), "images": images.shape}
 
 
+def compile_quickly():
+    """Halves the time of compiling where results are compared within one process only."""
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
 def main(folder):
     """Runs in a process of its own, with JAX."""
     for name in DETERMINISTIC:
         with np.load(folder / f"{name}_weights.npz") as arrays:
             outputs, _ = sampled(name, folder, dict(arrays))
         np.savez(folder / f"{name}_jax.npz", **outputs)
-    report = {"backend": keras.backend.backend(), "traces": traces(folder), "models": {}}
-    import jax
+    report = {"backend": keras.backend.backend(), "traces": traces(folder)}
+    compile_quickly()
+    weights, told = told_of_training(RESUMED, folder)
+    report |= {"models": {RESUMED: told}, "resumed": kill_and_resume(weights, folder)}
+    (folder / "report.json").write_text(json.dumps(report))
 
-    jax.config.update("jax_disable_most_optimizations", True)  # compiling takes half the time
-    for name in trainings():
-        weights, report["models"][name] = told_of_training(name, folder)
-        if name == RESUMED:
-            report["resumed"] = kill_and_resume(weights, folder)
+
+def main_of_others(folder):
+    """Trains the other models, likewise."""
+    compile_quickly()
+    others = {name: told_of_training(name, folder)[1] for name in trainings() if name != RESUMED}
+    report = {"backend": keras.backend.backend(), "models": others}
     (folder / "report.json").write_text(json.dumps(report))
 
 
@@ -204,14 +215,35 @@ def outputs(folder):
     return outputs
 
 
-@pytest.fixture(scope="module")
-def report(folder, outputs):
-    code = "from pathlib import Path; from tests.test_backends import main; main(Path('.'))"
-    process = run_under_jax(folder, "-c", code)
+def report_of(function, folder):
+    code = f"from pathlib import Path; from tests.test_backends import {function.__name__} as main"
+    process = run_under_jax(folder, "-c", f"{code}; main(Path('.'))")
     assert process.returncode == 0, process.stderr
     report = json.loads((folder / "report.json").read_text())
     assert report["backend"] == "jax"
     return report
+
+
+@pytest.fixture(scope="module")
+def report(folder, outputs):
+    return report_of(main, folder)
+
+
+@pytest.fixture(scope="module")
+def others(folder):
+    return report_of(main_of_others, folder)
+
+
+@pytest.fixture(
+    params=[
+        name if name == RESUMED else pytest.param(name, marks=pytest.mark.slow)
+        for name in trainings()
+    ]
+)
+def name_and_told(request):
+    """A model and what was told of its training."""
+    report = request.getfixturevalue("report" if request.param == RESUMED else "others")
+    return request.param, report["models"][request.param]
 
 
 @pytest.mark.parametrize("count", COUNTS)
@@ -237,9 +269,8 @@ def test_sampling_is_traced_once_whatever_the_number_of_images(report):
     assert report["traces"] == {"first": 1, "all": 1, "images": [7, *SHAPE]}
 
 
-@pytest.mark.parametrize("name", trainings())
-def test_every_model_trains_and_samples(report, name):
-    told = report["models"][name]
+def test_every_model_trains_and_samples(name_and_told):
+    name, told = name_and_told
     assert np.isfinite(told["losses"]).all() and np.isfinite(told["validation_kids"]).all()
     if name in ("vae", "ddim"):  # the others have no loss that falls
         assert told["losses"][-1] < told["losses"][0]
@@ -248,10 +279,10 @@ def test_every_model_trains_and_samples(report, name):
     assert -1.0 <= told["range"][0] < told["range"][1] <= 1.0
 
 
-@pytest.mark.parametrize("name", trainings())
-def test_the_best_weights_are_those_that_were_validated(report, name):
-    best, measured = report["models"][name]["best"]
-    assert best == min(report["models"][name]["validation_kids"])
+def test_the_best_weights_are_those_that_were_validated(name_and_told):
+    _, told = name_and_told
+    best, measured = told["best"]
+    assert best == min(told["validation_kids"])
     assert measured == pytest.approx(best, abs=1e-6)
 
 
@@ -259,6 +290,7 @@ def test_a_killed_training_goes_on_bit_for_bit(report):
     assert report["resumed"]
 
 
+@pytest.mark.slow
 def test_the_command_runs(folder):
     (folder / "pictures").mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (60, 8, 8), "uint8")
