@@ -98,10 +98,4 @@ def choose(settings: dict[str, Any]) -> Acceleration:
 
 def has_gpu() -> bool:
     """Whether the backend sees a GPU."""
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return jax.default_backend() != "cpu"
-    import tensorflow as tf
-
-    return bool(tf.config.list_physical_devices("GPU"))
+    return any(device.startswith("gpu") for device in keras.distribution.list_devices())

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark import console, figures, machine, results, tables
-from benchmark.acceleration import Acceleration, choose
+from benchmark.acceleration import Acceleration, choose, has_gpu
 from benchmark.devices import build_on_devices, num_devices
 from benchmark.errors import EnvironmentProblem, UserError
 from benchmark.evaluation import SANITY_ROWS, Judge
@@ -139,6 +139,7 @@ def run_folder(settings, dataset, num_devices) -> RunFolder:
             settings["training"],
             settings["seed"],
             num_devices,
+            keras.backend.backend(),
             dataset.fingerprint,
             code_version(TRAINED_CODE),
         ]
@@ -356,9 +357,6 @@ def report(settings, dataset, judge, folder) -> pd.DataFrame:
 
 
 def check_device(device: str) -> None:
-    if device != "gpu":
-        return
-    import tensorflow as tf
-
-    if not tf.config.list_physical_devices("GPU"):
-        raise EnvironmentProblem("device=gpu, but TensorFlow finds no GPU; see device=auto")
+    if device == "gpu" and not has_gpu():
+        backend = keras.backend.backend()
+        raise EnvironmentProblem(f"device=gpu, but {backend} finds no GPU; see device=auto")

@@ -19,7 +19,7 @@ from benchmark.devices import part_noises
 from benchmark.machine import working_seconds
 from benchmark.pipeline import build_pipeline
 from benchmark.results import RunFolder
-from benchmark.validation import Best, Validation, averaged_weights, is_better
+from benchmark.validation import Best, Validation, averaged_weights, is_better, put_averages
 
 STEPS_BEFORE_ESTIMATE = 25  # the first ones are slow: functions are traced
 
@@ -101,7 +101,7 @@ def train(
                 verbose=0,
                 callbacks=[watch],
             )
-    model.optimizer.finalize_variable_values(model.trainable_variables)
+    put_averages(model)
     return Training(history, watch.best, watch.diverged)
 
 

@@ -142,9 +142,21 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
     """
     variables = model.trainable_variables
     values = [keras.ops.convert_to_numpy(variable) for variable in variables]
-    model.optimizer.finalize_variable_values(variables)
+    put_averages(model)
     try:
         yield
     finally:
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
+
+
+def put_averages(model: keras.Model) -> None:
+    """Puts copies of the averages of the weights into the model, where its optimizer keeps any.
+
+    Under JAX a variable that is assigned another one shares its memory, which the next call of a
+    compiled program takes away from both.
+    """
+    variables = model.trainable_variables
+    model.optimizer.finalize_variable_values(variables)
+    for variable in variables:
+        variable.assign(keras.ops.copy(variable))

@@ -282,10 +282,8 @@ class Program(keras.Model):
         super().__init__(**kwargs)
         self.function = function
         self.network = network
+        self.built = True  # else JAX's first call would run twice, once without being compiled
         self.compile(jit_compile=jit_compile)
-
-    def build(self, input_shape=None):
-        """Nothing to do: the network is built."""
 
     def call(self, inputs):
         """Calls the function."""
