@@ -5,15 +5,32 @@ from collections.abc import Iterator
 import numpy as np
 
 TILE = 1024  # rows and columns of the distance matrix that are in memory at once
+BYTE_CENTRE = np.float32(128.0)
+EXACT_COLUMNS = 2**24 // 128**2  # float32 has all integers up to 2**24
 
 
 def squared_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Squared Euclidean distances of all pairs of rows, float64 `(N, M)`, never below zero."""
-    left, right = (np.asarray(features, dtype=np.float64) for features in (left, right))
-    distances = (-2.0 * left) @ right.T
-    distances += np.einsum("nd,nd->n", left, left)[:, None]
-    distances += np.einsum("nd,nd->n", right, right)[None, :]
+    """Squared Euclidean distances of all pairs of rows, float64 `(N, M)`, never below zero.
+
+    Those of bytes are exact: float32 multiplies them, which takes half the time of float64, and
+    sums no more columns at once than it can without rounding.
+    """
+    if left.dtype == right.dtype == np.uint8:
+        left, right = (rows.astype(np.float32) - BYTE_CENTRE for rows in (left, right))
+        width = EXACT_COLUMNS
+    else:
+        left, right = (rows.astype(np.float64, copy=False) for rows in (left, right))
+        width = left.shape[1]
+    distances = squared_norms(left)[:, None] + squared_norms(right)[None, :]
+    for start in range(0, left.shape[1], width):
+        columns = slice(start, start + width)
+        distances -= 2.0 * (left[:, columns] @ right[:, columns].T)
     return np.maximum(distances, 0.0, out=distances)
+
+
+def squared_norms(rows: np.ndarray) -> np.ndarray:
+    """Squared Euclidean norm of each row, float64 `(N,)`."""
+    return np.einsum("nd,nd->n", rows, rows, dtype=np.float64)
 
 
 def distance_tiles(

@@ -77,3 +77,10 @@ def test_distances_of_bytes_are_exact():
     found, rows = nearest_neighbours(changed, images, 1)
     np.testing.assert_array_equal(rows[:, 0], np.arange(20))
     np.testing.assert_array_equal(found[:, 0], 1.0)
+
+
+def test_distances_of_many_extreme_bytes_are_exact():
+    left = np.random.default_rng(0).choice(np.uint8([0, 1, 254, 255]), (8, 5000))
+    right = np.stack([np.zeros(5000, np.uint8), np.full(5000, 255, np.uint8), 255 - left[0]])
+    expected = by_definition(left.astype(np.int64), right.astype(np.int64))
+    np.testing.assert_array_equal(squared_distances(left, right), expected)
