@@ -147,7 +147,7 @@ def test_a_sampler_replaces_the_models_own_list(compose_config):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["sampler=ddim", "sampler.num_steps=500"], "1..200.*num_steps=500"),
+        (["sampler=ddim", "sampler.num_steps=500"], "1..100.*num_steps=500"),
         (["sampler=ddim", "model=vae"], "model=vae has one way to sample"),
         (["num_samples=-5"], "num_samples.*at least 1.*num_samples=-5"),
         (["num_samples=999"], "subset_size=1000.*num_samples=999"),
@@ -160,7 +160,7 @@ def test_a_sampler_replaces_the_models_own_list(compose_config):
         (["device=tpu"], "auto, cpu, gpu"),
         (["training.validation.every=0"], "at least 1.*null.*every=0"),
         (["training.validation.num_samples=1"], "num_samples.*at least 2.*num_samples=1"),
-        (["training.validation.sampler.num_steps=500"], "training.validation.sampler.*1..200"),
+        (["training.validation.sampler.num_steps=500"], "training.validation.sampler.*1..100"),
         (["sampling.checkpoint=first"], "last, best, both.*checkpoint=first"),
         (
             ["sampling.checkpoint=best", "training.validation.every=null"],
