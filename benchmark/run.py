@@ -64,7 +64,8 @@ def run(parts: Any) -> pd.DataFrame:
             measure_sanity(settings, dataset, judge)
         with timed(folder, "report"):
             table = report(settings, dataset, judge, folder)
-        folder.add_seconds("waiting", machine.place.idle_seconds - idle)
+        if waited := round(machine.place.idle_seconds - idle):  # free locks take milliseconds
+            folder.add_seconds("waiting", waited)
         console.say(summary(folder.state["stage_seconds"]))
     return table
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import console
+from benchmark.cli import choose_device, import_backend
 from benchmark.results import Folder
 from benchmark.speed.compare import TITLES, compare
 from benchmark.speed.compile import compare_compiler, compare_executions, compare_precision
@@ -49,6 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if set(options.parts) - set(ALL) or options.rounds < 1:
         parser.error(f"parts are {', '.join(ALL)}; --rounds is at least 1")
+    choose_device({"device": "auto"})
+    import_backend()
     folder = Folder(options.results_dir)
     for part in options.parts or ALL:
         console.stage(f"{part}: {description(part)}")

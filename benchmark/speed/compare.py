@@ -57,8 +57,8 @@ class Measured:
             self._show("ours"),
             name,
             self._show(name),
-            f"{np.median(ratios):.2f}",
-            f"{ratios.min():.2f} to {ratios.max():.2f}",
+            ratio(np.median(ratios)),
+            f"{ratio(ratios.min())} to {ratio(ratios.max())}",
         ]
 
     def _amount(self, name: str) -> float:
@@ -67,6 +67,10 @@ class Measured:
     def _show(self, name: str) -> str:
         seconds, unit = float(np.median(self.seconds[name])), self.comparison.unit
         return f"{significant(self._amount(name) / seconds)} {unit}/s" if unit else time_of(seconds)
+
+
+def ratio(value: float) -> str:
+    return f"{value:.2f}" if value < 100 else f"{value:,.0f}"
 
 
 def time_of(seconds: float) -> str:

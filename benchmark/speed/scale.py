@@ -15,7 +15,7 @@ from benchmark.speed.sampling import build_model
 from benchmark.speed.training import fit
 
 FACTORS = (2, 4, 8)
-NUM_SAMPLES, NUM_PASSES, NUM_STEPS, NUM_ENCODED = 500, 5, 20, 250
+NUM_SAMPLES, NUM_PASSES, NUM_STEPS, NUM_ENCODED = 500, 5, 40, 250
 BATCH_SIZE = 250
 
 
