@@ -4,10 +4,10 @@ Measured at `quick` on two cores of an AMD EPYC with AVX512-BF16, TensorFlow 2.2
 (`python -m benchmark.speed compiler precision` measures it on any machine). XLA was
 
     times as fast   one image   16 images   64 images   250 images   a training step
-    vae                   1.6         1.0         0.8          0.5               0.7
-    dcgan                 1.2         1.2         1.1          0.7               0.4
-    ddpm                  2.2         0.9         0.9          0.8               0.8
-    ddgan                 3.3         1.1         0.9          0.8               1.0
+    vae                   1.1         1.0         0.7          0.3               0.7
+    dcgan                 1.1         1.3         1.0          0.4               1.0
+    ddpm                  2.4         1.2         1.0          0.9               0.9
+    ddgan                 3.0         1.3         1.1          0.9               1.1
 
 and bfloat16 made a training step 1.1 to 1.2 times as fast there, but 2.2 times as slow on a
 processor without its instructions, and oneDNN ends the program on one without AVX512. On GPUs
