@@ -11,7 +11,8 @@ GOLDEN_GAMMA = 0x9E3779B97F4A7C15
 # A larger array stays where it is, as a memory map, and is read from Python; so are images that are
 # made when read, which a tensor would hold a copy of.
 LARGEST_TENSOR_BYTES = 256 * 1024**2
-# Small batches are gathered several at once: the graph's fixed cost is shared by so many examples.
+# Small batches of a tensor are gathered several at once: so many examples share the graph's fixed
+# cost. Others are read as they are needed, so that no image is read or made for nothing.
 GATHERED_AT_ONCE = 512
 
 
@@ -51,14 +52,12 @@ def build_pipeline(
         ValueError: If an argument is out of range.
     """
     _check(images, labels)
-    _check_range("batch_size", batch_size, lowest=1)
-    _check_range("seed", seed, lowest=0)
-    _check_range("start_step", start_step, lowest=0)
-    _check_range("num_steps", 0 if num_steps is None else num_steps, lowest=0)
+    _check_range(1, batch_size=batch_size)
+    _check_range(0, seed=seed, start_step=start_step, num_steps=num_steps or 0)
     gather_images = _build_gather(images)
     gather_labels = None if labels is None else _build_gather(labels)
 
-    num_batches = max(1, GATHERED_AT_ONCE // batch_size)
+    num_batches = max(1, GATHERED_AT_ONCE // batch_size) if _fits_a_tensor(images) else 1
 
     def load_batches(step: tf.Tensor):
         count = num_batches * batch_size
@@ -134,9 +133,13 @@ def _shift(hashes: tf.Tensor, by: int) -> tf.Tensor:
     return tf.bitwise.right_shift(hashes, tf.constant(by, tf.uint64))
 
 
+def _fits_a_tensor(array: ImageArray) -> bool:
+    return isinstance(array, np.ndarray) and array.nbytes <= LARGEST_TENSOR_BYTES
+
+
 def _build_gather(array: ImageArray):
     """Returns a function from indices to the rows of `array`, as tensors of static shape."""
-    if isinstance(array, np.ndarray) and array.nbytes <= LARGEST_TENSOR_BYTES:
+    if _fits_a_tensor(array):
         with tf.device("CPU:0"):  # Where the pipeline runs; a GPU would be given it by default.
             table = tf.constant(array)
         return lambda indices: tf.gather(table, indices)
@@ -160,6 +163,7 @@ def _check(images: ImageArray, labels: np.ndarray | None) -> None:
         )
 
 
-def _check_range(name: str, value: int, lowest: int) -> None:
-    if not lowest <= value < 2**64:
-        raise ValueError(f"`{name}` must be in [{lowest}, 2**64). Received: {name}={value}.")
+def _check_range(lowest: int, **values: int) -> None:
+    for name, value in values.items():
+        if not lowest <= value < 2**64:
+            raise ValueError(f"`{name}` must be in [{lowest}, 2**64). Received: {name}={value}.")
