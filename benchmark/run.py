@@ -7,14 +7,16 @@ import keras
 import numpy as np
 import pandas as pd
 
-from benchmark import console, figures, machine, results, tables
+from benchmark import console, machine, results
 from benchmark.acceleration import Acceleration, choose, has_gpu
 from benchmark.devices import build_on_devices, num_devices
+from benchmark.drawing import figures
+from benchmark.drawing.pictures import GRID_COLUMNS, write_neighbours, write_pictures
 from benchmark.errors import EnvironmentProblem, UserError
 from benchmark.evaluation import SANITY_ROWS, Judge
-from benchmark.pictures import GRID_COLUMNS, write_neighbours, write_pictures
 from benchmark.provenance import TRAINED_CODE, code_version, environment
-from benchmark.report import write_report
+from benchmark.report import tables
+from benchmark.report.page import write_report
 from benchmark.results import Folder, RunFolder, digest
 from benchmark.sampling import sample
 from benchmark.stages import OF_SAMPLERS, summary, timed

@@ -41,19 +41,10 @@ class ReverseSteps:
 
 
 @dataclass(frozen=True)
-class OnePass:
-    """Sampling in a single network pass, for models without a choice (VAE, GAN).
+class Native:
+    """The one way to sample that a model is trained for, where it has no choice.
 
-    Args:
-        name: Name of the row in the tables.
-    """
-
-    name: str
-
-
-@dataclass(frozen=True)
-class AllSteps:
-    """Sampling in the few steps that the model is trained for (denoising diffusion GAN).
+    One pass of a VAE or a GAN, the few steps of a denoising diffusion GAN.
 
     Args:
         name: Name of the row in the tables.

@@ -5,9 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark import console, figures, results
+from benchmark import console, results
+from benchmark.drawing import figures
+from benchmark.drawing.pictures import GRID_COLUMNS, write_neighbours
 from benchmark.external.samples import Samples
-from benchmark.pictures import GRID_COLUMNS, write_neighbours
 from benchmark.provenance import environment
 from benchmark.results import Folder, digest, hash_arrays
 from benchmark.run import build_judge, check_device, measure_sanity, report

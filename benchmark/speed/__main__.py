@@ -86,7 +86,7 @@ def where() -> str:
 
 
 def markdown(tables: dict[str, Any]) -> str:
-    from benchmark.tables import Table, to_markdown
+    from benchmark.report.tables import Table, to_markdown
 
     parts = [part for part in ALL if part in tables]
     sections = [

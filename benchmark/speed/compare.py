@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from benchmark import console
-from benchmark.formats import significant
+from benchmark.report.formats import significant
 
 TITLES = ["Task", "Ours", "Against", "Theirs", "Ratio", "Range"]
 

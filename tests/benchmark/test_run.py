@@ -10,11 +10,12 @@ import pytest
 from PIL import Image
 
 from benchmark import config as configuration
-from benchmark import console, published, results
+from benchmark import console, results
 from benchmark import run as runner
 from benchmark.cli import Parts
 from benchmark.datasets.mnist import load_mnist
 from benchmark.errors import EnvironmentProblem, UserError
+from benchmark.report import published
 from benchmark.results import Folder, RunFolder
 from benchmark.run import run
 

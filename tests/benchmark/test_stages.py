@@ -3,8 +3,9 @@ import time
 import pytest
 
 from benchmark import machine
+from benchmark.report.stages import stage_table
 from benchmark.results import RunFolder
-from benchmark.stages import stage_table, summary, timed
+from benchmark.stages import summary, timed
 
 SECONDS = {
     "data": 0.5,

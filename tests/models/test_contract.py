@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from benchmark import config as configuration
-from benchmark import figures
 from benchmark.cli import Parts
+from benchmark.drawing import figures
 from benchmark.results import COLUMNS
 from benchmark.training import load_weights, weights
 from models.base import Illustration, Sampler, to_float, to_uint8

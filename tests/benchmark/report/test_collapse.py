@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark import tables
-from benchmark.collapse import note_collapses, warning
+from benchmark.report import tables
+from benchmark.report.collapse import note_collapses, warning
 
 
 def noted(rows, **values):

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.radar import radar, trilemma_scores
+from benchmark.report.radar import radar, trilemma_scores
 
 
 def set_kid(rows, **values):

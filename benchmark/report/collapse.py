@@ -3,7 +3,7 @@
 import math
 import re
 
-from benchmark.rows import is_sanity, row_labels, sanity_value
+from benchmark.report.rows import is_sanity, row_labels, sanity_value
 
 COLLAPSE = "mode collapse"
 MOST_MODES = 0.5  # as a share of the modes that as many test images cover
@@ -20,7 +20,7 @@ def note_collapses(rows):
     than 300. Sanity rows are left as they are: the repeated image is there to collapse.
 
     Args:
-        rows: DataFrame of results in the columns of `benchmark.tables.complete`.
+        rows: DataFrame of results in the columns of `benchmark.report.tables.complete`.
 
     Returns:
         The DataFrame, its column `notes` changed.

@@ -12,17 +12,17 @@ import pandas as pd
 import yaml
 from matplotlib.colors import to_hex
 
-from benchmark import published, tables
-from benchmark.charts import class_histograms, pareto
-from benchmark.definitions import DEFINITIONS
+from benchmark.drawing.figures import loss_panels, sample_strips
 from benchmark.errors import UserError
-from benchmark.figures import loss_panels, sample_strips
-from benchmark.radar import radar
-from benchmark.report_pictures import Gallery, data_uri
+from benchmark.report import published, tables
+from benchmark.report.charts import class_histograms, pareto
+from benchmark.report.definitions import DEFINITIONS
+from benchmark.report.gallery import Gallery, data_uri
+from benchmark.report.radar import radar
+from benchmark.report.rows import is_sanity, row_labels, row_styles
+from benchmark.report.stages import NOTE, stage_table
+from benchmark.report.sweeps import sweeps
 from benchmark.results import collect_rows, write_atomically
-from benchmark.rows import is_sanity, row_labels, row_styles
-from benchmark.stages import NOTE, stage_table
-from benchmark.sweeps import sweeps
 
 FIGURES = {
     "pareto": "Sampling time against quality. Down and to the left is better.",
@@ -288,7 +288,7 @@ def _html(results_dir, groups, pictures, styles):
 
 def _environment(**options):
     return jinja2.Environment(
-        loader=jinja2.PackageLoader("benchmark"),
+        loader=jinja2.PackageLoader("benchmark.report"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -377,7 +377,3 @@ def _tex_title(title):
     halves = [(" ".join(words[:cut]), " ".join(words[cut:])) for cut in range(1, len(words))]
     lines = min(halves, key=lambda pair: max(map(len, pair)))
     return rf"\shortstack[r]{{{_tex(lines[0])}\\{_tex(lines[1])}}}"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

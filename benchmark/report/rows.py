@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.colors import to_rgb
 
-from benchmark.style import PALETTE
+from benchmark.drawing.style import PALETTE
 
 SANITY_MODELS = ("test_images", "noise", "repeated_image")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")

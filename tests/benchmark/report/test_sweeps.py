@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.collapse import COLLAPSE
-from benchmark.sweeps import find_sweeps, parse_overrides, sweeps
+from benchmark.report.collapse import COLLAPSE
+from benchmark.report.sweeps import find_sweeps, parse_overrides, sweeps
 
 
 def varied(rows, option, values, **others):

@@ -5,16 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from benchmark.rows import (
-    is_sanity,
-    left_out,
-    reference_levels,
-    row_labels,
-    row_styles,
-    sanity_value,
-    subject,
-)
-from benchmark.style import (
+from benchmark.drawing.style import (
     GRID,
     INK,
     MUTED,
@@ -23,6 +14,15 @@ from benchmark.style import (
     TITLE_SIZE,
     new_figure,
     wrapped,
+)
+from benchmark.report.rows import (
+    is_sanity,
+    left_out,
+    reference_levels,
+    row_labels,
+    row_styles,
+    sanity_value,
+    subject,
 )
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmark import figures
 from benchmark.datasets import ImageDataset
+from benchmark.drawing import figures
 from benchmark.results import Folder
 from models.base import Animation, Illustration, Sampler
 

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from benchmark import published, report, tables
-from benchmark.report import write_report
-from benchmark.report_pictures import CAPTIONS
+from benchmark.report import page, published, tables
+from benchmark.report.gallery import CAPTIONS
+from benchmark.report.page import write_report
 
 KINDS = ("pareto", "radar", "samples", "class_histograms", "loss")
 
@@ -154,7 +154,7 @@ def test_a_collapse_is_told_at_the_head_of_every_table(results_dir, rows):
 
 def test_real_images_stand_above_the_samples(results_dir, rows, monkeypatch):
     shown = []
-    monkeypatch.setattr(report, "sample_strips", lambda strips, colors: shown.append(strips))
+    monkeypatch.setattr(page, "sample_strips", lambda strips, colors: shown.append(strips))
     real = np.full((20, 28, 28, 1), 7, np.uint8)
     write_report(results_dir, rows, real_images={"mnist": real})
     write_report(results_dir, rows)
@@ -289,7 +289,7 @@ def test_published_figures_are_those_of_the_papers():
 @pytest.mark.parametrize("folder", ["missing", "empty"])
 def test_no_results_is_one_line_and_exit_code_2(tmp_path, capsys, folder):
     (tmp_path / "empty").mkdir()
-    assert report.main([str(tmp_path / folder)]) == 2
+    assert page.main([str(tmp_path / folder)]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.count("\n") == 1
@@ -298,16 +298,16 @@ def test_no_results_is_one_line_and_exit_code_2(tmp_path, capsys, folder):
 
 @pytest.mark.parametrize("arguments", [["--help"], ["a", "b"]])
 def test_wrong_arguments_show_the_usage(capsys, arguments):
-    assert report.main(arguments) == 2
+    assert page.main(arguments) == 2
     assert "Usage" in capsys.readouterr().err
 
 
 def test_main_writes_the_report_of_a_folder(results_dir, rows, capsys, monkeypatch):
-    monkeypatch.setattr(report, "collect_rows", lambda folder: rows)
-    assert report.main([str(results_dir)]) == 0
+    monkeypatch.setattr(page, "collect_rows", lambda folder: rows)
+    assert page.main([str(results_dir)]) == 0
     assert str(results_dir / "report.html") in capsys.readouterr().out
 
 
 def test_report_runs_as_a_module_without_tensorflow(tmp_path):
-    code = "import sys, benchmark.report; sys.exit('tensorflow' in sys.modules)"
+    code = "import sys, benchmark.report.page; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark import tables
+from benchmark.report import tables
+from benchmark.report.rows import is_sanity
 from benchmark.results import COLUMNS
-from benchmark.rows import is_sanity
 
 
 def with_other_protocol(rows):

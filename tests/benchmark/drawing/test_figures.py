@@ -7,7 +7,7 @@ import pytest
 from matplotlib.colors import to_hex
 from PIL import Image
 
-from benchmark import figures, style
+from benchmark.drawing import figures, style
 
 
 def flat_images(*values, channels=1):

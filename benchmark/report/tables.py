@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from benchmark import collapse, formats
+from benchmark.report import collapse, formats
+from benchmark.report.rows import is_sanity
 from benchmark.results import COLUMNS
-from benchmark.rows import is_sanity
 
 _WHOLE_NUMBERS = (
     "seed", "network_passes", "throughput_batch_size", "modes_covered", "num_modes",

@@ -8,10 +8,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from benchmark.charts import draw_reference_lines, scale_kid_axis
-from benchmark.collapse import COLLAPSE
-from benchmark.rows import is_sanity, reference_levels, subject
-from benchmark.style import (
+from benchmark.drawing.style import (
     INK,
     LABEL_SIZE,
     MUTED,
@@ -22,6 +19,9 @@ from benchmark.style import (
     new_figure,
     style_axes,
 )
+from benchmark.report.charts import draw_reference_lines, scale_kid_axis
+from benchmark.report.collapse import COLLAPSE
+from benchmark.report.rows import is_sanity, reference_levels, subject
 
 FEWEST_VALUES = 3
 LARGEST_LINEAR_RATIO = 30  # of the largest to the smallest KID

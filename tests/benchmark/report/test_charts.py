@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.charts import class_histograms, pareto, pareto_front
-from benchmark.rows import row_styles
+from benchmark.report.charts import class_histograms, pareto, pareto_front
+from benchmark.report.rows import row_styles
 
 
 def label_boxes(figure, rows):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from benchmark.tables import Table
+from benchmark.report.tables import Table
 
 TITLE = "Published figures, not measured here"
 NOTE = (

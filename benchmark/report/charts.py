@@ -6,9 +6,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
-from benchmark.label_placement import place_labels
-from benchmark.rows import is_sanity, left_out, reference_levels, row_labels, row_styles, subject
-from benchmark.style import (
+from benchmark.drawing.style import (
     INK,
     LABEL_SIZE,
     MUTED,
@@ -21,6 +19,15 @@ from benchmark.style import (
     panel_shape,
     style_axes,
     wrapped,
+)
+from benchmark.report.label_placement import place_labels
+from benchmark.report.rows import (
+    is_sanity,
+    left_out,
+    reference_levels,
+    row_labels,
+    row_styles,
+    subject,
 )
 
 LATENCY = "latency_ms_per_image_p50"

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.ticker import EngFormatter
 from PIL import Image
 
-from benchmark.style import (
+from benchmark.drawing.style import (
     CLASS_COLORS,
     INK,
     LABEL_SIZE,

@@ -1,6 +1,6 @@
 import pandas as pd
 
-from benchmark.rows import is_sanity, left_out, row_labels, row_styles
+from benchmark.report.rows import is_sanity, left_out, row_labels, row_styles
 
 
 def test_labels_name_model_and_sampler(rows):

@@ -1,7 +1,7 @@
 import pytest
 
-from benchmark import report_pictures
-from benchmark.report_pictures import Gallery
+from benchmark.report import gallery
+from benchmark.report.gallery import Gallery
 
 
 @pytest.fixture
@@ -37,13 +37,13 @@ def test_pictures_have_captions_and_stand_in_their_order(tmp_path, run):
     (shown,) = Gallery(tmp_path).show({"ddpm": run(*files)})
     assert shown["title"] == "ddpm"
     assert captions(shown) == [
-        report_pictures.CAPTIONS["manifold"],
-        report_pictures.CAPTIONS["latents"],
+        gallery.CAPTIONS["manifold"],
+        gallery.CAPTIONS["latents"],
         "Another view.",
         "Zebra.",
-        f"ddpm-200: {report_pictures.CAPTIONS['process']}",
+        f"ddpm-200: {gallery.CAPTIONS['process']}",
         "ddpm-200: Zebra.",
-        f"ddim-10: {report_pictures.CAPTIONS['interpolation']}",
+        f"ddim-10: {gallery.CAPTIONS['interpolation']}",
     ]
     assert shown["pictures"][4]["uri"].startswith("data:image/gif;base64,")
 
@@ -51,7 +51,7 @@ def test_pictures_have_captions_and_stand_in_their_order(tmp_path, run):
 def test_the_only_sampler_needs_no_name(tmp_path, run):
     folders = run("samplers/decoder/interpolation.png", samplers=["decoder"])
     (shown,) = Gallery(tmp_path).show({"vae": folders})
-    assert captions(shown) == [report_pictures.CAPTIONS["interpolation"]]
+    assert captions(shown) == [gallery.CAPTIONS["interpolation"]]
 
 
 def test_what_the_page_shows_elsewhere_is_not_repeated(tmp_path, run):
@@ -60,7 +60,7 @@ def test_what_the_page_shows_elsewhere_is_not_repeated(tmp_path, run):
 
 
 def test_pictures_for_which_there_is_no_room_are_counted(tmp_path, run, monkeypatch):
-    monkeypatch.setattr(report_pictures, "MAX_PAGE_BYTES", 25)
+    monkeypatch.setattr(gallery, "MAX_PAGE_BYTES", 25)
     files = ("latents.png", "manifold.png")
     runs = {name: run(*files, name=name) for name in ("first", "second")}
     first, second = Gallery(tmp_path).show(runs)
@@ -70,7 +70,7 @@ def test_pictures_for_which_there_is_no_room_are_counted(tmp_path, run, monkeypa
 
 
 def test_a_picture_that_is_too_large_is_left_out(tmp_path, run, monkeypatch):
-    monkeypatch.setattr(report_pictures, "MAX_PICTURE_BYTES", 9)
+    monkeypatch.setattr(gallery, "MAX_PICTURE_BYTES", 9)
     (shown,) = Gallery(tmp_path).show({"vae": run("manifold.png")})
     assert (shown["pictures"], shown["num_left_out"]) == ([], 1)
 

@@ -1,0 +1,1 @@
+"""Pictures of images and of models: arrays in, figures out."""

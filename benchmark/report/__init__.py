@@ -1,0 +1,1 @@
+"""Rows -> tables, figures and one page; it reads results and measures nothing."""

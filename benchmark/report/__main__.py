@@ -1,0 +1,8 @@
+"""`python -m benchmark.report`: tables, figures and the page again, from the run folders."""
+
+import sys
+
+from benchmark.report.page import main
+
+if __name__ == "__main__":
+    sys.exit(main())
