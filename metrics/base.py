@@ -12,6 +12,9 @@ Progress = Callable[[int, int], None]
 DIGITS = "digits"
 """Name of the feature space of the mode classifier."""
 
+ROLES = ("real", "generated", "reference")
+"""What sets of images are to an evaluation."""
+
 
 class NotMeasured(Exception):
     """Raised by a metric that cannot give an honest number; the message is the reason."""
@@ -60,9 +63,11 @@ class Evaluation:
     """The samples to be judged, what they are judged against, and with which instruments.
 
     Args:
-        real_images: uint8 `(N, H, W, C)`, the reference images.
+        real_images: uint8 `(N, H, W, C)`, real images, as many as there are samples.
         generated_images: uint8 `(M, H, W, C)`, the samples.
         seed: seed of the run, an integer.
+        reference_images: uint8 `(R, H, W, C)`, a larger set of real images, for distances between
+            distributions; by default `real_images`.
         real_labels: integers `(L,)`, whose histogram gives the real shares of the classes (of
             `real_images` or of the whole split); of stacked images, the labels of the images that
             are stacked; `None` where the dataset has none.
@@ -77,15 +82,16 @@ class Evaluation:
         sampler: the sampler to be timed, or `None` where only images are at hand.
         generated_labels: integers `(M,)`, the classes that the generated images were asked to show;
             `None` where the model was not asked for classes.
-        encode: called as `encode(encoder, images)` with the real or the generated images, once
-            for each encoder; so a runner can show progress and keep features. By default, the
-            encoder is called.
+        encode: called as `encode(encoder, role)`, once for each encoder and role; `role` is
+            `"real"`, `"generated"` or `"reference"` and says which images (see `images`). So a
+            runner can show progress and keep features. By default, the encoder is called.
         details: what a metric has to say beyond its numbers, by metric, ready for JSON.
     """
 
     real_images: np.ndarray
     generated_images: np.ndarray
     seed: int
+    reference_images: np.ndarray | None = None
     real_labels: np.ndarray | None = None
     num_classes: int | None = None
     class_names: tuple[str, ...] = ()
@@ -95,13 +101,21 @@ class Evaluation:
     classifier: Any = None
     sampler: Any = None
     generated_labels: np.ndarray | None = None
-    encode: Callable[[Encoder, np.ndarray], np.ndarray] | None = None
+    encode: Callable[[Encoder, str], np.ndarray] | None = None
     details: dict[str, dict] = field(default_factory=dict)
     _features: dict[tuple[str, str], np.ndarray] = field(default_factory=dict, repr=False)
 
     def __post_init__(self):
-        for name in ("real_images", "generated_images"):
-            check_images(getattr(self, name), name=name)
+        if self.reference_images is None:
+            self.reference_images = self.real_images
+        for role in ROLES:
+            check_images(self.images(role), name=f"{role}_images")
+
+    def images(self, role: str) -> np.ndarray:
+        """The images of a role: `"real"`, `"generated"` or `"reference"`."""
+        if role not in ROLES:
+            raise ValueError(f"`role` must be one of {ROLES}. Received: {role!r}")
+        return getattr(self, f"{role}_images")
 
     def encoder(self, name: str | None = None) -> Encoder:
         """The encoder of that name; `None` means the run's encoder, the first one.
@@ -130,10 +144,15 @@ class Evaluation:
             A pair `(real_features, generated_features)`, float32 `(N, D)` and `(M, D)`.
         """
         encoder = self.encoder(name)
-        return (
-            self._encode_once(encoder, "real_images"),
-            self._encode_once(encoder, "generated_images"),
-        )
+        return self._encode_once(encoder, "real"), self._encode_once(encoder, "generated")
+
+    def reference_features(self, name: str | None = None) -> np.ndarray:
+        """Features of the reference images, encoded once: float32 `(R, D)`.
+
+        Args:
+            name: name of the encoder; `None` means the run's encoder.
+        """
+        return self._encode_once(self.encoder(name), "reference")
 
     def describe_features(self, name: str | None = None) -> dict[str, Any]:
         """What a number in a feature space rests on, ready for JSON: encoder and counts."""
@@ -145,11 +164,11 @@ class Evaluation:
             "num_generated": len(self.generated_images),
         }
 
-    def _encode_once(self, encoder: Encoder, name: str) -> np.ndarray:
-        key = (encoder.name, name)
+    def _encode_once(self, encoder: Encoder, role: str) -> np.ndarray:
+        key = (encoder.name, role)
         if key not in self._features:
-            images = getattr(self, name)
-            self._features[key] = self.encode(encoder, images) if self.encode else encoder(images)
+            made = self.encode(encoder, role) if self.encode else encoder(self.images(role))
+            self._features[key] = made
         return self._features[key]
 
 
