@@ -1,6 +1,7 @@
 """Where a number comes from: code, packages and machine."""
 
 import ast
+import functools
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -67,13 +68,19 @@ def imported_measures(path: Path) -> list[Path]:
 def hash_code(paths: Iterable[Path]) -> str:
     sha = hashlib.sha256()
     for path in sorted(paths):
-        tree = ast.parse(path.read_text())
-        for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            if isinstance(body, list) and body and is_text(body[0]):
-                body[0] = ast.Pass()
-        sha.update(f"{path.name} {ast.dump(tree)}".encode())
+        sha.update(f"{path.name} {syntax_tree(path.read_text())}".encode())
     return sha.hexdigest()[:16]
+
+
+@functools.cache
+def syntax_tree(source: str) -> str:
+    """What a source file does, written out without comments and docstrings."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and is_text(body[0]):
+            body[0] = ast.Pass()
+    return ast.dump(tree)
 
 
 def is_text(statement: ast.stmt) -> bool:

@@ -46,7 +46,8 @@ def evaluate(parts: Any, dataset: Any, samples: Samples) -> pd.DataFrame:
     subject = Subject(folder, samples.images)
     with folder.lock():
         if settings["force"]:
-            folder.remove("measurements")
+            for name in ("measurements", "features"):
+                folder.remove(name)
         if is_measured(evaluator, subject, settings["preset"]):
             console.say("these samples are measured already; force=true does it again")
         else:
