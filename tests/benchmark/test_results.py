@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark import console, results
+from benchmark import console, files, results
 from benchmark.errors import EnvironmentProblem
-from benchmark.results import Folder, RunFolder, StoredRow, row_folder
+from benchmark.results import Folder, RunFolder, StoredRow, digest, row_folder
 
 
 def test_arrays_come_back_as_they_were(tmp_path):
@@ -37,14 +37,14 @@ def test_a_changed_array_is_noticed(tmp_path):
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "file"
-    results.write_atomically(path, b"old")
+    files.write_atomically(path, b"old")
 
     def fail(*arguments):
         raise OSError("disk full")
 
-    monkeypatch.setattr(results.os, "fsync", fail)
+    monkeypatch.setattr(files.os, "fsync", fail)
     with pytest.raises(OSError, match="disk full"):
-        results.write_atomically(path, b"new")
+        files.write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
@@ -167,5 +167,5 @@ def test_no_results_are_no_rows(tmp_path):
 
 
 def test_the_digest_depends_on_content_not_order():
-    assert results.digest({"a": 1, "b": 2}) == results.digest({"b": 2, "a": 1})
-    assert results.digest({"a": 1}) != results.digest({"a": 2})
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    assert digest({"a": 1}) != digest({"a": 2})

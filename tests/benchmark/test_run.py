@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from benchmark import config as configuration
-from benchmark import console, results
+from benchmark import console, files
 from benchmark import run as runner
 from benchmark.cli import Parts
 from benchmark.datasets.mnist import load_mnist
@@ -307,9 +307,9 @@ def test_a_run_killed_at_the_end_of_its_training_keeps_both_weights(train_in, mo
             written.append(path.name)
             raise Killed
 
-    original = results.write_atomically
+    original = files.write_atomically
     with monkeypatch.context() as patch:
-        patch.setattr(results, "write_atomically", kill)
+        patch.setattr(files, "write_atomically", kill)
         for _ in range(20):
             try:
                 train_in("killed")
