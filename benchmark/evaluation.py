@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmark.classifiers import load_classifier
 from benchmark.errors import UserError
-from benchmark.features import instrument_recipe, kept_features, reference_features
+from benchmark.features import FEATURES, instrument_recipe, kept_features
 from benchmark.headline import headline
 from benchmark.provenance import module_version
 from benchmark.results import Folder, digest
@@ -174,25 +174,18 @@ class Evaluator:
             self._code[module] = module_version(module)
         return self._code[module]
 
-    def evaluation(self, images: np.ndarray, *, features: Folder, **subject: Any) -> Any:
+    def evaluation(
+        self, images: np.ndarray, *, source: dict[str, Any], features: Folder, **subject: Any
+    ) -> ObservedEvaluation:
         """What a metric is called with.
 
         Args:
             images: uint8 `(N, height, width, channels)`, what is measured.
-            features: Where the features of these images are kept.
-            **subject: `sampler` and `generated_labels` of an `Evaluation`; `source`, what the
-                images are, ready for JSON.
+            source: What they are, ready for JSON.
+            features: Where their features are kept.
+            **subject: `sampler` and `generated_labels` of an `Evaluation`.
         """
-        source = subject.pop("source")
-
-        def encode(encoder: Any, role: str) -> np.ndarray:
-            if role == "generated":
-                return kept_features(encoder, images, source=source, folder=features, what="images")
-            real = self.real_images if role == "real" else self.reference_images
-            known = {name: self.reference[name] for name in ("dataset", "split", "draw")}
-            known["num_images"] = len(real)
-            return reference_features(encoder, real, source=known, cache=self.cache)
-
+        generated = (images, source, features)
         return ObservedEvaluation(
             real_images=self.real_images,
             reference_images=self.reference_images,
@@ -205,9 +198,19 @@ class Evaluator:
             stacked=self.dataset.channel_dataset is not None,
             encoders={self.encoder.name: self.encoder},
             classifier=self.classifier,
-            encode=encode,
+            encode=lambda encoder, role: kept_features(
+                encoder,
+                *(generated if role == "generated" else self._real(role)),
+                what=f"{role} images",
+            ),
             **subject,
         )
+
+    def _real(self, role: str) -> tuple[np.ndarray, dict[str, Any], Folder]:
+        """The images of a role, what they are, and where their features are kept."""
+        images = self.real_images if role == "real" else self.reference_images
+        source = {name: self.reference[name] for name in ("dataset", "split", "draw")}
+        return images, {**source, "num_images": len(images)}, Folder(self.cache.path / FEATURES)
 
     def sanity_images(self, row: str) -> np.ndarray:
         """Images whose scores are known beforehand: the floor and the ceilings of the table."""

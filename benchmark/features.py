@@ -9,6 +9,8 @@ from benchmark import console
 from benchmark.provenance import module_version
 from benchmark.results import Folder, digest
 
+FEATURES = "features"  # the folder of features, in the cache and beside samples
+
 
 def reference_features(
     encoder: Any, images: np.ndarray, *, source: dict[str, Any], cache: Folder
@@ -24,12 +26,12 @@ def reference_features(
     Returns:
         float32 `(N, D)`.
     """
-    folder = Folder(cache.path / "features")
-    return kept_features(encoder, images, source=source, folder=folder, what="reference images")
+    folder = Folder(cache.path / FEATURES)
+    return kept_features(encoder, images, source, folder, what="real images")
 
 
 def kept_features(
-    encoder: Any, images: np.ndarray, *, source: dict[str, Any], folder: Folder, what: str
+    encoder: Any, images: np.ndarray, source: dict[str, Any], folder: Folder, *, what: str
 ) -> np.ndarray:
     """Returns the features of images, from a folder where they are there.
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from benchmark import console, results
 from benchmark.evaluation import SANITY_ROWS, Evaluator
+from benchmark.features import FEATURES
 from benchmark.machine import measuring_alone, pause, working_seconds
 from benchmark.results import Folder, digest, hash_arrays, row_folder, stored_measurements
 from metrics.base import NotMeasured
@@ -185,7 +186,7 @@ def evaluate_by(evaluator: Evaluator, subject: Subject) -> Any:
     """What the metrics are called with."""
     return evaluator.evaluation(
         subject.images,
-        features=Folder(subject.folder.path / "features"),
+        features=Folder(subject.folder.path / FEATURES),
         source=subject.source,
         sampler=subject.sampler,
         generated_labels=subject.labels,
@@ -198,7 +199,7 @@ def measure_metric(
     """The numbers of one metric, as metrics.json has them; adds its time to `seconds`.
 
     The details of a metric that times the sampler, all observations, go to a file beside the
-    samples.
+    samples, with the key of the numbers that they belong to.
     """
     metric, num_samples = keys.evaluator.metrics[name], len(keys.subject.images)
     evaluation.instruments, evaluation.details = set(), {}
@@ -222,10 +223,12 @@ def measure_metric(
     busy = number["details"].get("busy_reasons", [])
     number["notes"] += [f"the host was busy: {reason}" for reason in busy]
     number["instruments"] = sorted(evaluation.instruments)
+    number = {"key": keys.of(number), **number}
     if metric.requires_sampler:
-        keys.subject.folder.write_json(f"{name}.json", number["details"])
+        observed = {"key": number["key"], **number["details"]}
+        keys.subject.folder.write_json(f"{name}.json", observed)
         number["details"] = {}
-    return {"key": keys.of(number), **number}
+    return number
 
 
 def write_row(

@@ -34,6 +34,7 @@ from benchmark.errors import EnvironmentProblem
 from benchmark.files import Folder, digest, hash_arrays, write_atomically
 
 __all__ = [
+    "MEASUREMENTS",
     "Folder",
     "RunFolder",
     "StoredRow",

@@ -11,6 +11,7 @@ from benchmark.drawing import figures
 from benchmark.drawing.pictures import GRID_COLUMNS, write_neighbours
 from benchmark.evaluation import Evaluator, build_evaluator
 from benchmark.external.samples import Samples
+from benchmark.features import FEATURES
 from benchmark.measurement import (
     NUM_SHOWN,
     Subject,
@@ -21,7 +22,7 @@ from benchmark.measurement import (
 )
 from benchmark.provenance import environment
 from benchmark.report.terminal import report
-from benchmark.results import digest, external_folder, hash_arrays
+from benchmark.results import MEASUREMENTS, digest, external_folder, hash_arrays
 
 SAMPLER = "external"  # what the row has in the place of a sampler
 
@@ -46,7 +47,7 @@ def evaluate(parts: Any, dataset: Any, samples: Samples) -> pd.DataFrame:
     subject = Subject(folder, samples.images)
     with folder.lock():
         if settings["force"]:
-            for name in ("measurements", "features"):
+            for name in (MEASUREMENTS, FEATURES):
                 folder.remove(name)
         if is_measured(evaluator, subject, settings["preset"]):
             console.say("these samples are measured already; force=true does it again")

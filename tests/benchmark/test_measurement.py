@@ -275,9 +275,11 @@ def test_a_measurement_that_was_killed_goes_on_after_its_last_number(bench, imag
 
 def test_every_observation_of_the_speed_lies_beside_the_samples(bench, images):
     bench(images)
-    assert json.loads((bench.folder / "samples/latency.json").read_text())["said"] == "latency"
+    observed = json.loads((bench.folder / "samples/latency.json").read_text())
     (stored,) = bench.rows
-    assert stored["numbers"]["latency"]["details"] == {}
+    number = stored["numbers"]["latency"]
+    assert observed["said"] == "latency" and observed["key"] == number["key"]
+    assert number["details"] == {}
 
 
 def test_another_headline_writes_the_row_again(bench, images, monkeypatch):
