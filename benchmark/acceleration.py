@@ -21,6 +21,8 @@ from typing import Any
 
 import keras
 
+from benchmark.errors import EnvironmentProblem
+
 AUTO = "auto"
 STEPS_ON_GPU = 10
 
@@ -99,3 +101,14 @@ def choose(settings: dict[str, Any]) -> Acceleration:
 def has_gpu() -> bool:
     """Whether the backend sees a GPU."""
     return any(device.startswith("gpu") for device in keras.distribution.list_devices())
+
+
+def check_device(device: str) -> None:
+    """Refuses `device=gpu` where there is none.
+
+    Raises:
+        EnvironmentProblem: If the backend sees no GPU.
+    """
+    if device == "gpu" and not has_gpu():
+        backend = keras.backend.backend()
+        raise EnvironmentProblem(f"device=gpu, but {backend} finds no GPU; see device=auto")

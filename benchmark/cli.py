@@ -25,7 +25,7 @@ from benchmark.errors import EnvironmentProblem, UserError
 
 NAMED_IN_ROWS = ("experiment=", "model.", "model/", "training.", "dataset.", "sampler.")
 INTERRUPTED = 130  # what a shell reports of a command stopped by Ctrl-C
-MISTAKES = (EnvironmentProblem, UserError, HydraException, OmegaConfBaseException)
+USER_ERRORS = (EnvironmentProblem, UserError, HydraException, OmegaConfBaseException)
 FAILURE = "error.txt"  # in a sweep's folder of a run that failed
 
 
@@ -33,9 +33,9 @@ FAILURE = "error.txt"  # in a sweep's folder of a run that failed
 def job(config: DictConfig) -> None:
     """Runs one configuration, perhaps in a process that a launcher has started."""
     configuration.register()
-    with mistakes_end_the_job(RunConfig):
+    with record_errors_of_a_sweep(RunConfig):
         settings = configuration.validate(config)
-        share_the_terminal()
+        label_shared_output()
         from benchmark.machine import seated
 
         with seated():
@@ -50,9 +50,9 @@ def job(config: DictConfig) -> None:
 def evaluation_job(config: DictConfig) -> None:
     """Measures samples made elsewhere; they are read and checked before the backend's import."""
     configuration.register()
-    with mistakes_end_the_job(EvaluationConfig):
+    with record_errors_of_a_sweep(EvaluationConfig):
         settings = configuration.validate_evaluation(config)
-        share_the_terminal()
+        label_shared_output()
         from benchmark.machine import seated
 
         with seated():
@@ -67,7 +67,7 @@ def evaluation_job(config: DictConfig) -> None:
             evaluate(parts, dataset, samples)
 
 
-def share_the_terminal() -> None:
+def label_shared_output() -> None:
     """Where other runs write to it too, each line says which run it is of."""
     run = HydraConfig.get()
     if run.launcher._target_.endswith("BasicLauncher"):  # one run after the other
@@ -156,7 +156,7 @@ def import_backend() -> None:
 
 
 def main() -> None:
-    """Runs `python -m benchmark`; mistakes end with one line and exit code 2 or 3."""
+    """Runs `python -m benchmark`; users' errors end with one line and exit code 2 or 3."""
     start(job, RunConfig)
 
 
@@ -169,35 +169,35 @@ def start(command: Callable[[], None], schema: type[MeasurementConfig]) -> None:
     configuration.register()
     own_errors = "HYDRA_FULL_ERROR" not in os.environ
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
-    with mistakes_end_the_program(schema) if own_errors else contextlib.nullcontext():
+    with exit_on_user_error(schema) if own_errors else contextlib.nullcontext():
         command()
 
 
 @contextlib.contextmanager
-def mistakes_end_the_program(schema: type[MeasurementConfig] = RunConfig):
-    """Turns a mistake of the user or of the environment into one line and an exit code."""
+def exit_on_user_error(schema: type[MeasurementConfig] = RunConfig):
+    """Turns an error of the user or of the environment into one line and an exit code."""
     try:
         yield
-    except MISTAKES as error:
-        leave(*explained(error, schema))
+    except USER_ERRORS as error:
+        exit_with(*error_line(error, schema))
     except KeyboardInterrupt:
         goes_on = schema is RunConfig
         last = "; the same command goes on from the last checkpoint" if goes_on else ""
-        leave(f"stopped{last}", INTERRUPTED)
+        exit_with(f"stopped{last}", INTERRUPTED)
 
 
 @contextlib.contextmanager
-def mistakes_end_the_job(schema: type[MeasurementConfig]):
-    """As `mistakes_end_the_program`; in a sweep, the other runs go on, and its end tells all."""
+def record_errors_of_a_sweep(schema: type[MeasurementConfig]):
+    """As `exit_on_user_error`; in a sweep the others go on, and errors are listed at the end."""
     if HydraConfig.get().mode is not RunMode.MULTIRUN:
-        with mistakes_end_the_program(schema):
+        with exit_on_user_error(schema):
             yield
         return
     try:
         yield
     except Exception as error:
-        if isinstance(error, MISTAKES):
-            message, _ = explained(error, schema)
+        if isinstance(error, USER_ERRORS):
+            message, _ = error_line(error, schema)
         else:
             traceback.print_exc()
             message = f"error: {type(error).__name__}: {error}"
@@ -207,19 +207,19 @@ def mistakes_end_the_job(schema: type[MeasurementConfig]):
         (folder / FAILURE).write_text(f"{overrides}\n    {message}\n")
 
 
-class TellFailures(Callback):
-    """Ends a sweep with the errors of the runs that failed, wherever they ran."""
+class ListFailures(Callback):
+    """Ends a sweep with a list of the errors of its runs, wherever they ran."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         failures = sorted(Path(config.hydra.sweep.dir).glob(f"*/{FAILURE}"))
         if failures:
-            told = "".join(f"  {path.read_text()}" for path in failures)
+            listed = "".join(f"  {path.read_text()}" for path in failures)
             count = "1 run" if len(failures) == 1 else f"{len(failures)} runs"
-            leave(f"\n{count} of this sweep failed; the others have ended well:\n{told}", 1)
+            exit_with(f"\n{count} of this sweep failed; the others have ended well:\n{listed}", 1)
 
 
-def explained(error: Exception, schema: type[MeasurementConfig]) -> tuple[str, int]:
-    """One line that tells a mistake, and the program's exit code."""
+def error_line(error: Exception, schema: type[MeasurementConfig]) -> tuple[str, int]:
+    """One line that describes an error, and the program's exit code."""
     if isinstance(error, EnvironmentProblem):
         return f"error: {error}", 3
     if isinstance(error, UserError):
@@ -227,6 +227,6 @@ def explained(error: Exception, schema: type[MeasurementConfig]) -> tuple[str, i
     return f"error: {configuration.explain(error, schema)}", 2
 
 
-def leave(message: str, code: int) -> None:
+def exit_with(message: str, code: int) -> None:
     print(message, file=sys.stderr)
     sys.exit(code)

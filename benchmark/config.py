@@ -47,9 +47,10 @@ class TrainingConfig:
 
 @dataclass
 class SamplingConfig:
-    """Which weights are sampled, and images for each call of the sampler."""
+    """Which weights are sampled, how often, and images for each call of the sampler."""
 
     checkpoint: str = MISSING
+    seeds: int = MISSING
     batch_size: int = MISSING
     jit: Any = MISSING
 
@@ -61,6 +62,7 @@ class MeasurementConfig:
     preset: str = MISSING
     seed: int = MISSING
     num_samples: int = MISSING
+    num_reference_images: int = MISSING
     results_dir: str = MISSING
     cache_dir: str = MISSING
     force: bool = MISSING
@@ -145,6 +147,7 @@ def validate(config: DictConfig) -> dict[str, Any]:
     check_measurement(settings)
     check_acceleration(settings)
     check_samplers(settings)
+    check_sampling_seeds(settings["sampling"]["seeds"])
     check_validation(settings)
     return settings
 
@@ -237,6 +240,14 @@ def check_samplers(settings: dict[str, Any]) -> None:
         # null: all time steps, where there are any
         sampler = validating["sampler"] or {"num_steps": (schedule or {}).get("num_timesteps", 1)}
         check_sampler("training.validation.sampler", sampler, settings["model"])
+
+
+def check_sampling_seeds(seeds: int) -> None:
+    if seeds < 1:
+        raise UserError(
+            "`sampling.seeds` must be at least 1, the sets of samples of each row. "
+            f"Received: sampling.seeds={seeds}"
+        )
 
 
 def check_sampler(key: str, sampler: dict[str, Any], model: dict[str, Any]) -> None:

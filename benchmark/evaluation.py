@@ -1,64 +1,86 @@
-"""Runs the metrics over samples, and over images that no model made."""
+"""The instruments of a table, and the images whose scores are known beforehand."""
 
-import contextlib
-from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from benchmark import console
+from benchmark.classifiers import load_classifier
 from benchmark.errors import UserError
-from benchmark.features import encode, reference_features
-from benchmark.machine import measuring_alone, pause, working_seconds
-from benchmark.provenance import MEASURED_CODE, code_version
+from benchmark.features import FEATURES, instrument_recipe, kept_features
+from benchmark.headline import headline
+from benchmark.provenance import module_version
 from benchmark.results import Folder, digest
+from metrics.base import DIGITS, Evaluation
 
 REFERENCE_SEED = 2020  # of the choice of real images, the same for every run
-CLASSIFIER_EPOCHS = 4
-CLASSIFIER_CODE = ("metrics/base.py", "metrics/calibration.py", "metrics/classifier.py")
-SANITY_ROWS = ("test_images", "noise", "repeated_image")
+SANITY_ROWS = ("test_images", "noise", "repeated_image", "few_images")
+NUM_FEW = 20  # different images of the row `few_images`
+BELIEVED_ACCURACY = 0.8  # of a classifier whose features may be a dataset's headline
+ENCODER, CLASSIFIER = "encoder", "classifier"  # the instruments that a metric may use
 
 
-@dataclass
-class Scores:
-    """What the metrics say of one set of images.
+class ObservedEvaluation(Evaluation):
+    """An `Evaluation` that remembers which instruments a metric asks for.
 
     Attributes:
-        values: Named numbers, the columns of the table.
-        details: What a metric has beyond numbers, by metric.
-        seconds: How long it took, by stage: `instruments`, `measuring`, and `latency` apart.
-        notes: Why something was not measured, or not as its protocol asks.
+        instruments: `"encoder"`, the run's, and `"classifier"`, where they were asked for.
     """
 
-    values: dict[str, float] = field(default_factory=dict)
-    details: dict[str, dict] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    notes: str = ""
+    def __init__(self, **arguments: Any) -> None:
+        self.instruments: set[str] = set()
+        super().__init__(**arguments)
+
+    def encoder(self, name: str | None = None) -> Any:
+        self.instruments.add(CLASSIFIER if name == DIGITS else ENCODER)
+        return super().encoder(name)
+
+    @property
+    def classifier(self) -> Any:
+        self.instruments.add(CLASSIFIER)
+        return self._classifier
+
+    @classifier.setter
+    def classifier(self, value: Any) -> None:
+        self._classifier = value
 
 
-class Judge:
+class Evaluator:
     """The instruments that all rows of a table are measured with.
 
-    The reference are as many training images as there are samples, drawn once for all runs.
+    Real images are training images, drawn once for all runs: as many as there are samples, and
+    the larger reference of the distances between distributions.
 
     Args:
         dataset: The `ImageDataset`.
         encoder: A `metrics.base.Encoder`, the quality metrics' feature space.
         metrics: Metrics by name.
-        metric_settings: Their options, for the key.
-        num_samples: Images on each side.
-        cache: Where the classifier and the reference's features are kept between runs.
+        metric_settings: Their options by name, ready for JSON.
+        num_samples: Images of a row.
+        num_reference_images: Training images of the reference; all of a smaller set.
+        cache: Where the classifier and the features of real images are kept between runs.
 
     Raises:
         UserError: If the encoder is the dataset's classifier and the dataset has no labels.
     """
 
-    def __init__(self, dataset, *, encoder, metrics, metric_settings, num_samples, cache):
+    def __init__(
+        self,
+        dataset: Any,
+        *,
+        encoder: Any,
+        metrics: dict[str, Any],
+        metric_settings: dict[str, Any],
+        num_samples: int,
+        num_reference_images: int,
+        cache: Folder,
+    ) -> None:
         self.dataset = dataset
         self.metrics = metrics
+        self.metric_settings = metric_settings
         self.num_samples = num_samples
-        self.cache: Folder = cache
-        self._classifier: Any = None
+        self.num_reference_images = min(num_reference_images, len(dataset.train_images))
+        self.cache = cache
         if encoder.requires_classifier:
             if self.classifier is None:
                 raise UserError(
@@ -66,41 +88,107 @@ class Judge:
                 )
             encoder = self.classifier
         self.encoder = encoder
-        self.reference = draw(dataset.train_images, num_samples, REFERENCE_SEED)
-        plan = metric_settings.get("kid", {})
-        self.protocol = (
-            f"{encoder.label}; N={num_samples}; "
-            f"KID {plan.get('num_subsets')}x{plan.get('subset_size')}; "
-            f"reference: {len(self.reference)} training images of "
-            f"{'x'.join(map(str, dataset.image_shape))}"
-        )
-        self.key = digest(
-            [
-                metric_settings,
-                encoder.recipe,
-                dataset.fingerprint,
-                num_samples,
-                code_version(MEASURED_CODE),
-            ]
+        self._code: dict[str, str] = {}
+
+    @cached_property
+    def classifier(self) -> Any:
+        """The mode classifier of this dataset, or of its channels; `None` without labels."""
+        if not self.dataset.num_classes:
+            return None
+        return load_classifier(self.dataset.channel_dataset or self.dataset, self.cache)
+
+    @cached_property
+    def real_images(self) -> np.ndarray:
+        """As many training images as a row has samples, or all."""
+        return draw(self.dataset.train_images, self.num_samples, REFERENCE_SEED)
+
+    @cached_property
+    def reference_images(self) -> np.ndarray:
+        """The training images of the larger reference."""
+        return draw(self.dataset.train_images, self.num_reference_images, REFERENCE_SEED)
+
+    @property
+    def reference(self) -> dict[str, Any]:
+        """What samples are compared with, ready for JSON."""
+        return {
+            "dataset": self.dataset.fingerprint,
+            "split": "train",
+            "draw": REFERENCE_SEED,
+            "num_real_images": min(self.num_samples, len(self.dataset.train_images)),
+            "num_reference_images": self.num_reference_images,
+        }
+
+    @property
+    def protocol(self) -> str:
+        """What rows must have in common to stand in one table."""
+        classifier = f"; {self.classifier.label}" if self.classifier is not None else ""
+        return (
+            f"{self.encoder.label}; N={self.num_samples}; "
+            f"reference: {self.num_reference_images} training images of "
+            f"{'x'.join(map(str, self.dataset.image_shape))}{classifier}"
         )
 
     @property
     def description(self) -> dict[str, str]:
         """What a row says of how it was measured."""
+        classifier = self.classifier
+        believed = classifier is not None and classifier.test_accuracy >= BELIEVED_ACCURACY
         return {
+            "headline": headline(believed),
             "protocol": self.protocol,
             "kid_encoder": self.encoder.label,
-            "classifier": self.classifier.description if self.classifier else "",
-            "judge": self.key[:8],
+            "classifier": classifier.description if classifier is not None else "",
         }
 
-    def scores(self, images: np.ndarray, sampler: Any = None) -> Scores:
-        """Measures `images` (uint8 NHWC), and the speed of `sampler` where there is one."""
-        from metrics.base import Evaluation, NotMeasured
+    def row_key(self, preset: str = "") -> str:
+        """The key of a row, among those that measure the same samples in other ways.
 
-        start = working_seconds()
-        evaluation = Evaluation(  # trains the classifier if there is none yet
-            real_images=self.reference,
+        Args:
+            preset: In whose table the row stands; empty for rows of all tables.
+        """
+        instruments = {name: self.recipe(name) for name in (ENCODER, CLASSIFIER)}
+        return digest([instruments, self.num_samples, self.reference, preset])
+
+    def recipe(self, instrument: str) -> dict[str, Any] | None:
+        """What the answers of `"encoder"` or `"classifier"` rest on, code aside."""
+        found = self.encoder if instrument == ENCODER else self.classifier
+        return None if found is None else found.recipe
+
+    def number_key(self, *, options: Any, module: str, instruments: list[str], subject: Any) -> str:
+        """The key of a metric's numbers: of everything that makes them.
+
+        Args:
+            options: The metric's options.
+            module: The module of its class.
+            instruments: Those that it uses.
+            subject: What it measures, ready for JSON; of images, without the real ones.
+        """
+        used = {}
+        for name in instruments:
+            found = self.encoder if name == ENCODER else self.classifier
+            used[name] = None if found is None else instrument_recipe(found)
+        return digest([options, self._version(module), used, subject])
+
+    def _version(self, module: str) -> str:
+        if module not in self._code:
+            self._code[module] = module_version(module)
+        return self._code[module]
+
+    def evaluation(
+        self, images: np.ndarray, *, source: dict[str, Any], features: Folder, **subject: Any
+    ) -> ObservedEvaluation:
+        """What a metric is called with.
+
+        Args:
+            images: uint8 `(N, height, width, channels)`, what is measured.
+            source: What they are, ready for JSON.
+            features: Where their features are kept.
+            **subject: `sampler` and `generated_labels` of an `Evaluation`.
+        """
+        generated = (images, source, features)
+        return ObservedEvaluation(
+            real_images=self.real_images,
+            reference_images=self.reference_images,
             generated_images=images,
             seed=REFERENCE_SEED,
             real_labels=(self.dataset.channel_dataset or self.dataset).train_labels,
@@ -110,39 +198,19 @@ class Judge:
             stacked=self.dataset.channel_dataset is not None,
             encoders={self.encoder.name: self.encoder},
             classifier=self.classifier,
-            sampler=sampler,
-            generated_labels=None if sampler is None else sampler.labels(0, len(images)),
-            encode=lambda encoder, role: self.encode(encoder, evaluation.images(role)),
+            encode=lambda encoder, role: kept_features(
+                encoder,
+                *(generated if role == "generated" else self._real(role)),
+                what=f"{role} images",
+            ),
+            **subject,
         )
-        scores, notes = Scores(details=evaluation.details), self._shortfall(len(images))
-        scores.seconds["instruments"] = working_seconds() - start
-        for name, metric in self.metrics.items():
-            if metric.requires_sampler and sampler is None:
-                continue
-            if len(images) < metric.minimum_samples:  # of a dataset with few test images
-                notes.append(f"{name} not measured: it needs {metric.minimum_samples} images")
-                continue
-            pause()
-            start = working_seconds()
-            alone = measuring_alone() if metric.requires_sampler else contextlib.nullcontext()
-            try:
-                with alone:
-                    scores.values.update(metric(evaluation))
-                console.say(f"{name}: {console.duration(working_seconds() - start)}")
-            except NotMeasured as reason:
-                notes.append(f"{name} not measured: {reason}")
-                console.say(notes[-1], style="yellow")
-            stage = "latency" if metric.requires_sampler else "measuring"
-            scores.seconds[stage] = scores.seconds.get(stage, 0.0) + working_seconds() - start
-        scores.notes = "; ".join(notes)
-        return scores
 
-    def _shortfall(self, num_samples: int) -> list[str]:
-        """What to note where there are fewer samples than the dataset's protocol asks for."""
-        wanted = self.dataset.protocol_samples
-        if wanted is None or num_samples >= wanted:
-            return []
-        return [f"{num_samples:,} samples, not the {wanted:,} of {self.dataset.name}'s protocol"]
+    def _real(self, role: str) -> tuple[np.ndarray, dict[str, Any], Folder]:
+        """The images of a role, what they are, and where their features are kept."""
+        images = self.real_images if role == "real" else self.reference_images
+        source = {name: self.reference[name] for name in ("dataset", "split", "draw")}
+        return images, {**source, "num_images": len(images)}, Folder(self.cache.path / FEATURES)
 
     def sanity_images(self, row: str) -> np.ndarray:
         """Images whose scores are known beforehand: the floor and the ceilings of the table."""
@@ -152,69 +220,46 @@ class Judge:
         if row == "noise":
             shape = (self.num_samples, *test_images.shape[1:])
             return np.random.default_rng(REFERENCE_SEED).integers(0, 256, shape, dtype="uint8")
-        return np.repeat(test_images[:1], self.num_samples, axis=0)
+        repeated = test_images[:1]
+        if row == "few_images":
+            repeated = draw(self.dataset.test_images, NUM_FEW, REFERENCE_SEED)
+        return np.resize(repeated, (self.num_samples, *test_images.shape[1:]))  # one after another
 
-    def encode(self, encoder, images: np.ndarray) -> np.ndarray:
-        """Features of `images`; those of the reference are kept in the cache."""
-        if images is not self.reference:
-            return encode(encoder, images, "images")
-        source = {
-            "dataset": self.dataset.fingerprint,
-            "split": "train",
-            "num_images": len(images),
-            "draw": REFERENCE_SEED,
-        }
-        return reference_features(encoder, images, source=source, cache=self.cache)
-
-    @property
-    def classifier(self):
-        """The mode classifier of this dataset, trained once; `None` without labels."""
-        if self._classifier is None and self.dataset.num_classes:
-            judged = self.dataset.channel_dataset or self.dataset
-            self._classifier = load_classifier(judged, self.cache)
-        return self._classifier
+    def shortfall(self, num_samples: int) -> list[str]:
+        """What to note where there are fewer samples than the dataset's protocol asks for."""
+        wanted = self.dataset.protocol_samples
+        if wanted is None or num_samples >= wanted:
+            return []
+        return [f"{num_samples:,} samples, not the {wanted:,} of {self.dataset.name}'s protocol"]
 
 
-def load_classifier(dataset, cache: Folder):
-    """Finds the dataset's mode classifier in the cache, or trains it."""
-    from metrics.classifier import ModeClassifier, train_classifier
+def build_evaluator(parts: Any, dataset: Any) -> Evaluator:
+    """The instruments; refuses before training what they could not measure after it.
 
-    key = digest([dataset.fingerprint, code_version(CLASSIFIER_CODE)])
-    name = f"classifiers/{dataset.name}_{key}.npz"
-    arrays = cache.recall_arrays(name)
-    if arrays is not None:
-        return ModeClassifier.from_arrays(arrays)
-    with cache.waiting_lock("classifier"):
-        arrays = cache.recall_arrays(name)
-        if arrays is not None:
-            return ModeClassifier.from_arrays(arrays)
-        console.say(f"training the mode classifier for {dataset.name}, once for this machine")
-        with console.progress("epoch", CLASSIFIER_EPOCHS) as update:
-            classifier = train_classifier(
-                images=dataset.train_images,
-                labels=dataset.train_labels,
-                test_images=dataset.test_images,
-                test_labels=dataset.test_labels,
-                num_classes=dataset.num_classes,
-                seed=REFERENCE_SEED,
-                epochs=CLASSIFIER_EPOCHS,
-                callbacks=[epoch_progress(update)],
+    Args:
+        parts: The `benchmark.cli.Parts` of a run or of an evaluation.
+        dataset: Its `ImageDataset`.
+
+    Raises:
+        UserError: If a metric needs more images than there are.
+    """
+    settings, metrics = parts.settings, parts.build_metrics()
+    available = min(settings["num_samples"], len(dataset.train_images))
+    for name, metric in metrics.items():
+        if available < metric.minimum_samples:
+            raise UserError(
+                f"metric.{name} needs at least {metric.minimum_samples} images on each side. "
+                f"Received: num_samples={settings['num_samples']} and "
+                f"{len(dataset.train_images)} training images"
             )
-        cache.write_arrays(name, classifier.to_arrays())
-    console.say(
-        f"test accuracy {classifier.test_accuracy:.2%}, "
-        f"calibration error {classifier.calibration_error:.2%}"
-    )
-    return classifier
-
-
-def epoch_progress(update):
-    """A Keras callback that shows finished epochs and their loss."""
-    import keras
-
-    return keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: update(epoch + 1, f"loss {logs['loss']:.4f}"),
-        on_train_batch_end=lambda batch, logs: pause(),  # an epoch is long
+    return Evaluator(
+        dataset,
+        encoder=parts.build_encoder(),
+        metrics=metrics,
+        metric_settings=settings["metric"],
+        num_samples=settings["num_samples"],
+        num_reference_images=settings["num_reference_images"],
+        cache=Folder(settings["cache_dir"]),
     )
 
 

@@ -1,4 +1,4 @@
-"""Features of the reference images, encoded once for each content and kept between runs."""
+"""Features of images, encoded once for each content and kept between runs."""
 
 import json
 from typing import Any
@@ -6,19 +6,16 @@ from typing import Any
 import numpy as np
 
 from benchmark import console
-from benchmark.provenance import code_version
+from benchmark.provenance import module_version
 from benchmark.results import Folder, digest
 
-ENCODERS_CODE = ("metrics/base.py", "metrics/inception.py")
+FEATURES = "features"  # the folder of features, in the cache and beside samples
 
 
 def reference_features(
     encoder: Any, images: np.ndarray, *, source: dict[str, Any], cache: Folder
 ) -> np.ndarray:
-    """Returns the features of the reference images, from the cache where they are there.
-
-    What the features depend on is their key: what the images are, the encoder's recipe and its
-    code. A damaged file, or one that was put under a name not its own, is made again.
+    """Returns the features of real images, from the cache of all runs where they are there.
 
     Args:
         encoder: A `metrics.base.Encoder`.
@@ -29,18 +26,43 @@ def reference_features(
     Returns:
         float32 `(N, D)`.
     """
-    own_code = f"{type(encoder).__module__.replace('.', '/')}.py"
-    code = code_version([*ENCODERS_CODE, own_code])
-    key = json.dumps({**source, **encoder.recipe, "code": code}, sort_keys=True)
-    folder, name = Folder(cache.path / "features"), f"{encoder.name}_{digest(key)}"
+    folder = Folder(cache.path / FEATURES)
+    return kept_features(encoder, images, source, folder, what="real images")
+
+
+def kept_features(
+    encoder: Any, images: np.ndarray, source: dict[str, Any], folder: Folder, *, what: str
+) -> np.ndarray:
+    """Returns the features of images, from a folder where they are there.
+
+    What the features depend on is their key: what the images are, the encoder's recipe and its
+    code. A damaged file, or one that was put under a name not its own, is made again.
+
+    Args:
+        encoder: A `metrics.base.Encoder`.
+        images: uint8 `(N, H, W, C)`.
+        source: What the images are, ready for JSON.
+        folder: Where the features are kept.
+        what: What to call the images when they are encoded.
+
+    Returns:
+        float32 `(N, D)`.
+    """
+    key = json.dumps({**source, **instrument_recipe(encoder)}, sort_keys=True)
+    name = f"{encoder.name}_{digest(key)}"
     features = recall(folder, f"{name}.npz", key)
     if features is None:
         with folder.waiting_lock(name):  # another process may be encoding the same images
             features = recall(folder, f"{name}.npz", key)
             if features is None:
-                features = encode(encoder, images, "reference images")
+                features = encode(encoder, images, what)
                 folder.write_arrays(f"{name}.npz", {"features": features, "key": np.array(key)})
     return features
+
+
+def instrument_recipe(instrument: Any) -> dict[str, Any]:
+    """All that an encoder's features or a classifier's verdicts depend on besides the images."""
+    return {**instrument.recipe, "code": module_version(type(instrument).__module__)}
 
 
 def recall(folder: Folder, name: str, key: str) -> np.ndarray | None:

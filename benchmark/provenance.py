@@ -1,8 +1,10 @@
 """Where a number comes from: code, packages and machine."""
 
 import ast
+import functools
 import hashlib
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import subprocess
@@ -18,21 +20,67 @@ TRAINED_CODE = (
     "benchmark/training.py",
     "benchmark/validation.py",
 )
-MEASURED_CODE = ("metrics/*.py", "benchmark/evaluation.py", "benchmark/sampling.py")
+MEASURES = "metrics"  # the package within which imports are followed
 PACKAGES = ("tensorflow", "keras", "numpy", "scipy", "hydra-core")
 
 
 def code_version(patterns: Iterable[str]) -> str:
     """Hash of what source files do: their syntax trees, without comments and docstrings."""
+    return hash_code(path for pattern in patterns for path in ROOT.glob(pattern))
+
+
+def module_version(name: str) -> str:
+    """Hash of what a module does, and of all that it imports from `metrics`, however far away.
+
+    Args:
+        name: Such as `metrics.kid`; a module that can be imported.
+    """
+    spec = importlib.util.find_spec(name)
+    if spec is None or not spec.origin:
+        raise ModuleNotFoundError(f"there is no source of the module {name}")
+    found: set[Path] = set()
+    waiting = [Path(spec.origin)]
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found.add(path)
+            waiting += imported_measures(path)
+    return hash_code(found)
+
+
+def imported_measures(path: Path) -> list[Path]:
+    """The files of the package `metrics` that a source file imports, wherever it does so."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:  # relative to the folder of the file, or to one above it
+                folder = path.parents[node.level - 1].relative_to(ROOT)
+                base = ".".join([*folder.parts, *([base] if base else [])])
+            names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    inside = [name.split(".") for name in names if name.startswith(f"{MEASURES}.")]
+    files = [ROOT.joinpath(*parts).with_suffix(".py") for parts in inside]
+    return [file for file in files if file.is_file()]
+
+
+def hash_code(paths: Iterable[Path]) -> str:
     sha = hashlib.sha256()
-    for path in sorted(path for pattern in patterns for path in ROOT.glob(pattern)):
-        tree = ast.parse(path.read_text())
-        for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            if isinstance(body, list) and body and is_text(body[0]):
-                body[0] = ast.Pass()
-        sha.update(f"{path.name} {ast.dump(tree)}".encode())
+    for path in sorted(paths):
+        sha.update(f"{path.name} {syntax_tree(path.read_text())}".encode())
     return sha.hexdigest()[:16]
+
+
+@functools.cache
+def syntax_tree(source: str) -> str:
+    """What a source file does, written out without comments and docstrings."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and is_text(body[0]):
+            body[0] = ast.Pass()
+    return ast.dump(tree)
 
 
 def is_text(statement: ast.stmt) -> bool:
@@ -52,6 +100,20 @@ def environment() -> dict[str, Any]:
         "cpu_count": os.cpu_count(),
         "platform": platform.platform(),
         "git_commit": git_commit(),
+    }
+
+
+def computing() -> dict[str, Any]:
+    """What the speed of a program depends on besides the program, ready for JSON."""
+    from metrics.host import describe_device, usable_processors
+
+    device = describe_device()
+    backend = device["backend"]
+    return {
+        **device,
+        "processor": device_name(),
+        "num_processors": len(usable_processors()),
+        "version": installed_version(backend),
     }
 
 

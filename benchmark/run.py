@@ -1,24 +1,37 @@
-"""One run: train -> sample -> evaluate -> report."""
+"""One run: train -> sample -> measure -> report."""
 
 import itertools
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
 
-from benchmark import console, machine, results
-from benchmark.acceleration import Acceleration, choose, has_gpu
+from benchmark import console, machine
+from benchmark.acceleration import Acceleration, check_device, choose
 from benchmark.devices import build_on_devices, num_devices
 from benchmark.drawing import figures
-from benchmark.drawing.pictures import GRID_COLUMNS, write_neighbours, write_pictures
-from benchmark.errors import EnvironmentProblem, UserError
-from benchmark.evaluation import SANITY_ROWS, Judge
-from benchmark.provenance import TRAINED_CODE, code_version, environment
-from benchmark.report import tables
-from benchmark.report.page import write_report
-from benchmark.results import Folder, RunFolder, digest
-from benchmark.sampling import sample
+from benchmark.drawing.pictures import write_neighbours, write_pictures
+from benchmark.errors import UserError
+from benchmark.evaluation import Evaluator, build_evaluator
+from benchmark.measurement import (
+    Subject,
+    is_measured,
+    measure,
+    measure_sanity_rows,
+    write_row,
+)
+from benchmark.provenance import TRAINED_CODE, code_version, computing, environment
+from benchmark.report.terminal import report
+from benchmark.results import RunFolder, digest
+from benchmark.sampling import (
+    sample,
+    sample_seconds,
+    sampler_seed,
+    samples_key,
+    stored_samples,
+)
 from benchmark.stages import OF_SAMPLERS, summary, timed
 from benchmark.training import load_weights, train, weights
 from benchmark.validation import Validation
@@ -28,7 +41,7 @@ TRAIN_OPTIONS = ("batch_size", "num_steps", "num_checkpoints")
 
 
 def run(parts: Any) -> pd.DataFrame:
-    """Trains, samples, evaluates and reports what `parts` describes, where it is not done yet.
+    """Trains, samples, measures and reports what `parts` describes, where it is not done yet.
 
     Args:
         parts: The `benchmark.cli.Parts` of the run.
@@ -43,29 +56,28 @@ def run(parts: Any) -> pd.DataFrame:
     dataset = parts.load_dataset()
     loaded = machine.working_seconds()
     model = build_model(parts, dataset, acceleration)  # it refuses what it cannot be trained on
-    methods = parts.build_methods()
-    judge = build_judge(parts, dataset)
+    samplings = build_samplings(parts)
+    evaluator = build_evaluator(parts, dataset)
     folder = run_folder(settings, dataset, num_devices(model))
-    announce(settings, dataset, methods, judge, folder)
+    announce(settings, evaluator, samplings, folder)
     console.say(acceleration.describe())
     prepared = machine.working_seconds()
-    rows = list(itertools.product(checkpoints(settings), methods))
     with folder.lock():
-        if is_finished(folder, rows, judge) and not settings["force"]:
-            console.say("this run is finished already; force=true does it again")
-            measure_sanity(settings, dataset, judge)
-            return report(settings, dataset, judge, folder)
         if settings["force"]:
             folder.clear()
+        if is_finished(parts, model, samplings, evaluator, folder):
+            console.say("this run is finished already; force=true does it again")
+            measure_sanity_rows(evaluator, settings["results_dir"])
+            return show(settings, evaluator, folder)
         folder.add_seconds("data", loaded - start)
         folder.add_seconds("instruments", prepared - loaded)
-        if trained(parts, model, judge, folder):
-            for checkpoint, method in rows:
-                measure(parts, model, method, checkpoint, judge, folder)
+        if trained(parts, model, evaluator, folder):
+            for sampling in samplings:
+                sample_and_measure(parts, model, sampling, evaluator, folder)
         with timed(folder, "sanity rows"):
-            measure_sanity(settings, dataset, judge)
+            measure_sanity_rows(evaluator, settings["results_dir"])
         with timed(folder, "report"):
-            table = report(settings, dataset, judge, folder)
+            table = show(settings, evaluator, folder)
         if waited := round(machine.place.idle_seconds - idle):  # free locks take milliseconds
             folder.add_seconds("waiting", waited)
         console.say(summary(folder.state["stage_seconds"]))
@@ -109,25 +121,33 @@ def build_model(parts, dataset, acceleration) -> keras.Model:
     return model
 
 
-def build_judge(parts, dataset) -> Judge:
-    """The instruments; refuses before training what they could not measure after it."""
-    settings, metrics = parts.settings, parts.build_metrics()
-    available = min(settings["num_samples"], len(dataset.train_images))
-    for name, metric in metrics.items():
-        if available < metric.minimum_samples:
-            raise UserError(
-                f"metric.{name} needs at least {metric.minimum_samples} images on each side. "
-                f"Received: num_samples={settings['num_samples']} and "
-                f"{len(dataset.train_images)} training images"
-            )
-    return Judge(
-        dataset,
-        encoder=parts.build_encoder(),
-        metrics=metrics,
-        metric_settings=settings["metric"],
-        num_samples=settings["num_samples"],
-        cache=Folder(settings["cache_dir"]),
-    )
+@dataclass(frozen=True)
+class Sampling:
+    """One set of samples of a run.
+
+    Attributes:
+        method: How to sample (see `models.samplers`).
+        checkpoint: Which weights, `last` or `best`.
+        seed: Which sampling seed, from 0 on.
+    """
+
+    method: Any
+    checkpoint: str
+    seed: int
+
+    def folder(self, run: RunFolder) -> Any:
+        return run.sampler(self.method.name, self.checkpoint, self.seed)
+
+
+def build_samplings(parts) -> list[Sampling]:
+    """All sets of samples of a run."""
+    methods, seeds = parts.build_methods(), range(parts.settings["sampling"]["seeds"])
+    return [
+        Sampling(method, checkpoint, seed)
+        for checkpoint, method, seed in itertools.product(
+            checkpoints(parts.settings), methods, seeds
+        )
+    ]
 
 
 def run_folder(settings, dataset, num_devices) -> RunFolder:
@@ -150,8 +170,9 @@ def run_folder(settings, dataset, num_devices) -> RunFolder:
     return RunFolder(settings["results_dir"], dataset.name, settings["model"]["name"], key)
 
 
-def announce(settings, dataset, methods, judge, folder) -> None:
+def announce(settings, evaluator, samplings, folder) -> None:
     """Says what will be done, and where the results go."""
+    dataset = evaluator.dataset
     console.stage(f"{settings['model']['name']} on {dataset.name}, preset={settings['preset']}")
     training, validation = settings["training"], settings["training"]["validation"]
     num_images = training["num_steps"] * training["batch_size"]
@@ -164,12 +185,14 @@ def announce(settings, dataset, methods, judge, folder) -> None:
             f"validation: KID of {validation['num_samples']} images, every "
             f"{validation['every']} of {training['num_checkpoints']} checkpoints"
         )
-    names = ", ".join(method.name for method in methods)
-    which = " and ".join(checkpoints(settings))
+    names = ", ".join(dict.fromkeys(sampling.method.name for sampling in samplings))
+    which, seeds = " and ".join(checkpoints(settings)), settings["sampling"]["seeds"]
+    times = f", {seeds} times" if seeds > 1 else ""
     console.say(
-        f"sampling: {settings['num_samples']} images with the {which} weights by each of: {names}"
+        f"sampling: {settings['num_samples']} images with the {which} weights by each of: "
+        f"{names}{times}"
     )
-    console.say(f"encoder: {judge.encoder.label}")
+    console.say(f"encoder: {evaluator.encoder.label}")
     console.say(f"run folder: {folder.path}")
 
 
@@ -179,26 +202,53 @@ def checkpoints(settings) -> tuple[str, ...]:
     return ("last", "best") if checkpoint == "both" else (checkpoint,)
 
 
-def is_finished(folder, rows, judge) -> bool:
+def is_finished(parts, model, samplings, evaluator, folder) -> bool:
     """Whether all rows of this run are there, measured as they would be now."""
     if folder.state.get("status") == "diverged":
         return True
-    folders = [folder.sampler(method.name, checkpoint) for checkpoint, method in rows]
-    return all(found.read_json("metrics.json").get("key") == judge.key for found in folders)
+    for sampling in samplings:
+        key = samples_key(sampling.method, sampler_seed(model.seed, sampling.seed))
+        images = stored_samples(sampling.folder(folder), key)
+        if images is None or len(images) < evaluator.num_samples:
+            return False
+        subject = build_subject(model, sampling, images[: evaluator.num_samples], folder)
+        if not is_measured(evaluator, subject, parts.settings["preset"]):
+            return False
+    return True
 
 
-def trained(parts, model, judge, folder) -> bool:
+def build_subject(model, sampling, images, folder) -> Subject:
+    """What is measured of a set of samples; only the first sampling seed is timed."""
+    sampler = model.sampler(sampling.method)
+    speed = {
+        "run": folder.path.name,
+        "checkpoint": sampling.checkpoint,
+        "samples": samples_key(sampling.method, model.seed),
+        "jit": [sampler.image_jit, sampler.batch_jit],
+        "precision": sampler.network.dtype_policy.name,
+        **computing(),
+    }
+    return Subject(
+        folder=sampling.folder(folder),
+        images=images,
+        labels=sampler.labels(0, len(images)),
+        sampler=sampler if sampling.seed == 0 else None,
+        speed=speed,
+    )
+
+
+def trained(parts, model, evaluator, folder) -> bool:
     """Trains the weights if there are none yet; false if that diverged."""
     if folder.has_weights:
         return True
-    settings, dataset = parts.settings, judge.dataset
+    settings, dataset = parts.settings, evaluator.dataset
     num_parameters = sum(np.prod(variable.shape, dtype=int) for variable in model.weights)
     console.stage(f"Training {model.name}: {num_parameters:,} parameters")
     folder.write_config(settings)
     devices = {"num_devices": num_devices(model)}
     folder.update_state(status="training", environment={**environment(), **devices})
     with timed(folder, "validation"):
-        validation = build_validation(parts, model, judge)
+        validation = build_validation(parts, model, evaluator)
     training = train(
         model,
         dataset,
@@ -229,16 +279,16 @@ def trained(parts, model, judge, folder) -> bool:
     return True
 
 
-def build_validation(parts, model, judge) -> Validation | None:
+def build_validation(parts, model, evaluator) -> Validation | None:
     """What chooses the best weights, where it is asked for."""
     options = parts.settings["training"]["validation"]
     if options["every"] is None:
         return None
     return Validation(
         model,
-        dataset=judge.dataset,
-        encoder=judge.encoder,
-        cache=judge.cache,
+        dataset=evaluator.dataset,
+        encoder=evaluator.encoder,
+        cache=evaluator.cache,
         method=parts.build_validation_method(),
         every=options["every"],
         num_samples=options["num_samples"],
@@ -252,45 +302,46 @@ def shown_images(dataset) -> tuple[np.ndarray, np.ndarray]:
     return dataset.test_images[:count], dataset.test_labels[:count]
 
 
-def measure(parts, model, method, checkpoint, judge, folder) -> None:
-    """Samples by one method and writes its row, scores, timings and pictures."""
-    settings, target = parts.settings, folder.sampler(method.name, checkpoint)
-    if target.read_json("metrics.json").get("key") == judge.key:
-        return
+def sample_and_measure(parts, model, sampling, evaluator, folder) -> None:
+    """Samples in one way and writes the row, the timings and the pictures of the samples."""
+    settings, target = parts.settings, sampling.folder(folder)
     name = target.path.name
     console.stage(f"Sampling {name}: {settings['num_samples']} images")
-    load_weights(model, folder.read_weights(checkpoint))
-    sampler = model.sampler(method)
+    load_weights(model, folder.read_weights(sampling.checkpoint))
+    sampler = model.sampler(sampling.method)
+    sampler.seed = sampler_seed(settings["seed"], sampling.seed)
+    key = samples_key(sampling.method, sampler.seed)
+    found = stored_samples(target, key)
     with timed(folder, "sampling", name):
         images = sample(
             sampler,
             folder=target,
             num_samples=settings["num_samples"],
             batch_size=settings["sampling"]["batch_size"],
+            key=key,
         )
-    with timed(folder, "pictures"):
-        write_pictures(target, images, sampler)
+    if found is None or len(found) < len(images) or not target.has("grid.png"):
+        with timed(folder, "pictures"):
+            write_pictures(target, images, sampler)
 
     console.stage(f"Measuring {name}")
-    scores = judge.scores(images, sampler)
-    for stage, seconds in scores.seconds.items():
+    subject = build_subject(model, sampling, images, folder)
+    measured = measure(evaluator, subject, settings["preset"])
+    for stage, seconds in measured.seconds.items():
         folder.add_seconds(stage, seconds, name if stage in OF_SAMPLERS else "")
-    with timed(folder, "pictures"):
-        write_neighbours(target, images, scores.details.get("memorisation"), judge.dataset)
-    latency = scores.details.pop("latency", {})
-    target.write_json("latency.json", latency)
-    busy = [f"the host was busy: {reason}" for reason in latency.get("busy_reasons", [])]
+    if "memorisation" in measured.anew or not target.has("neighbours.png"):
+        with timed(folder, "pictures"):
+            details = measured.details("memorisation")
+            write_neighbours(target, images, details, evaluator.dataset)
     row = {
-        **row_of(parts, judge.dataset, folder),
-        **judge.description,
-        **scores.values,
-        "sampler": method.name,
-        "checkpoint": checkpoint,
+        **row_of(parts, evaluator.dataset, folder),
+        "sampler": sampling.method.name,
+        "checkpoint": sampling.checkpoint,
+        "sampling_seed": sampling.seed,
         "status": "finished",
-        "sample_seconds": target.read_json("samples.json")["seconds"],
-        "notes": "; ".join(filter(None, [scores.notes, *busy])),
+        "sample_seconds": sample_seconds(target, len(images)),
     }
-    target.write_json("metrics.json", {"key": judge.key, "row": row, "details": scores.details})
+    write_row(evaluator, subject, measured, row, preset=settings["preset"])
 
 
 def row_of(parts, dataset, folder) -> dict[str, Any]:
@@ -302,64 +353,21 @@ def row_of(parts, dataset, folder) -> dict[str, Any]:
         "sampler": "",
         "preset": settings["preset"],
         "seed": settings["seed"],
-        "num_samples": settings["num_samples"],
-        "train_seconds": state.get("train_seconds"),
         "run": folder.path.name[:8],
         "overrides": " ".join(parts.overrides),
-        "device": state.get("environment", {}).get("device", ""),
+        "num_samples": settings["num_samples"],
+        "train_seconds": state.get("train_seconds"),
         **state.get("facts", {}),
     }
 
 
-def measure_sanity(settings, dataset, judge) -> None:
-    """Measures the rows whose scores are known beforehand, once for each way of measuring."""
-    for name in SANITY_ROWS:
-        folder = results.sanity_folder(settings["results_dir"], dataset.name, judge.key, name)
-        with folder.waiting_lock("row"):  # another run may be measuring it
-            if folder.read_json("metrics.json").get("key") != judge.key:
-                measure_sanity_row(name, settings, dataset, judge, folder)
-
-
-def measure_sanity_row(name, settings, dataset, judge, folder) -> None:
-    console.stage(f"Measuring {name.replace('_', ' ')}")
-    images = judge.sanity_images(name)
-    scores = judge.scores(images)
-    folder.write_array("samples.npy", images[: GRID_COLUMNS**2])
-    row = {
-        **judge.description,
-        **scores.values,
-        "dataset": dataset.name,
-        "model": name,
-        "sampler": "",
-        "preset": settings["preset"],
-        "seed": settings["seed"],
-        "status": "sanity",
-        "num_samples": len(images),
-        "notes": scores.notes,
-    }
-    folder.write_json("metrics.json", {"key": judge.key, "row": row, "details": scores.details})
-
-
-def report(settings, dataset, judge, folder) -> pd.DataFrame:
-    """Derives the tables and figures from all run folders, and shows this run's rows."""
-    console.stage("Writing the report")
-    root = Folder(settings["results_dir"])
-    with root.waiting_lock("report"):
-        rows = results.collect_rows(settings["results_dir"])
-        paths = write_report(settings["results_dir"], rows)
-    ours = rows[(rows["run"] == folder.path.name[:8]) | (rows["status"] == "sanity")]
-    ours = ours[(ours["dataset"] == dataset.name) & (ours["protocol"].isin([judge.protocol, ""]))]
-    for group in tables.group_rows(ours):
-        for table in tables.summarize(tables.build_table(group)):
-            console.table(table.titles, table.right, table.body, table.sanity)
-    for path in paths:
-        if path.suffix in (".md", ".html", ".csv"):
-            console.say(str(path))
+def show(settings, evaluator: Evaluator, folder: RunFolder) -> pd.DataFrame:
+    """Writes the report and shows this run's rows."""
+    rows = report(
+        settings["results_dir"],
+        dataset=evaluator.dataset.name,
+        protocol=evaluator.protocol,
+        run=folder.path.name[:8],
+    )
     console.say(str(folder.path))
     return rows
-
-
-def check_device(device: str) -> None:
-    if device == "gpu" and not has_gpu():
-        backend = keras.backend.backend()
-        raise EnvironmentProblem(f"device=gpu, but {backend} finds no GPU; see device=auto")

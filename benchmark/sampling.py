@@ -1,47 +1,113 @@
 """From a sampler to uint8 images, in shards that survive a stop."""
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from benchmark import console
-from benchmark.results import Folder
+from benchmark.results import Folder, digest
 from models.base import to_uint8
 
+SAMPLES, RECORD, SHARDS = "samples.npy", "samples.json", "shards"
 
-def sample(sampler: Any, *, folder: Folder, num_samples: int, batch_size: int) -> np.ndarray:
+
+def sample(
+    sampler: Any, *, folder: Folder, num_samples: int, batch_size: int, key: str = ""
+) -> np.ndarray:
     """Generates the images 0 to `num_samples` - 1, or finds them made.
 
-    Every batch is written as a numbered shard, so a stopped run goes on after the last one; the
-    shards end as one file, `samples.npy`, with the seconds they took in `samples.json`.
+    Image i is a function of the weights, the seed and i: where there are fewer images they are
+    extended, where there are more the first ones are taken. Every batch is written as a numbered
+    shard, so a stopped run goes on after the last one; the shards end as one file, `samples.npy`,
+    with the seconds they took in `samples.json`.
 
     Args:
         sampler: A `models.base.Sampler`.
         folder: The sampler's folder.
         num_samples: Number of images.
         batch_size: Images for each call of the sampler.
+        key: Of all that the images depend on; those of another key are made again. Those that
+            were stored without one are taken as they are.
 
     Returns:
         uint8 `(num_samples, height, width, channels)`, a memory map: no more than a shard of them
         is in memory at once.
     """
-    if folder.has("samples.npy") and len(images := folder.read_array("samples.npy")) == num_samples:
-        return images
-    starts, seconds = list(enumerate(range(0, num_samples, batch_size))), 0.0
-    with console.progress("image", num_samples) as update:
-        for number, start in starts:
-            seconds += float(_shard(sampler, folder, number, start, batch_size)["seconds"])
+    if not fits(folder, key):
+        for name in (SAMPLES, RECORD, SHARDS):
+            folder.remove(name)
+    made = stored_samples(folder, key)
+    if made is not None and len(made) >= num_samples:
+        return made[:num_samples]
+    num_made = 0 if made is None else len(made)
+    seconds = sample_seconds(folder, num_made)
+    folder.write_json(RECORD, {"key": key, "num_samples": num_made, "seconds": seconds})
+    # Whole batches, so that the images are those that one sampling of all of them makes.
+    starts = range(num_made // batch_size * batch_size, num_samples, batch_size)
+    with console.progress("image", num_samples, start=num_made) as update:
+        for start in starts:
+            seconds += float(_shard(sampler, folder, start, batch_size)["seconds"])
             update(min(start + batch_size, num_samples))
-    folder.write_json("samples.json", {"num_samples": num_samples, "seconds": round(seconds, 3)})
-    shards = (_shard(sampler, folder, *numbered, batch_size)["images"] for numbered in starts)
-    folder.write_array_in_parts("samples.npy", shards, num_samples)
-    folder.remove("shards")
-    return folder.read_array("samples.npy")
+
+    def parts() -> Iterator[np.ndarray]:
+        if made is not None:
+            yield made
+        for start in starts:
+            yield _shard(sampler, folder, start, batch_size)["images"][max(0, num_made - start) :]
+
+    record = {"key": key, "num_samples": num_samples, "seconds": round(seconds, 3)}
+    folder.write_json(RECORD, record)
+    folder.write_array_in_parts(SAMPLES, parts(), num_samples)
+    folder.remove(SHARDS)
+    return folder.read_array(SAMPLES)
 
 
-def _shard(sampler, folder, number, start, batch_size):
-    name = f"shards/{number:05d}_{batch_size}.npz"
+def fits(folder: Folder, key: str) -> bool:
+    """Whether what a folder holds has this key, or none."""
+    return folder.read_json(RECORD).get("key", key) == key
+
+
+def stored_samples(folder: Folder, key: str) -> np.ndarray | None:
+    """All finished images of a folder, as a memory map; `None` if there are none of this key."""
+    return folder.read_array(SAMPLES) if folder.has(SAMPLES) and fits(folder, key) else None
+
+
+def sample_seconds(folder: Folder, num_samples: int) -> float:
+    """How long it took to make so many of the images of a folder."""
+    record = folder.read_json(RECORD)
+    if not num_samples or not record.get("num_samples"):
+        return 0.0
+    return round(record["seconds"] * num_samples / record["num_samples"], 3)
+
+
+def samples_key(method: Any, seed: int) -> str:
+    """Of what samples depend on besides the weights: the method with its options, and the seed.
+
+    How the sampler is compiled is not part of it: that changes the last bits of an image in
+    [-1, 1], which rarely moves a pixel from one of 256 levels to the next.
+    """
+    return digest([type(method).__name__, vars(method), seed])
+
+
+def sampler_seed(seed: int, sampling_seed: int) -> int:
+    """The seed of a sampler: the run's own for the first set of samples, else made of both.
+
+    Args:
+        seed: The run's seed, below 2 ** 32.
+        sampling_seed: Which set of samples, from 0 on.
+
+    Returns:
+        `seed` for set 0; else the first 32 bits of `numpy.random.SeedSequence([seed, set])`.
+    """
+    if sampling_seed == 0:
+        return seed
+    return int(np.random.SeedSequence([seed, sampling_seed]).generate_state(1)[0])
+
+
+def _shard(sampler, folder, start, batch_size):
+    name = f"{SHARDS}/{start // batch_size:05d}_{batch_size}.npz"
     shard = folder.read_arrays(name)
     if shard is None:
         begin = time.perf_counter()

@@ -15,17 +15,6 @@ DIGITS = "digits"
 ROLES = ("real", "generated", "reference")
 """The sets of images of an evaluation, by the part that they play in it."""
 
-INPUTS = (
-    *(f"{role}_images" for role in ROLES),
-    "training_images",
-    "real_labels",
-    "generated_labels",
-    "encoder",
-    "classifier",
-    "sampler",
-)
-"""What the numbers of a metric may depend on besides its options; see `Metric.inputs`."""
-
 
 class NotMeasured(Exception):
     """Raised by a metric that cannot give an honest number; the message is the reason."""
@@ -58,8 +47,6 @@ class Encoder(Protocol):
 class Metric(Protocol):
     """Keyword-only options; called with an `Evaluation`; returns named numbers, or words.
 
-    A runner finds out with `metric_inputs` and `metric_encoder` what the numbers depend on.
-
     Attributes:
         requires_sampler: whether `Evaluation.sampler` must be there.
         minimum_samples: real and generated images needed at the least, for a check up front.
@@ -69,24 +56,6 @@ class Metric(Protocol):
     minimum_samples: int
 
     def __call__(self, evaluation: "Evaluation") -> Mapping[str, float | str]: ...
-
-
-def metric_inputs(metric: Metric) -> tuple[str, ...]:
-    """What a metric's numbers depend on besides its options, names from `INPUTS`.
-
-    A metric declares them in its attribute `inputs`; one without it is taken to depend on all.
-    `"encoder"` is the feature space that `metric_encoder` names; the others are fields of
-    `Evaluation`.
-    """
-    return tuple(getattr(metric, "inputs", INPUTS))
-
-
-def metric_encoder(metric: Metric) -> str | None:
-    """Name of the encoder that a metric asks for: `None` the run's, `"digits"` the classifier.
-
-    Only what has `"encoder"` among its `metric_inputs` uses one.
-    """
-    return getattr(metric, "encoder", None)
 
 
 @dataclass(kw_only=True)

@@ -62,7 +62,6 @@ class FID:
 
     requires_sampler = False
     minimum_samples = 2
-    inputs = ("reference_images", "generated_images", "encoder")
 
     def __init__(self, *, encoder: str | None = None, prefix: str = "fid"):
         self.encoder = encoder

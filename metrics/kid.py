@@ -241,7 +241,6 @@ class KID:
     """
 
     requires_sampler = False
-    inputs = ("reference_images", "generated_images", "encoder")
 
     def __init__(
         self,

@@ -246,7 +246,6 @@ class Latency:
 
     requires_sampler = True
     minimum_samples = 0
-    inputs = ("sampler",)
 
     def __init__(
         self,

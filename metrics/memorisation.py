@@ -71,7 +71,6 @@ class Memorisation:
 
     requires_sampler = False
     minimum_samples = 1
-    inputs = ("generated_images", "training_images")
 
     def __call__(self, evaluation: Evaluation) -> dict[str, float]:
         training = evaluation.training_images

@@ -67,7 +67,6 @@ class PRDC:
     """
 
     requires_sampler = False
-    inputs = ("real_images", "generated_images", "encoder")
 
     def __init__(self, *, encoder: str | None = None, suffix: str = "", nearest_k: int = 5):
         self.encoder = encoder

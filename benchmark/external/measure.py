@@ -1,17 +1,28 @@
-"""Samples made elsewhere: read -> evaluate -> report."""
+"""Samples made elsewhere: read -> measure -> report."""
 
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from benchmark import console, results
+from benchmark import console
+from benchmark.acceleration import check_device
 from benchmark.drawing import figures
 from benchmark.drawing.pictures import GRID_COLUMNS, write_neighbours
+from benchmark.evaluation import Evaluator, build_evaluator
 from benchmark.external.samples import Samples
+from benchmark.features import FEATURES
+from benchmark.measurement import (
+    NUM_SHOWN,
+    Subject,
+    is_measured,
+    measure,
+    measure_sanity_rows,
+    write_row,
+)
 from benchmark.provenance import environment
-from benchmark.results import Folder, digest, hash_arrays
-from benchmark.run import build_judge, check_device, measure_sanity, report
+from benchmark.report.terminal import report
+from benchmark.results import MEASUREMENTS, digest, external_folder, hash_arrays
 
 SAMPLER = "external"  # what the row has in the place of a sampler
 
@@ -29,63 +40,64 @@ def evaluate(parts: Any, dataset: Any, samples: Samples) -> pd.DataFrame:
     """
     settings = parts.settings
     check_device(settings["device"])
-    judge = build_judge(parts, dataset)
-    sha256 = hash_arrays({"samples": samples.images})
-    # What chooses the table is in the key, the code that measures is not: another preset adds a
-    # row, a newer version of a metric replaces one.
-    key = digest([samples.name, sha256, settings["preset"], judge.protocol, dataset.fingerprint])
-    folder = results.external_folder(settings["results_dir"], dataset.name, samples.name, key)
+    evaluator = build_evaluator(parts, dataset)
+    sha256, results_dir = hash_arrays({"samples": samples.images}), settings["results_dir"]
+    key = digest([samples.name, sha256, dataset.fingerprint])
+    folder = external_folder(results_dir, dataset.name, samples.name, key)
+    subject = Subject(folder, samples.images)
     with folder.lock():
-        if folder.read_json("metrics.json").get("key") == judge.key and not settings["force"]:
+        if settings["force"]:
+            for name in (MEASUREMENTS, FEATURES):
+                folder.remove(name)
+        if is_measured(evaluator, subject, settings["preset"]):
             console.say("these samples are measured already; force=true does it again")
         else:
             console.stage(f"Measuring {samples.name}")
-            measure(parts, samples, judge, folder, sha256)
-    measure_sanity(settings, dataset, judge)
-    rows = report(settings, dataset, judge, folder)
-    warn_of_namesakes(rows, folder, settings["results_dir"])
+            measure_samples(parts, samples, subject, evaluator, sha256)
+    measure_sanity_rows(evaluator, results_dir)
+    run = key[:8]
+    rows = report(results_dir, dataset=dataset.name, protocol=evaluator.protocol, run=run)
+    console.say(str(folder.path))
+    warn_of_namesakes(rows, run, results_dir)
     return rows
 
 
-def measure(parts, samples: Samples, judge, folder: Folder, sha256: str) -> None:
+def measure_samples(
+    parts: Any, samples: Samples, subject: Subject, evaluator: Evaluator, sha256: str
+) -> None:
     """Writes the row of the samples, with their first images and where they come from."""
-    settings = parts.settings
-    scores = judge.scores(samples.images)
-    shown = samples.images[: GRID_COLUMNS**2]
+    settings, folder = parts.settings, subject.folder
+    measured = measure(evaluator, subject, settings["preset"])
+    shown = samples.images[:NUM_SHOWN]
     folder.write_array("samples.npy", shown)
     folder.write_image("grid.png", figures.image_grid(shown, columns=GRID_COLUMNS))
-    write_neighbours(folder, samples.images, scores.details.get("memorisation"), judge.dataset)
+    details = measured.details("memorisation")
+    write_neighbours(folder, samples.images, details, evaluator.dataset)
     source = {"file": samples.stored, "num_images": len(samples.images), "sha256": sha256}
     folder.write_json("run.json", {"source": source, "environment": environment()})
-    made_elsewhere = f"samples made elsewhere ({samples.stored}): speed not measured"
     row = {
-        **judge.description,
-        **scores.values,
-        "dataset": judge.dataset.name,
         "model": samples.name,
         "sampler": SAMPLER,
         "preset": settings["preset"],
         "status": "finished",
-        "num_samples": len(samples.images),
         "run": folder.path.name[:8],
         "overrides": " ".join(parts.overrides),
-        "notes": "; ".join(
-            filter(None, [made_elsewhere, *samples.warnings, *parts.overrides, scores.notes])
-        ),
     }
-    folder.write_json("metrics.json", {"key": judge.key, "row": row, "details": scores.details})
+    made_elsewhere = f"samples made elsewhere ({samples.stored}): speed not measured"
+    notes = [made_elsewhere, *samples.warnings, *parts.overrides]
+    write_row(evaluator, subject, measured, row, preset=settings["preset"], notes=notes)
 
 
-def warn_of_namesakes(rows: pd.DataFrame, folder: Folder, results_dir: str) -> None:
+def warn_of_namesakes(rows: pd.DataFrame, run: str, results_dir: str) -> None:
     """Says when other samples of the same name stand in the same table."""
-    run = folder.path.name[:8]
-    ours = rows[(rows["sampler"] == SAMPLER) & (rows["run"] == run)].iloc[0]
+    ours = rows[(rows["sampler"] == SAMPLER) & (rows["run"] == run)]
     alike = ["dataset", "model", "sampler", "preset", "protocol"]
-    others = rows[(rows[alike] == ours[alike]).all(axis=1) & (rows["run"] != run)]
-    for _, other in others.iterrows():
+    others = rows.merge(ours[alike].drop_duplicates(), on=alike)
+    for other in others[others["run"] != run].to_dict("records"):
+        folder = Path(results_dir).joinpath(*Path(other["path"]).parts[:4])
         console.say(
-            f"warning: {ours['model']} is also the name of other samples, run {other['run']}; "
+            f"warning: {other['model']} is also the name of other samples, run {other['run']}; "
             f"these are run {run}. Both rows are kept: give name=<another> to tell them apart, or "
-            f"remove the folder {Path(results_dir) / other['path']} to drop the other",
+            f"remove the folder {folder} to drop the other",
             style="yellow",
         )

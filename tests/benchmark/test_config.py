@@ -150,6 +150,8 @@ def test_a_sampler_replaces_the_models_own_list(compose_config):
     [
         (["sampler=ddim", "sampler.num_steps=500"], "1..100.*num_steps=500"),
         (["sampler=ddim", "model=vae"], "model=vae has one way to sample"),
+        (["sampling.seeds=0"], "`sampling.seeds` must be at least 1.*sampling.seeds=0"),
+        (["num_reference_images=0"], "num_reference_images.*at least 1"),
         (["num_samples=-5"], "num_samples.*at least 1.*num_samples=-5"),
         (["num_samples=999"], "subset_size=1000.*num_samples=999"),
         (["seed=-1"], "seed.*not negative"),

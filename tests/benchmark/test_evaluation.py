@@ -1,9 +1,11 @@
-"""The judge measures what can be measured, and says of the rest why not."""
+"""The evaluator draws what samples are compared with, and says what it cannot measure."""
 
 import numpy as np
+import pytest
 
 from benchmark.datasets import ImageDataset
-from benchmark.evaluation import Judge
+from benchmark.evaluation import NUM_FEW, Evaluator
+from benchmark.measurement import Subject, measure
 from benchmark.results import Folder
 from metrics.prdc import PRDC
 
@@ -20,36 +22,87 @@ class MeanColour:
         return images.mean(axis=(2, 3)).astype("float32")
 
 
-def judge_of(folder, num_test_images):
+@pytest.fixture
+def build(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 3), dtype="uint8")
-    dataset = ImageDataset(
-        name="pictures",
-        train_images=images,
-        train_labels=np.zeros(60, "int64"),
-        test_images=images[:num_test_images],
-        test_labels=np.zeros(num_test_images, "int64"),
-        num_classes=None,
-        fingerprint="",
+
+    def build_with(num_test_images=30, **options):
+        dataset = ImageDataset(
+            name="pictures",
+            train_images=images,
+            train_labels=np.zeros(60, "int64"),
+            test_images=images[:num_test_images],
+            test_labels=np.zeros(num_test_images, "int64"),
+            num_classes=None,
+            fingerprint="",
+        )
+        return Evaluator(
+            dataset,
+            encoder=MeanColour(),
+            metrics={"prdc": PRDC(nearest_k=5)},
+            metric_settings={"prdc": {}},
+            cache=Folder(tmp_path),
+            **{"num_samples": 40, "num_reference_images": 50, **options},
+        )
+
+    return build_with
+
+
+@pytest.fixture
+def measure_row(tmp_path):
+    def measure_images(evaluator, row):
+        return measure(evaluator, Subject(Folder(tmp_path / row), evaluator.sanity_images(row)))
+
+    return measure_images
+
+
+def test_too_few_test_images_are_not_measured_and_noted(build, measure_row):
+    evaluator = build(num_test_images=4)
+    few = measure_row(evaluator, "test_images")
+    assert few.values == {}
+    assert few.notes == ["prdc not measured: it needs 6 images"]
+    assert 0.0 <= measure_row(evaluator, "noise").values["precision"] <= 1.0
+
+
+def test_enough_test_images_are_measured(build, measure_row):
+    measured = measure_row(build(), "test_images")
+    assert measured.values["precision"] > 0.5 and not measured.notes
+
+
+def test_real_images_are_as_many_as_samples_and_the_reference_larger(build):
+    evaluator = build()
+    assert (len(evaluator.real_images), len(evaluator.reference_images)) == (40, 50)
+    reference = {image.tobytes() for image in evaluator.reference_images}
+    assert {image.tobytes() for image in evaluator.real_images} < reference
+    assert len(build(num_reference_images=10_000).reference_images) == 60
+    assert "N=40; reference: 50 training images of 8x8x3" in evaluator.protocol
+
+
+def test_images_have_roles_even_where_they_are_the_same(build, tmp_path):
+    """Identity says nothing: the real images as samples have features of their own."""
+    evaluator = build()
+    evaluation = evaluator.evaluation(
+        evaluator.real_images, features=Folder(tmp_path / "own"), source={"images": "0"}
     )
-    return Judge(
-        dataset,
-        encoder=MeanColour(),
-        metrics={"prdc": PRDC(nearest_k=5)},
-        metric_settings={},
-        num_samples=40,
-        cache=Folder(folder),
-    )
+    real, generated = evaluation.features()
+    np.testing.assert_array_equal(real, generated)
+    assert len(evaluation.reference_features()) == 50
+    assert len(list((tmp_path / "own").glob("*.npz"))) == 1
+    assert len(list((tmp_path / "features").glob("*.npz"))) == 2
 
 
-def test_too_few_test_images_are_not_measured_and_noted(tmp_path):
-    judge = judge_of(tmp_path, num_test_images=4)
-    scores = judge.scores(judge.sanity_images("test_images"))
-    assert scores.values == {}
-    assert scores.notes == "prdc not measured: it needs 6 images"
-    assert 0.0 <= judge.scores(judge.sanity_images("noise")).values["precision"] <= 1.0
+@pytest.mark.parametrize(
+    ("row", "num_different", "times"),
+    [("few_images", NUM_FEW, 2), ("repeated_image", 1, 40), ("noise", 40, 1)],
+)
+def test_sanity_images_are_what_their_names_say(build, row, num_different, times):
+    images = build().sanity_images(row)
+    _, counts = np.unique(images.reshape(40, -1), axis=0, return_counts=True)
+    assert counts.tolist() == num_different * [times]
+    test_images = {image.tobytes() for image in build().dataset.test_images}
+    assert ({image.tobytes() for image in images} <= test_images) == (row != "noise")
 
 
-def test_enough_test_images_are_measured(tmp_path):
-    judge = judge_of(tmp_path, num_test_images=30)
-    scores = judge.scores(judge.sanity_images("test_images"))
-    assert scores.values["precision"] > 0.5 and not scores.notes
+def test_without_labels_the_headline_needs_no_classifier(build):
+    description = build().description
+    assert description["headline"] == "kid_mean" and description["classifier"] == ""

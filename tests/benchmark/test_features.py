@@ -67,7 +67,7 @@ def test_any_change_of_what_they_depend_on_encodes_again(encoder, cache, monkeyp
     name, value = next(iter(change.items()))
     source = {**SOURCE, **change} if name in SOURCE else SOURCE
     if name == "code":
-        monkeypatch.setattr(features, "code_version", lambda patterns: value)
+        monkeypatch.setattr(features, "module_version", lambda name: value)
     elif name not in SOURCE:
         encoder.recipe.update(change)
     reference_features(encoder, IMAGES, source=source, cache=cache)

@@ -1,11 +1,12 @@
-"""Mode coverage through the whole judge: which datasets it measures, and by which rule."""
+"""Mode coverage through the whole evaluator: which datasets it measures, and by which rule."""
 
 import numpy as np
 import pytest
 
 from benchmark.datasets import ImageDataset
 from benchmark.datasets.stacked_mnist import StackedImages
-from benchmark.evaluation import Judge
+from benchmark.evaluation import Evaluator
+from benchmark.measurement import Subject, measure
 from benchmark.results import Folder
 from metrics.coverage import ModeCoverage
 from metrics.kid import KID
@@ -83,67 +84,77 @@ def stacked(learnable):
 
 
 @pytest.fixture
-def judge(tmp_path):
+def evaluator(tmp_path):
     def build(dataset, num_samples=300):
         metrics = {
             "mode_coverage": ModeCoverage(),
             "kid_digits": KID(encoder="digits", prefix="kid_digits", num_subsets=3, subset_size=50),
         }
-        return Judge(
+        return Evaluator(
             dataset,
             encoder=FirstPixels(),
             metrics=metrics,
-            metric_settings={},
+            metric_settings=dict.fromkeys(metrics, {}),
             num_samples=num_samples,
+            num_reference_images=300,
             cache=Folder(tmp_path),
         )
 
     return build
 
 
-def test_a_dataset_that_can_be_learned_is_measured(judge, learnable):
-    scores = judge(learnable).scores(learnable.test_images)
+@pytest.fixture
+def measured(tmp_path):
+    def measure_images(evaluator, images):
+        return measure(evaluator, Subject(Folder(tmp_path / "samples"), images))
+
+    return measure_images
+
+
+def test_a_dataset_that_can_be_learned_is_measured(evaluator, measured, learnable):
+    scores = measured(evaluator(learnable), learnable.test_images)
     assert scores.values["modes_covered"] == scores.values["num_modes"] == 3
     assert scores.values["classifier_accuracy"] >= 0.992
-    assert scores.notes == ""
+    assert scores.notes == []
 
 
-def test_a_dataset_that_cannot_be_learned_is_not_measured_and_says_why(judge):
+def test_a_dataset_that_cannot_be_learned_is_not_measured_and_says_why(evaluator, measured):
     images, _ = bars(500, seed=0)
     labels = np.random.default_rng(2).integers(0, NUM_CLASSES, 500)
     dataset = dataset_of((images[:300], labels[:300]), (images[300:], labels[300:]))
-    scores = judge(dataset).scores(images[:200])
+    scores = measured(evaluator(dataset), images[:200])
     assert "modes_covered" not in scores.values and "kid_digits_mean" in scores.values
-    assert scores.notes.startswith("mode_coverage not measured: the classifier is right on ")
-    assert "believed from 99.20% on" in scores.notes
+    (note,) = scores.notes
+    assert note.startswith("mode_coverage not measured: the classifier is right on ")
 
 
-def test_stacked_images_are_judged_by_the_classifier_of_their_channels(judge, stacked):
-    instruments = judge(stacked)
-    scores = instruments.scores(instruments.sanity_images("test_images"))
+def test_stacked_images_are_judged_by_the_classifier_of_their_channels(
+    evaluator, measured, stacked
+):
+    instruments = evaluator(stacked)
+    scores = measured(instruments, instruments.sanity_images("test_images"))
     assert instruments.classifier.image_shape == (SIZE, SIZE, 1)
     assert scores.values["num_modes"] == 27 and scores.values["modes_covered"] >= 24
     assert scores.values["mode_kl"] == pytest.approx(scores.values["mode_kl_floor"], rel=0.25)
     assert abs(scores.values["kid_digits_mean"]) < 0.05
     # The real shares are products of the training digits', not those of the 900 stacks.
     shares = np.bincount(stacked.channel_dataset.train_labels) / 1500
-    real = np.array(scores.details["mode_coverage"]["real_histogram"])
+    real = np.array(scores.details("mode_coverage")["real_histogram"])
     assert real[0] / real.sum() == pytest.approx(shares[0] ** 3)
     assert real[1] / real.sum() == pytest.approx(shares[0] ** 2 * shares[1])
 
 
-def test_one_stack_repeated_is_one_mode(judge, stacked):
-    instruments = judge(stacked)
-    scores = instruments.scores(instruments.sanity_images("repeated_image"))
+def test_one_stack_repeated_is_one_mode(evaluator, measured, stacked):
+    instruments = evaluator(stacked)
+    scores = measured(instruments, instruments.sanity_images("repeated_image"))
     assert scores.values["modes_covered"] == 1
     assert scores.values["mode_kl"] == pytest.approx(np.log(27))
     assert scores.values["kid_digits_mean"] > 0.5
 
 
 @pytest.mark.parametrize(
-    ("num_samples", "note"),
-    [(299, "299 samples, not the 300 of stacked_bars's protocol"), (300, ""), (301, "")],
+    ("num_samples", "notes"),
+    [(299, ["299 samples, not the 300 of stacked_bars's protocol"]), (300, []), (301, [])],
 )
-def test_fewer_samples_than_the_protocol_asks_for_are_noted(judge, stacked, num_samples, note):
-    instruments = judge(stacked, num_samples)
-    assert instruments.scores(instruments.sanity_images("test_images")).notes == note
+def test_fewer_samples_than_the_protocol_asks_for_are_noted(evaluator, stacked, num_samples, notes):
+    assert evaluator(stacked).shortfall(num_samples) == notes

@@ -1,7 +1,9 @@
+from types import SimpleNamespace
+
 import pytest
 
 from benchmark import provenance
-from benchmark.provenance import MEASURED_CODE, TRAINED_CODE, code_version
+from benchmark.provenance import TRAINED_CODE, code_version, module_version
 
 SOURCE = '"""Text."""\n\ndef double(x):\n    """Doubles."""\n    return 2 * x\n'
 
@@ -23,9 +25,52 @@ def test_the_version_follows_the_code_not_the_words(version):
     assert version(SOURCE.replace("2 * x", "3 * x")) != original
 
 
-@pytest.mark.parametrize("patterns", [TRAINED_CODE, MEASURED_CODE])
-def test_every_pattern_finds_sources(patterns):
-    assert all(list(provenance.ROOT.glob(pattern)) for pattern in patterns)
+def test_every_pattern_finds_sources():
+    assert all(list(provenance.ROOT.glob(pattern)) for pattern in TRAINED_CODE)
+
+
+FILES = {
+    "metrics/first.py": "from metrics.second import two\n",
+    "metrics/second.py": "def two():\n    from . import third\n",
+    "metrics/third.py": "import metrics.first\n",
+    "metrics/other.py": "from metrics.third import three\n",
+    "models/second.py": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("edited", "changes"),
+    [
+        ("metrics/first.py", True),
+        ("metrics/second.py", True),
+        ("metrics/third.py", True),
+        ("metrics/other.py", False),
+        ("models/second.py", False),
+    ],
+)
+def test_the_version_of_a_module_follows_all_that_it_imports(
+    tmp_path, monkeypatch, edited, changes
+):
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    spec = SimpleNamespace(origin=str(tmp_path / "metrics/first.py"))
+    monkeypatch.setattr(provenance.importlib.util, "find_spec", lambda name: spec)
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    before = module_version("metrics.first")
+    (tmp_path / edited).write_text(FILES[edited] + "edited = True\n")
+    assert (module_version("metrics.first") != before) == changes
+
+
+def test_metrics_share_what_they_import_and_no_more():
+    def files_of(name):
+        path = provenance.ROOT / name
+        return {file.name for file in provenance.imported_measures(path)}
+
+    assert "base.py" in files_of("metrics/vendi.py")
+    assert not {"kid.py", "latency.py"} & files_of("metrics/vendi.py")
+    with pytest.raises(ModuleNotFoundError):
+        module_version("metrics_that_are_not_there")
 
 
 def test_the_environment_names_machine_and_packages():

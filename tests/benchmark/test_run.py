@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,29 +11,32 @@ import pytest
 from PIL import Image
 
 from benchmark import config as configuration
-from benchmark import console, results
+from benchmark import console, files
 from benchmark import run as runner
 from benchmark.cli import Parts
 from benchmark.datasets.mnist import load_mnist
 from benchmark.errors import EnvironmentProblem, UserError
-from benchmark.report import published
+from benchmark.evaluation import SANITY_ROWS
 from benchmark.results import Folder, RunFolder
 from benchmark.run import run
 
 SMALL = [
     "preset=smoke",
-    "training.num_steps=8",
+    "encoder=digits",
+    "training.num_steps=4",
     "training.batch_size=16",
-    "training.validation.num_samples=20",
-    "num_samples=120",
-    "metric.kid.subset_size=100",
-    "metric.kid_digits.subset_size=100",
-    "metric.latency.max_seconds=0.2",
-    "metric.latency.max_batch_size=8",
-    "metric.mode_coverage.minimum_accuracy=0.97",
-    "sampling.batch_size=40",
+    "training.validation.num_samples=10",
+    "num_samples=24",
+    "num_reference_images=60",
+    "metric.kid.subset_size=20",
+    "metric.kid_digits.subset_size=20",
+    "metric.latency.min_repeats=3",
+    "metric.latency.max_seconds=0.02",
+    "metric.latency.max_batch_size=2",
+    "sampling.batch_size=10",
 ]
-MODELS = {"vae": ["decoder"], "dcgan": ["generator"], "ddpm": ["ddpm-30", "ddim-10"]}
+METRICS = {"kid", "kid_digits", "prdc", "vendi", "mode_coverage", "memorisation", "latency"}
+MODELS = {"vae": ["decoder"], "dcgan": ["generator"], "ddpm": ["ddpm-10", "ddim-5"]}
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +45,16 @@ def folders(tmp_path_factory):
     return tmp_path_factory.mktemp("end_to_end")
 
 
+@pytest.fixture(autouse=True)
+def few_illustrations(monkeypatch):
+    monkeypatch.setattr(runner, "NUM_SHOWN", 100)
+
+
 @pytest.fixture
-def start(compose_config, folders, shared_cache, capsys):
+def start(compose_config, folders, shared_cache):
     def run_with(*overrides):
-        config = compose_config(
-            *SMALL, f"results_dir={folders}/results", f"cache_dir={shared_cache}", *overrides
-        )
+        folder = f"results_dir={folders}/results"
+        config = compose_config(*SMALL, folder, f"cache_dir={shared_cache}", *overrides)
         with console.console.capture() as captured:
             rows = run(Parts(configuration.validate(config), []))
         return rows, captured.get()
@@ -55,36 +63,47 @@ def start(compose_config, folders, shared_cache, capsys):
 
 
 def diffusion_options(model):
-    """Fewer time steps: 30 passes do what 200 do."""
+    """Fewer time steps: 10 passes do what 200 do."""
     samplers = {
-        "ddpm": "samplers=[{_target_: models.samplers.DDPM, num_steps: 30},"
-        "{_target_: models.samplers.DDIM, num_steps: 10}]",
-        "ddim": "samplers=[{_target_: models.samplers.DDIM, num_steps: 10}]",
+        "ddpm": "samplers=[{_target_: models.samplers.DDPM, num_steps: 10},"
+        "{_target_: models.samplers.DDIM, num_steps: 5}]",
+        "ddim": "samplers=[{_target_: models.samplers.DDIM, num_steps: 5}]",
     }
-    return ["model.schedule.num_timesteps=30", samplers[model]] if model in samplers else []
+    return ["model.schedule.num_timesteps=10", samplers[model]] if model in samplers else []
+
+
+def rows_of(rows, model="vae", dataset="mnist"):
+    return rows[(rows["model"] == model) & (rows["dataset"] == dataset)]
+
+
+def samples_folder(folders, row):
+    return (folders / "results" / row["path"]).parents[1]
+
+
+def measured_anew(text, model="decoder"):
+    """The metrics that a run measured of its samples, by what it said."""
+    start = text.find(f"Measuring {model}")
+    part = "" if start < 0 else text[start : text.index("▸", start)]
+    return {name for name in METRICS | {"fid", "brightness"} if f"  {name}: " in part}
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_run_writes_its_rows_files_and_report(start, folders, model):
     rows, text = start(f"model={model}", *diffusion_options(model))
-    ours = rows[rows["model"] == model]
+    ours = rows_of(rows, model)
     assert sorted(ours["sampler"]) == sorted(MODELS[model])
-    assert (ours["status"] == "finished").all()
-    measured = ["kid_mean", "kid_digits_mean", "latency_ms_per_pass_p50", "modes_covered"]
+    assert (ours["status"] == "finished").all() and (ours["sampling_seed"] == 0).all()
+    measured = ["kid_mean", "kid_digits_mean", "latency_ms_per_image_p50", "modes_covered"]
     assert ours[[*measured, "images_per_second", "coverage"]].notna().all(axis=None)
-    assert set(rows.loc[rows["status"] == "sanity", "model"]) == {
-        "test_images",
-        "noise",
-        "repeated_image",
-    }
+    assert set(rows.loc[rows["status"] == "sanity", "model"]) == set(SANITY_ROWS)
     assert "Training" in text
     assert re.search(r"this run took .*: data .*, training .*, report ", text)
-    for path in ours["path"]:
-        folder = folders / "results" / path
+    for _, row in ours.iterrows():
+        folder = samples_folder(folders, row)
         images = np.load(folder / "samples.npy")
-        assert images.shape == (120, 28, 28, 1)
+        assert images.shape == (24, 28, 28, 1)
         assert Image.open(folder / "grid.png").size[0] > 280
-        assert json.loads((folder / "latency.json").read_text())["batch_1"]["pass_ms"]
+        assert json.loads((folder / "latency.json").read_text())["batch_1"]
         assert (folder / "process.gif").exists() == (model == "ddpm")
         run_folder = folder.parents[1]
         stages = json.loads((run_folder / "run.json").read_text())["stage_seconds"]
@@ -103,14 +122,118 @@ def test_a_run_writes_its_rows_files_and_report(start, folders, model):
     table = pd.read_csv(folders / "results" / "trilemma.csv")
     assert model in set(table["model"])
     assert (folders / "results" / "report.html").exists()
-    assert (folders / "results" / "figures" / "mnist_smoke_pareto.png").exists()
 
 
 def test_a_finished_run_is_found(start):
     start("model=vae")
     _, text = start("model=vae")
     assert "finished already" in text
-    assert "Training" not in text
+    assert "Training" not in text and "Measuring" not in text
+
+
+def test_another_option_of_a_metric_measures_that_metric_alone(start):
+    before = rows_of(start("model=vae")[0])
+    rows, text = start("model=vae", "metric.prdc.nearest_k=3")
+    assert measured_anew(text) == {"prdc"} and "Training" not in text
+    rows, text = start("model=vae")
+    assert measured_anew(text) == {"prdc"}
+    pd.testing.assert_frame_equal(rows_of(rows), before)
+
+
+def test_another_way_of_compiling_measures_the_speed_alone(start):
+    start("model=vae")
+    _, text = start("model=vae", "sampling.jit=true")
+    assert measured_anew(text) == {"latency"}
+    start("model=vae")
+
+
+def test_another_encoder_adds_a_row(start):
+    before = rows_of(start("model=vae")[0])
+    rows, text = start("model=vae", "encoder=inception_v3", "encoder.image_size=75")
+    assert measured_anew(text) == {"kid", "prdc"}
+    ours = rows_of(rows)
+    added = ours[~ours["path"].isin(before["path"])]
+    assert len(added) == 1 and "inception_v3" in added["kid_encoder"].iloc[0]
+    kept = ours[ours["path"].isin(before["path"])].reset_index(drop=True)
+    assert kept[before.columns].equals(before.reset_index(drop=True))
+    alike = ["vendi", "kid_digits_mean", "latency_ms_per_image_p50", "run"]
+    assert added[alike].values.tolist() == kept[alike].values[:1].tolist()
+
+
+def test_other_numbers_of_samples_add_rows_of_the_same_samples(start, folders):
+    """More samples extend those that are there, fewer are the first of them."""
+    before = rows_of(start("model=vae")[0])
+    first = np.load(samples_folder(folders, before.iloc[0]) / "samples.npy")
+    for num_samples, expected in ((37, 37), (21, 37)):
+        rows, text = start("model=vae", f"num_samples={num_samples}")
+        assert measured_anew(text) == METRICS - {"latency"}
+        ours = rows_of(rows)
+        (row,) = (row for _, row in ours[ours["num_samples"] == num_samples].iterrows())
+        images = np.load(samples_folder(folders, row) / "samples.npy")
+        np.testing.assert_array_equal(images[: len(first)], first)
+        assert len(images) == expected and row["sample_seconds"] > 0
+    assert set(before["path"]) <= set(ours["path"])
+    assert f"N={num_samples};" in row["protocol"]
+
+
+def test_sampling_seeds_are_rows_of_which_the_first_is_timed(start, folders):
+    before = rows_of(start("model=vae")[0])
+    rows, text = start("model=vae", "sampling.seeds=2")
+    assert measured_anew(text, "decoder@sampling1") == METRICS - {"latency"}
+    ours = rows_of(rows)
+    assert set(before["path"]) <= set(ours["path"])
+    (row,) = (row for _, row in ours[ours["sampling_seed"] == 1].iterrows())
+    assert np.isnan(row["latency_ms_per_image_p50"]) and row["sampler"] == "decoder"
+    own, other = (
+        np.load(samples_folder(folders, each) / "samples.npy") for each in (before.iloc[0], row)
+    )
+    assert len(other) == 24 and (own[:24] != other).mean() > 0.1
+    _, again = start("model=vae", "sampling.seeds=2")
+    assert "finished already" in again
+
+
+BRIGHTNESS = """
+class Brightness:
+    requires_sampler = False
+    minimum_samples = 1
+
+    def __call__(self, evaluation):
+        return {"brightness_mean": float(evaluation.generated_images.mean())}
+"""
+
+
+def test_a_metric_is_added_by_one_file_and_its_options(start, folders, tmp_path, monkeypatch):
+    (tmp_path / "brightness.py").write_text(BRIGHTNESS)
+    monkeypatch.syspath_prepend(tmp_path)
+    start("model=vae")
+    rows, text = start("model=vae", "+metric.brightness={_target_: brightness.Brightness}")
+    assert measured_anew(text) == {"brightness"}
+    row = rows_of(rows)[rows_of(rows)["brightness_mean"].notna()].iloc[0]
+    images = np.load(samples_folder(folders, row) / "samples.npy")[: int(row["num_samples"])]
+    assert row["brightness_mean"] == images.mean()
+    table = pd.read_csv(folders / "results" / "trilemma.csv")
+    assert row["brightness_mean"] in table["brightness_mean"].tolist()
+    _, text = start("model=vae")
+    assert "finished already" in text  # of the metrics that are asked for now
+
+
+def test_weights_and_samples_of_the_older_layout_are_found(start, folders):
+    """There, metrics.json lay beside the samples, and samples.json had no key."""
+    (row,) = (
+        row for _, row in rows_of(start("model=vae", "seed=5")[0]).iterrows() if row.seed == 5
+    )
+    folder = samples_folder(folders, row)
+    images = np.load(folder / "samples.npy")
+    for name in ("measurements", "features"):
+        shutil.rmtree(folder / name)
+    (folder / "samples.json").write_text('{"num_samples": 24, "seconds": 1.5}')
+    (folder / "metrics.json").write_text('{"key": "k", "row": {"model": "old"}, "details": {}}')
+    rows, text = start("model=vae", "seed=5")
+    assert "Training" not in text and measured_anew(text) == METRICS
+    assert "old" not in set(rows["model"])
+    (row,) = (row for _, row in rows_of(rows).iterrows() if row.seed == 5)
+    assert row["sample_seconds"] == 1.5
+    np.testing.assert_array_equal(np.load(folder / "samples.npy"), images)
 
 
 def test_the_best_weights_are_measured_beside_the_last_ones(start, folders):
@@ -118,21 +241,19 @@ def test_the_best_weights_are_measured_beside_the_last_ones(start, folders):
     start("model=vae")
     rows, text = start("model=vae", "sampling.checkpoint=both")
     assert "Training vae" not in text and "Measuring decoder@best" in text
-    ours = rows[(rows["model"] == "vae") & (rows["dataset"] == "mnist")]
-    ours = ours[ours["judge"] == ours[ours["checkpoint"] == "best"]["judge"].iloc[0]]
-    ours = ours.set_index("checkpoint")
-    assert ours.loc["best", "path"] == ours.loc["last", "path"] + "@best"
-    table = (folders / "results" / "trilemma.md").read_text()
-    assert "| Checkpoint |" in table and "| best " in table
+    ours = rows_of(rows)
+    best = ours[ours["checkpoint"] == "best"].iloc[0]
+    last = ours[(ours["checkpoint"] == "last") & (ours["protocol"] == best["protocol"])].iloc[0]
+    assert best["path"] == last["path"].replace("decoder", "decoder@best")
 
-    run_folder = (folders / "results" / ours.loc["last", "path"]).parents[1]
+    run_folder = samples_folder(folders, last).parents[1]
     history = pd.read_csv(run_folder / "history.csv")
     assert history["validation_kid"].notna().tolist() == [False, True, False, True]
     best = json.loads((run_folder / "run.json").read_text())["best"]
     lowest = history.loc[history["validation_kid"].idxmin()]
     assert (best["step"], best["validation_kid"]) == (lowest["step"], lowest["validation_kid"])
-    last, chosen = (np.load(run_folder / f"weights{name}.npz") for name in ("", "_best"))
-    same = all(np.array_equal(last[name], chosen[name]) for name in last.files)
+    kept, chosen = (np.load(run_folder / f"weights{name}.npz") for name in ("", "_best"))
+    same = all(np.array_equal(kept[name], chosen[name]) for name in kept.files)
     assert same == (best["step"] == history["step"].iloc[-1])
 
     _, again = start("model=vae", "sampling.checkpoint=best")
@@ -160,7 +281,7 @@ class PixelEncoder:
 @pytest.fixture
 def train_in(compose_config, shared_cache, tmp_path):
     dataset = load_mnist(cache_dir=shared_cache)
-    judge = SimpleNamespace(
+    evaluator = SimpleNamespace(
         dataset=dataset, encoder=PixelEncoder(), cache=Folder(tmp_path / "cache")
     )
     config = compose_config(*SMALL, "model=vae")
@@ -170,7 +291,7 @@ def train_in(compose_config, shared_cache, tmp_path):
         folder = RunFolder(tmp_path, "mnist", "vae", name)
         acceleration = runner.choose_acceleration(parts.settings)
         model = runner.build_model(parts, dataset, acceleration)
-        assert runner.trained(parts, model, judge, folder)
+        assert runner.trained(parts, model, evaluator, folder)
         return folder
 
     return train
@@ -186,9 +307,9 @@ def test_a_run_killed_at_the_end_of_its_training_keeps_both_weights(train_in, mo
             written.append(path.name)
             raise Killed
 
-    original = results.write_atomically
+    original = files.write_atomically
     with monkeypatch.context() as patch:
-        patch.setattr(results, "write_atomically", kill)
+        patch.setattr(files, "write_atomically", kill)
         for _ in range(20):
             try:
                 train_in("killed")
@@ -219,7 +340,7 @@ def test_a_model_that_does_not_fit_the_data_is_refused_first(
     start, monkeypatch, model, overrides, message
 ):
     """Before the classifier is trained and features are encoded."""
-    monkeypatch.setattr(runner, "build_judge", lambda *arguments: pytest.fail("too late"))
+    monkeypatch.setattr(runner, "build_evaluator", lambda *arguments: pytest.fail("too late"))
     with pytest.raises(UserError, match=message):
         start(f"model={model}", *overrides)
 
@@ -236,13 +357,6 @@ def test_ddim_takes_the_weights_of_ddpm(start):
     rows, text = start("model=ddim", *diffusion_options("ddim"))
     assert "finished already" in text
     assert set(rows.loc[rows["model"] == "ddpm", "run"].unique()).__len__() == 1
-
-
-def test_another_metric_option_reuses_the_weights(start):
-    start("model=vae")
-    _, text = start("model=vae", "metric.prdc.nearest_k=3")
-    assert "Training vae" not in text
-    assert "Measuring decoder" in text
 
 
 def test_force_does_it_again(start):
@@ -266,10 +380,9 @@ def test_a_diverged_run_is_kept_and_shown(start, folders):
 def test_stacked_mnist_is_trained_judged_and_reported(start, folders):
     rows, text = start("model=vae", "dataset=stacked_mnist")
     assert "Training vae" in text
-    ours = rows[(rows["dataset"] == "stacked_mnist") & (rows["model"] == "vae")].iloc[0]
-    assert np.load(folders / "results" / ours["path"] / "samples.npy").shape == (120, 28, 28, 3)
-    assert ours["num_modes"] == 1000 and 1 <= ours["modes_covered"] <= 120
+    ours = rows_of(rows, dataset="stacked_mnist").iloc[0]
+    images = np.load(samples_folder(folders, ours) / "samples.npy")
+    assert images.shape == (24, 28, 28, 3)
+    assert ours["num_modes"] == 1000 and 1 <= ours["modes_covered"] <= 24
     assert ours["classifier_accuracy"] > 0.97 and np.isfinite(ours["kid_digits_mean"])
-    assert "120 samples, not the 26,000" in ours["notes"]
-    assert (folders / "results/figures/stacked-mnist_smoke_class_histograms.png").exists()
-    assert published.TITLE in (folders / "results" / "trilemma.md").read_text()
+    assert "24 samples, not the 26,000" in ours["notes"]

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 
 from benchmark.results import Folder
-from benchmark.sampling import sample
+from benchmark.sampling import (
+    sample,
+    sample_seconds,
+    sampler_seed,
+    samples_key,
+    stored_samples,
+)
+from models.samplers import DDIM, DDPM
 
 
 class CountingSampler:
@@ -52,7 +59,67 @@ def test_finished_samples_are_taken_as_they_are(tmp_path):
     np.testing.assert_array_equal(first, again)
 
 
-def test_another_count_is_sampled_again(tmp_path):
+def test_more_samples_extend_those_that_are_there(tmp_path):
     folder = Folder(tmp_path)
     sample(CountingSampler(), folder=folder, num_samples=6, batch_size=4)
-    assert len(sample(CountingSampler(), folder=folder, num_samples=7, batch_size=4)) == 7
+    second = CountingSampler()
+    images = sample(second, folder=folder, num_samples=11, batch_size=4)
+    assert levels(images) == list(range(11))
+    assert second.starts == [4, 8]  # whole batches, as one sampling of all has them
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["samples.json", "samples.npy"]
+
+
+def test_images_that_were_there_stay_as_they_are(tmp_path):
+    folder = Folder(tmp_path)
+    folder.write_array("samples.npy", np.full((6, 2, 2, 1), 99, "uint8"))
+    images = sample(CountingSampler(), folder=folder, num_samples=9, batch_size=4)
+    assert levels(images) == [99] * 6 + [6, 7, 8]
+
+
+def test_fewer_samples_are_the_first_ones(tmp_path):
+    folder = Folder(tmp_path)
+    sample(CountingSampler(), folder=folder, num_samples=10, batch_size=4)
+    images = sample(CountingSampler(calls=0), folder=folder, num_samples=3, batch_size=4)
+    assert levels(images) == [0, 1, 2]
+    assert len(folder.read_array("samples.npy")) == 10
+
+
+def test_a_stopped_extension_goes_on_after_its_last_shard(tmp_path):
+    folder = Folder(tmp_path)
+    sample(CountingSampler(), folder=folder, num_samples=4, batch_size=4)
+    with pytest.raises(KeyboardInterrupt):
+        sample(CountingSampler(calls=1), folder=folder, num_samples=12, batch_size=4)
+    second = CountingSampler()
+    images = sample(second, folder=folder, num_samples=12, batch_size=4)
+    assert second.starts == [8] and levels(images) == list(range(12))
+
+
+def test_samples_of_another_key_are_made_again_and_those_without_one_are_taken(tmp_path):
+    folder = Folder(tmp_path)
+    sample(CountingSampler(), folder=folder, num_samples=4, batch_size=4, key="one")
+    assert stored_samples(folder, "one") is not None and stored_samples(folder, "two") is None
+    again = CountingSampler()
+    sample(again, folder=folder, num_samples=4, batch_size=4, key="two")
+    assert again.starts == [0]
+    folder.write_json("samples.json", {"num_samples": 4, "seconds": 8.0})
+    sample(CountingSampler(calls=0), folder=folder, num_samples=2, batch_size=4, key="any")
+    assert sample_seconds(folder, 2) == 4.0
+
+
+def test_the_key_is_of_the_method_and_the_seed():
+    keys = [
+        samples_key(DDIM(num_steps=10), 0),
+        samples_key(DDIM(num_steps=10, eta=0.5), 0),
+        samples_key(DDIM(num_steps=10), 1),
+        samples_key(DDPM(num_steps=10), 0),
+    ]
+    assert len(set(keys)) == 4
+    assert samples_key(DDIM(num_steps=10, eta=0.0), 0) == keys[0]
+
+
+def test_the_first_sampling_seed_is_the_runs_and_others_are_made_of_both():
+    assert [sampler_seed(seed, 0) for seed in (0, 7, 2**32 - 1)] == [0, 7, 2**32 - 1]
+    expected = np.random.SeedSequence([7, 1]).generate_state(1)[0]
+    assert sampler_seed(7, 1) == expected
+    others = [sampler_seed(seed, sampling) for seed in range(5) for sampling in (1, 2)]
+    assert len(set(others)) == 10 and max(others) < 2**32

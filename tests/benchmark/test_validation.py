@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from benchmark import config as configuration
-from benchmark import results, training
+from benchmark import files, training
 from benchmark.cli import Parts
 from benchmark.datasets import ImageDataset
 from benchmark.datasets.mnist import load_mnist
@@ -271,11 +271,11 @@ def test_a_training_killed_around_a_checkpoint_has_the_same_best(
         if len(writes) == write:
             raise Killed
 
-    writes, original = [], results.write_atomically
+    writes, original = [], files.write_atomically
     killed = build("vae")
     validation = validation_of(killed)
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(results, "write_atomically", kill)
+        patch.setattr(files, "write_atomically", kill)
         train(killed, "killed", validation)
     resumed = build("vae")
     received, expected = train(resumed, "killed", validation_of(resumed)), whole_training["result"]

@@ -2,15 +2,12 @@ import numpy as np
 import pytest
 
 from metrics.base import (
-    INPUTS,
     ROLES,
     Evaluation,
     NotMeasured,
     check_features,
     check_images,
     encode_in_batches,
-    metric_encoder,
-    metric_inputs,
     padded_batches,
 )
 
@@ -100,16 +97,6 @@ def test_what_features_rest_on_is_told_by_role():
     described = judged.describe_features(roles=("reference", "generated"))
     assert (described["num_reference"], described["num_generated"]) == (5, 2)
     assert "num_real" not in described
-
-
-def test_a_metric_that_declares_nothing_depends_on_all():
-    class Declared:
-        inputs, encoder = ("generated_images", "encoder"), "digits"
-
-    assert metric_inputs(object()) == INPUTS
-    assert metric_encoder(object()) is None
-    assert metric_inputs(Declared()) == ("generated_images", "encoder")
-    assert metric_encoder(Declared()) == "digits"
 
 
 def test_first_encoder_is_the_run_s_and_the_classifier_is_the_digits_encoder():

@@ -1,0 +1,282 @@
+"""Measures a set of images into a row of the results, number by number.
+
+The numbers of each metric have a key of their own, a hash of everything that made them: the
+metric's options, the code of its module and of what that imports from `metrics`, what it measured
+and against what, and the instruments that it asked for. What has the same key is not measured
+again, whether it stands in this row or in another row of the same samples.
+"""
+
+import contextlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from benchmark import console, results
+from benchmark.evaluation import SANITY_ROWS, Evaluator
+from benchmark.features import FEATURES
+from benchmark.machine import measuring_alone, pause, working_seconds
+from benchmark.results import Folder, digest, hash_arrays, row_folder, stored_measurements
+from metrics.base import NotMeasured
+
+NUM_SHOWN = 100  # images that are stored of a set that no run made
+UNFINISHED = "unfinished.json"  # the numbers of a row that is being measured
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What is measured.
+
+    Attributes:
+        folder: Where its rows lie, and the features of its images.
+        images: uint8 `(N, height, width, channels)`.
+        labels: int64 `(N,)`, the classes that the images were asked to show, or `None`.
+        sampler: What made the images, where its speed is to be measured.
+        speed: All that the speed of the sampler depends on, ready for JSON.
+    """
+
+    folder: Folder
+    images: np.ndarray
+    labels: np.ndarray | None = None
+    sampler: Any = None
+    speed: Any = None
+
+    @cached_property
+    def source(self) -> dict[str, Any]:
+        """What the images are, ready for JSON."""
+        return {"images": hash_arrays({"images": self.images})}
+
+
+@dataclass
+class Measured:
+    """The numbers of a row.
+
+    Attributes:
+        numbers: By metric, as metrics.json has them.
+        anew: Metrics that were measured now, not found.
+        seconds: How long it took, by stage: `measuring`, and `latency` apart.
+    """
+
+    numbers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    anew: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def values(self) -> dict[str, float]:
+        return {
+            name: value
+            for number in self.numbers.values()
+            for name, value in number["values"].items()
+        }
+
+    @property
+    def notes(self) -> list[str]:
+        return [note for number in self.numbers.values() for note in number["notes"]]
+
+    def details(self, metric: str) -> dict[str, Any]:
+        """What a metric said beyond its numbers; empty if it is not among them."""
+        return self.numbers.get(metric, {}).get("details", {})
+
+
+class Keys:
+    """Tells whether stored numbers hold for a subject and the instruments of today."""
+
+    def __init__(self, evaluator: Evaluator, subject: Subject) -> None:
+        self.evaluator = evaluator
+        self.subject = subject
+
+    def of(self, number: dict[str, Any]) -> str:
+        """The key that the numbers would have if they were measured now, in the same way.
+
+        Args:
+            number: `options`, `module`, `times_sampler` and `instruments` of a metric's numbers.
+        """
+        if number["times_sampler"]:
+            measured = self.subject.speed
+        else:
+            labels = self.subject.labels
+            measured = [
+                self.subject.source,
+                None if labels is None else hash_arrays({"labels": labels}),
+                self.evaluator.reference,
+            ]
+        return self.evaluator.number_key(
+            options=number["options"],
+            module=number["module"],
+            instruments=number["instruments"],
+            subject=measured,
+        )
+
+    def holds(self, number: dict[str, Any]) -> bool:
+        """Whether stored numbers are what measuring them again would give."""
+        try:
+            return number["key"] == self.of(number)
+        except ModuleNotFoundError:  # of a metric that is no longer there
+            return False
+
+    def description(self, name: str) -> dict[str, Any]:
+        """What the numbers of a metric asked for say of how they are measured."""
+        metric = self.evaluator.metrics[name]
+        return {
+            "options": self.evaluator.metric_settings[name],
+            "module": type(metric).__module__,
+            "times_sampler": metric.requires_sampler,
+        }
+
+    def find(self, name: str, stored: list[dict[str, Any]]) -> dict[str, Any] | None:
+        """The numbers of a metric asked for among stored ones, if they hold."""
+        wanted = self.description(name)
+        for numbers in stored:
+            number = numbers.get(name)
+            if number and wanted.items() <= number.items() and self.holds(number):
+                return number
+        return None
+
+    @property
+    def names(self) -> list[str]:
+        """The metrics asked for that can measure this subject."""
+        return [
+            name
+            for name, metric in self.evaluator.metrics.items()
+            if self.subject.sampler is not None or not metric.requires_sampler
+        ]
+
+
+def is_measured(evaluator: Evaluator, subject: Subject, preset: str = "") -> bool:
+    """Whether the row is there, all its numbers measured as they would be now."""
+    row = row_folder(subject.folder, evaluator.row_key(preset)).read_json("metrics.json")
+    if not row or not evaluator.description.items() <= row["row"].items():
+        return False
+    keys = Keys(evaluator, subject)
+    return all(keys.find(name, [row["numbers"]]) for name in keys.names)
+
+
+def measure(evaluator: Evaluator, subject: Subject, preset: str = "") -> Measured:
+    """Measures what is not measured yet; numbers of other metrics are kept while they hold.
+
+    Args:
+        evaluator: The instruments.
+        subject: What is measured.
+        preset: In whose table the row stands; empty for rows of all tables.
+    """
+    folder = row_folder(subject.folder, evaluator.row_key(preset))
+    own = folder.read_json("metrics.json").get("numbers", {})
+    stored = [folder.read_json(UNFINISHED).get("numbers", {}), own]
+    stored += [measurement["numbers"] for measurement in stored_measurements(subject.folder)]
+    keys, measured = Keys(evaluator, subject), Measured()
+    found = {name: keys.find(name, stored) for name in keys.names}
+    if kept := [name for name, number in found.items() if number]:
+        console.say(f"measured already: {', '.join(kept)}")
+    evaluation = None if all(found.values()) else evaluate_by(evaluator, subject)
+    for name, number in found.items():
+        if number is None:
+            number = measure_metric(name, keys, evaluation, measured.seconds)
+            measured.anew.append(name)
+        measured.numbers[name] = number
+        if measured.anew:
+            folder.write_json(UNFINISHED, {"numbers": measured.numbers})
+    for name, number in own.items():
+        if name not in evaluator.metrics and keys.holds(number):
+            measured.numbers[name] = number
+    return measured
+
+
+def evaluate_by(evaluator: Evaluator, subject: Subject) -> Any:
+    """What the metrics are called with."""
+    return evaluator.evaluation(
+        subject.images,
+        features=Folder(subject.folder.path / FEATURES),
+        source=subject.source,
+        sampler=subject.sampler,
+        generated_labels=subject.labels,
+    )
+
+
+def measure_metric(
+    name: str, keys: Keys, evaluation: Any, seconds: dict[str, float]
+) -> dict[str, Any]:
+    """The numbers of one metric, as metrics.json has them; adds its time to `seconds`.
+
+    The details of a metric that times the sampler, all observations, go to a file beside the
+    samples, with the key of the numbers that they belong to.
+    """
+    metric, num_samples = keys.evaluator.metrics[name], len(keys.subject.images)
+    evaluation.instruments, evaluation.details = set(), {}
+    number: dict[str, Any] = {**keys.description(name), "values": {}, "details": {}, "notes": []}
+    pause()
+    start = working_seconds()
+    alone = measuring_alone() if metric.requires_sampler else contextlib.nullcontext()
+    try:
+        if num_samples < metric.minimum_samples:  # of a dataset with few test images
+            raise NotMeasured(f"it needs {metric.minimum_samples} images")
+        with alone:
+            number["values"] = metric(evaluation)
+        console.say(f"{name}: {console.duration(working_seconds() - start)}")
+    except NotMeasured as reason:
+        number["notes"] = [f"{name} not measured: {reason}"]
+        console.say(number["notes"][-1], style="yellow")
+    stage = "latency" if metric.requires_sampler else "measuring"
+    seconds[stage] = seconds.get(stage, 0.0) + working_seconds() - start
+    said = list(evaluation.details.values())
+    number["details"] = said[0] if len(said) == 1 else dict(evaluation.details)
+    busy = number["details"].get("busy_reasons", [])
+    number["notes"] += [f"the host was busy: {reason}" for reason in busy]
+    number["instruments"] = sorted(evaluation.instruments)
+    number = {"key": keys.of(number), **number}
+    if metric.requires_sampler:
+        observed = {"key": number["key"], **number["details"]}
+        keys.subject.folder.write_json(f"{name}.json", observed)
+        number["details"] = {}
+    return number
+
+
+def write_row(
+    evaluator: Evaluator,
+    subject: Subject,
+    measured: Measured,
+    row: dict[str, Any],
+    *,
+    preset: str = "",
+    notes: list[str] | None = None,
+) -> None:
+    """Writes metrics.json of a row.
+
+    Args:
+        evaluator: The instruments.
+        subject: What was measured.
+        measured: Its numbers.
+        row: The row's columns that no metric measures.
+        preset: In whose table the row stands; empty for rows of all tables.
+        notes: Those that go before the notes of the metrics.
+    """
+    folder = row_folder(subject.folder, evaluator.row_key(preset))
+    told = [*(notes or []), *evaluator.shortfall(len(subject.images)), *measured.notes]
+    columns = {
+        "dataset": evaluator.dataset.name,
+        **row,
+        "num_samples": len(subject.images),
+        **evaluator.description,
+        **measured.values,
+        "notes": "; ".join(told),
+    }
+    folder.write_json("metrics.json", {"row": columns, "numbers": measured.numbers})
+    folder.remove(UNFINISHED)
+
+
+def measure_sanity_rows(evaluator: Evaluator, results_dir: str) -> None:
+    """Measures the rows whose scores are known beforehand, where it is not done yet."""
+    dataset = evaluator.dataset
+    for name in SANITY_ROWS:
+        key = digest([dataset.fingerprint, evaluator.num_samples])
+        folder = results.sanity_folder(results_dir, dataset.name, name, key)
+        subject = Subject(folder, evaluator.sanity_images(name))
+        with folder.waiting_lock("row"):  # another run may be measuring it
+            if is_measured(evaluator, subject):
+                continue
+            console.stage(f"Measuring {name.replace('_', ' ')}")
+            folder.write_array("samples.npy", subject.images[:NUM_SHOWN])
+            measured = measure(evaluator, subject)
+            write_row(
+                evaluator, subject, measured, {"model": name, "sampler": "", "status": "sanity"}
+            )

@@ -1,0 +1,38 @@
+"""The end of a run: the report of all runs, and this run's rows on the terminal."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from benchmark import console
+from benchmark.report import tables
+from benchmark.report.page import write_report
+from benchmark.results import Folder, collect_rows
+
+
+def report(results_dir: str, *, dataset: str, protocol: str, run: str) -> pd.DataFrame:
+    """Derives the tables and figures from all run folders, and shows one run's rows.
+
+    Args:
+        results_dir: The results folder.
+        dataset: The run's dataset.
+        protocol: How the run was measured.
+        run: What its rows have in the column `run`.
+
+    Returns:
+        The rows of the results folder.
+    """
+    console.stage("Writing the report")
+    with Folder(Path(results_dir)).waiting_lock("report"):
+        rows = collect_rows(results_dir)
+        paths = write_report(results_dir, rows)
+    complete = tables.complete(rows)
+    ours = complete[(complete["run"] == run) | (complete["status"] == "sanity")]
+    ours = ours[(ours["dataset"] == dataset) & ours["protocol"].isin([protocol, ""])]
+    for group in tables.group_rows(ours):
+        for table in tables.summarize(tables.build_table(group)):
+            console.table(table.titles, table.right, table.body, table.sanity)
+    for path in paths:
+        if path.suffix in (".md", ".html", ".csv"):
+            console.say(str(path))
+    return rows
