@@ -168,7 +168,7 @@ COLUMNS = (
     ),
     Column("rejected_share_low", group=QUALITY),
     Column("rejected_share_high", group=QUALITY),
-    share("confident_share", "", group=QUALITY, better=HIGHER),
+    share("confident_share", "Recognised", group=QUALITY, better=HIGHER),
     whole(
         "network_passes", "NFE", group=SPEED, better=LOWER, tables=ALL,
         meaning="Number of network passes that one image takes (number of function evaluations). "

@@ -50,7 +50,8 @@ def welch(first: Sequence[float], second: Sequence[float]) -> float:
         )
     if np.ptp(one) == np.ptp(two) == 0:
         return float(one[0] == two[0])
-    return float(stats.ttest_ind(one, two, equal_var=False).pvalue)
+    described = [part for each in (one, two) for part in (each.mean(), each.std(ddof=1), len(each))]
+    return float(stats.ttest_ind_from_stats(*described, equal_var=False).pvalue)
 
 
 def holm(p_values: Sequence[float], level: float = LEVEL) -> list[bool]:

@@ -73,7 +73,7 @@ def group_rows(rows):
         List of `Group`, by dataset, preset and protocol.
     """
     rows = complete(rows)
-    rows["alike"] = rows[list(MEASURED_ALIKE)].astype(str).agg("; ".join, axis=1)
+    rows["alike"] = rows[list(MEASURED_ALIKE)].map(as_text).agg("; ".join, axis=1)
     rows["alike"] = rows["alike"].where(rows["protocol"] != "", "")
     sanity, trained = rows[is_sanity(rows)], rows[~is_sanity(rows)]
     keys = set(trained[["dataset", "preset", "alike"]].itertuples(index=False, name=None))

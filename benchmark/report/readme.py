@@ -65,14 +65,15 @@ def results_block(results_dir, root):
     rows = tables.complete(collect_rows(results_dir))
     groups = group_rows(rows)
     folder = Path(os.path.relpath(results_dir, root)).as_posix()
-    parts = [
-        _section(*pair, folder, results_dir) for pair in zip(groups, titles(groups), strict=True)
+    sections = [
+        _section(group, title, folder, results_dir)
+        for group, title in zip(groups, titles(groups), strict=True)
     ]
     made = "\n".join(commands(rows))
     return (
         f"\nMade by\n\n```\n{made}\n```\n\n"
-        f"and kept, with the machine and all columns, seed by seed, in [{folder}]({folder}/README.md).\n\n"
-        + "\n".join(parts)
+        "and kept, with the machine and all columns, seed by seed, in "
+        f"[{folder}]({folder}/README.md).\n\n" + "\n".join(sections)
     )
 
 
@@ -82,10 +83,9 @@ def _section(group, title, folder, results_dir):
     told = "\n".join(f"- {text}" for text in [why_headline(group), *verdict(group)])
     warned = "".join(f"**{sentence}**\n\n" for sentence in warnings(group))
     notes = "".join(f"[{index + 1}] {text}\n\n" for index, text in enumerate(table.footnotes))
-    return (
-        f"### {title}\n\n{describe(group)}.\n\n{warned}{panels}\n\n{table.note}\n\n{notes}{told}\n\n"
-        + _figures(group, folder, results_dir)
-    )
+    above = f"### {title}\n\n{describe(group)}.\n\n{warned}"
+    below = f"{table.note}\n\n{notes}{told}\n\n"
+    return f"{above}{panels}\n\n{below}" + _figures(group, folder, results_dir)
 
 
 def _figures(group, folder, results_dir):

@@ -86,7 +86,7 @@ def _corner(name, described, lines):
     best = " and ".join(labels[index] for index in places.best)
     top = lines[places.best[0]]
     number = formats.write(top.mean(described.key), described.form, top.std(described.key))
-    text = f"{name} ({described.title}): best is {best} with {number}"
+    text = f"{name} ({described.title or described.key}): best is {best} with {number}"
     parts = {
         "told apart from it": places.worse,
         "tied with it": places.ties,
