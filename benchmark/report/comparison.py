@@ -9,6 +9,7 @@ import numpy as np
 from scipy import stats
 
 LEVEL = 0.05
+Numbers = Sequence[float] | np.ndarray
 
 
 class FStatistic(NamedTuple):
@@ -35,7 +36,7 @@ class Disagreement(NamedTuple):
     reversed_pairs: list[tuple[int, int]]
 
 
-def welch(first: Sequence[float], second: Sequence[float]) -> float:
+def welch(first: Numbers, second: Numbers) -> float:
     """The p-value of Welch's two-sided t-test (Welch 1947): do two means differ?
 
     Where neither sample varies, the means are known: 1 if they are equal, else 0.
@@ -68,7 +69,7 @@ def holm(p_values: Sequence[float], level: float = LEVEL) -> list[bool]:
     return rejected
 
 
-def told_apart(samples: Sequence[Sequence[float]], level: float = LEVEL) -> np.ndarray:
+def told_apart(samples: Sequence[Numbers], level: float = LEVEL) -> np.ndarray:
     """Which lines' means differ: Welch's tests of all pairs, with Holm's correction.
 
     All pairs, not only those with the best: which line is best is seen in the same numbers.
@@ -89,7 +90,7 @@ def told_apart(samples: Sequence[Sequence[float]], level: float = LEVEL) -> np.n
     return apart
 
 
-def best(means: Sequence[float], better: str) -> list[int]:
+def best(means: Numbers, better: str) -> list[int]:
     """Indices of the best means, several if they are equal; NaN never is.
 
     Args:
@@ -102,7 +103,7 @@ def best(means: Sequence[float], better: str) -> list[int]:
     return np.flatnonzero(values == np.nanmax(values)).tolist()
 
 
-def f_statistic(samples: Sequence[Sequence[float]]) -> FStatistic | None:
+def f_statistic(samples: Sequence[Numbers]) -> FStatistic | None:
     """How far lines lie apart, against the seeds within them: F of a one-way analysis of variance.
 
     Args:
@@ -119,7 +120,7 @@ def f_statistic(samples: Sequence[Sequence[float]]) -> FStatistic | None:
     return FStatistic(float(found.statistic), len(chosen) - 1, within, float(found.pvalue))
 
 
-def variance_components(samples: Sequence[Sequence[float]]) -> Components:
+def variance_components(samples: Sequence[Numbers]) -> Components:
     """Standard deviations over training and over sampling seeds, by one-way random effects.
 
     The estimator of moments (Searle, Casella, McCulloch 1992, section 3.6), which allows for
@@ -144,7 +145,7 @@ def variance_components(samples: Sequence[Sequence[float]]) -> Components:
     return Components(math.sqrt(max(0.0, (between - within) / effective)), math.sqrt(within))
 
 
-def disagreement(first: Sequence[float], second: Sequence[float]) -> Disagreement:
+def disagreement(first: Numbers, second: Numbers) -> Disagreement:
     """How two numbers rank the same lines, each with higher as better.
 
     Args:

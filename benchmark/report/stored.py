@@ -17,7 +17,7 @@ def shown_runs(results_dir, group) -> dict[str, tuple[StoredRun, list[StoredRow]
 
     A run that diverged is shown beside the others of its model.
     """
-    chosen = {}
+    chosen: dict[tuple, tuple] = {}
     for title, run, rows in _runs(results_dir, group):
         first = rows[0]
         diverged = first["status"] == "diverged"

