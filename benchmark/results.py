@@ -57,7 +57,6 @@ COLUMNS = (
 ).split()
 MEASUREMENTS = "measurements"
 _OF_RUNS = (("runs",), ("external",))
-_OF_A_RUN = ("run.json", "config.yaml", "history.csv")
 
 
 @contextlib.contextmanager
@@ -392,31 +391,6 @@ class StoredRow:
         if self.samples_path is None or (self.run and self.run.path == self.samples_path):
             return []
         return _pictures_in(self.samples_path)
-
-
-def copy_row(results_dir: str | Path, path: str, target_dir: str | Path, num_images: int) -> None:
-    """Copies the small files behind a row, so that its tables and figures can be derived again.
-
-    They are the numbers, what was timed, the state, configuration and history of the run, and the
-    first samples; no weights.
-
-    Args:
-        results_dir: The results folder.
-        path: The row's `path`.
-        target_dir: Another results folder.
-        num_images: How many samples to keep.
-    """
-    source, row = Path(results_dir), StoredRow(results_dir, path)
-    files = [source / path / "metrics.json"]
-    files += [row.samples_path / "latency.json"] if row.samples_path else []
-    files += [row.run.path / name for name in _OF_A_RUN] if row.run else []
-    for file in files:
-        if file.is_file():
-            write_atomically(Path(target_dir) / file.relative_to(source), file.read_bytes())
-    images = row.samples(num_images)
-    if images is not None and row.samples_path is not None:
-        folder = Folder(Path(target_dir) / row.samples_path.relative_to(source))
-        folder.write_array("samples.npy", images)
 
 
 def _pictures_in(folder: Path) -> list[Path]:

@@ -9,10 +9,11 @@ from benchmark.report.columns import TEXTS
 from benchmark.report.groups import complete
 from benchmark.report.page import write_report
 from benchmark.report.rows import is_sanity
-from benchmark.results import StoredRow, collect_rows, copy_row, write_atomically
+from benchmark.results import Folder, StoredRow, collect_rows, write_atomically
 
 NUM_IMAGES = 20
 MOST_BYTES = 3_000_000
+_OF_A_RUN = ("run.json", "config.yaml", "history.csv")
 _DERIVED = ("runs", "external", "sanity", "figures")
 _CHOICES = ("seed", "dataset", "preset", "model", "sampler", "checkpoint")
 
@@ -40,7 +41,7 @@ def publish(results_dir, target_dir, chosen=None):
     for name in _DERIVED:
         shutil.rmtree(target_dir / name, ignore_errors=True)
     for path in rows["path"]:
-        copy_row(results_dir, path, target_dir, NUM_IMAGES)
+        _copy_row(results_dir, path, target_dir)
     paths = write_report(target_dir, collect_rows(target_dir))
     (target_dir / "report.html").unlink()  # as large as all else, and made again by one command
     write_atomically(target_dir / "README.md", _readme(results_dir, target_dir, rows).encode())
@@ -51,6 +52,21 @@ def publish(results_dir, target_dir, chosen=None):
             "committed; publish fewer rows, as with seed=10,11"
         )
     return [path for path in paths if path.exists()]
+
+
+def _copy_row(results_dir, path, target_dir):
+    """Copies the small files behind a row as they are, and its first samples; no weights."""
+    row = StoredRow(results_dir, path)
+    files = [results_dir / path / "metrics.json"]
+    files += [row.samples_path / "latency.json"] if row.samples_path else []
+    files += [row.run.path / name for name in _OF_A_RUN] if row.run else []
+    for file in files:
+        if file.is_file():
+            write_atomically(target_dir / file.relative_to(results_dir), file.read_bytes())
+    images = row.samples(NUM_IMAGES)
+    if images is not None:
+        folder = Folder(target_dir / row.samples_path.relative_to(results_dir))
+        folder.write_array("samples.npy", images)
 
 
 def _choose(rows, chosen):
