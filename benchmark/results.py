@@ -48,17 +48,6 @@ __all__ = [
     "stored_measurements",
     "write_atomically",
 ]
-COLUMNS = (
-    "dataset model sampler checkpoint preset seed status network_passes "
-    "latency_ms_per_pass_p50 latency_ms_per_pass_iqr latency_ms_per_image_p50 "
-    "latency_ms_per_image_iqr "
-    "overhead_ms_per_image images_per_second throughput_batch_size kid_mean kid_std kid_encoder "
-    "kid_digits_mean kid_digits_std modes_covered num_modes mode_kl mode_kl_floor "
-    "rejected_share conditional_accuracy classifier_accuracy precision recall density coverage "
-    "vendi authenticity copied_share num_parameters gflops_per_pass peak_memory_mb "
-    "train_seconds sample_seconds num_samples protocol classifier judge run overrides device "
-    "notes path"
-).split()
 MEASUREMENTS = "measurements"
 _OF_RUNS = (("runs",), ("external",))
 

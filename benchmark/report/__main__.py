@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmark.report.page import main
+from benchmark.report.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

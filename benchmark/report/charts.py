@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
@@ -20,55 +21,54 @@ from benchmark.drawing.style import (
     style_axes,
     wrapped,
 )
+from benchmark.report.columns import LOWER, column
 from benchmark.report.label_placement import place_labels
-from benchmark.report.rows import (
-    is_sanity,
-    left_out,
-    reference_levels,
-    row_labels,
-    row_styles,
-    subject,
-)
+from benchmark.report.rows import left_out, reference_levels, row_styles, subject
 
 LATENCY = "latency_ms_per_image_p50"
+LARGEST_LINEAR_RATIO = 30  # of the largest to the smallest number of quality
 _MOST_NAMED_CLASSES = 40
 _HISTOGRAM_INCHES = 2.9
 _BUBBLE_AREA = 420.0  # matplotlib's `s` at coverage 1: the squared diameter, in points
 
 
-def pareto(rows, *, styles=None):
-    """Sets sampling time against quality; down and to the left is better.
+def pareto(group, *, styles=None):
+    """Sets sampling time against the headline of quality, a bubble for each model and sampler.
 
-    The area of a bubble is its coverage, the mark within it tells the model; it is hollow where the
-    coverage was not measured. The test images mark what a perfect sampler would score at this
-    sample count, noise what none would. The quality axis is logarithmic; where a KID is zero or
-    negative, as an unbiased estimate may be, it is linear around zero and logarithmic outside.
-    Rows without a latency are named below the chart.
+    A bubble lies at the means over training seeds; its bars are their standard deviations, in
+    either direction. Where no line has two seeds, the bar is the standard error of the estimate.
+    The area is the mean coverage, the mark within it tells the model; it is hollow where the
+    coverage was not measured. The front is that of the means. A dashed line is what test images
+    score. Lines without a latency are named below the chart.
 
     Args:
-        rows: DataFrame of results of one protocol, sanity rows included.
+        group: The `Group`.
         styles: Result of `row_styles`, to match other charts.
 
     Returns:
-        A matplotlib `Figure`, or `None` if no row has both a latency and a KID.
+        A matplotlib `Figure`, or `None` if no line has both a latency and a headline.
     """
-    points = _labelled(rows, [LATENCY, "kid_mean"], styles)
-    points = points[points[LATENCY] > 0]
+    quality = column(group.headline)
+    points, error = _points(group, quality, styles or row_styles(group.rows))
     if points.empty:
         return None
     figure = new_figure(6.6, 4.7)
     axes = figure.add_subplot()
     style_axes(axes)
-    levels = {name: 1e3 * value for name, value in reference_levels(rows).items()}
-    _scale_latency_axis(axes, points["x"])
-    scale_kid_axis(axes, points["y"], points["error"], levels)
+    levels = {
+        name: quality.scale * level
+        for name, level in reference_levels(group.rows, quality.key).items()
+    }
+    levels.pop("noise", None)  # so far off that it would press all else together
+    _scale_latency_axis(axes, points)
+    scale_quality_axis(axes, points["y"], points["y_error"], levels)
     obstacles = draw_reference_lines(axes, levels)
-    obstacles += _draw_front(axes, points)
+    obstacles += _draw_front(axes, points, 1 if quality.better == LOWER else -1)
     obstacles += _draw_bubbles(axes, points)
-    axes.set_xlabel("milliseconds per image, batch 1, end to end (median)", fontsize=LABEL_SIZE)
-    axes.set_ylabel("KID × 1000 (mean ± std over subsets)", fontsize=LABEL_SIZE)
-    axes.set_title(subject(rows), fontsize=TITLE_SIZE, color=INK, loc="left")
-    _add_bubble_legend(figure, title=left_out(rows, LATENCY))
+    axes.set_xlabel("milliseconds per image, batch 1, end to end", fontsize=LABEL_SIZE)
+    axes.set_ylabel(f"{quality.title} (mean{error})", fontsize=LABEL_SIZE)
+    axes.set_title(subject(group.rows), fontsize=TITLE_SIZE, color=INK, loc="left")
+    _add_bubble_legend(figure, error, left_out(group.lines, quality.key, LATENCY))
     place_labels(
         axes,
         points[["x", "y"]].to_numpy(),
@@ -140,62 +140,76 @@ def class_histograms(histograms, real, class_names, *, styles=None):
     return figure
 
 
-def scale_kid_axis(axes, kids, errors, levels):
-    """Makes the vertical axis logarithmic; where a KID is not positive, linear around zero.
+def scale_quality_axis(axes, values, errors, levels):
+    """Scales the vertical axis: linear, and logarithmic over a wide range.
+
+    Where a number of a wide range is not positive, the axis is linear around zero.
 
     Args:
         axes: The matplotlib axes.
-        kids: Series of KID x 1000.
-        errors: Their standard deviations.
+        values: Series of numbers as they are shown.
+        errors: Their bars.
         levels: Values of the reference lines, by name.
     """
-    shown = np.array([*kids, *levels.values()])
+    shown = np.array([*values, *levels.values()])
     spread = errors.fillna(0)
-    tops, bottoms = kids + spread, kids - spread
-    if shown.min() > 0:
-        low = max(min(shown.min(), bottoms.min()), shown.min() / 10) / 1.6
-        high = max(shown.max(), tops.max()) * 1.6
+    low = min(shown.min(), (values - spread).min())
+    high = max(shown.max(), (values + spread).max())
+    positive = values[values > 0]
+    wide = len(positive) > 0 and values.max() > LARGEST_LINEAR_RATIO * positive.min()
+    if wide and shown.min() > 0:
+        low, high = max(low, shown.min() / 10) / 1.6, high * 1.6
         axes.set_yscale("log")
         axes.set_ylim(low, high)
         log_ticks(axes.yaxis, low, high)
+    elif wide:
+        _symmetric_log(axes, low, high)
     else:
-        _symmetric_log(axes, min(shown.min(), bottoms.min()), max(shown.max(), tops.max()))
+        margin = 0.12 * (max(high, 0) - min(low, 0)) or 1.0
+        axes.set_ylim(min(low, 0) - margin / 2, max(high, 0) + margin)
 
 
 def draw_reference_lines(axes, levels):
     """Draws the sanity rows' levels across the axes; returns the lines, for labels to avoid."""
-    names = {"test_images": "test images", "noise": "noise"}
     for name, level in levels.items():
         axes.axhline(level, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
         axes.annotate(
-            f"{names[name]}\n{level:z.2f}", (1, level), (4, 0), xycoords=("axes fraction", "data"),
-            textcoords="offset points", va="center", fontsize=SMALL_SIZE, color=MUTED,
-            annotation_clip=False,
+            f"{name.replace('_', ' ')}\n{level:z.2f}", (1, level), (4, 0),
+            xycoords=("axes fraction", "data"), textcoords="offset points", va="center",
+            fontsize=SMALL_SIZE, color=MUTED, annotation_clip=False,
         )  # fmt: skip
     left, right = axes.get_xlim()
     return [[(left, level), (right, level)] for level in levels.values()]
 
 
-def _labelled(rows, needed, styles):
-    """Returns the measured rows that have finite values in `needed`, with label and style."""
-    styles = styles or row_styles(rows)
-    measured = rows[~is_sanity(rows)]
-    measured = measured.assign(label=row_labels(measured))
-    finite = np.isfinite(measured[needed].astype(float)).all(axis=1)
-    measured = measured[finite]
-    coverage = measured["coverage"].astype(float)
-    return measured.assign(
-        style=[styles[label] for label in measured["label"]],
-        x=measured[LATENCY].astype(float),
-        y=1e3 * measured["kid_mean"].astype(float),
-        error=1e3 * measured["kid_std"].astype(float),
-        area=coverage.clip(0) * _BUBBLE_AREA,
-        diameter=np.maximum(np.sqrt(coverage.fillna(0).clip(0) * _BUBBLE_AREA), 5),
+def _points(group, quality, styles):
+    """A point for each line that has a latency and the headline; and what its bars are."""
+    lines = [line for line in group.lines if not line.is_check]
+    several = any(line.num_seeds > 1 for line in lines)
+    points = pd.DataFrame(
+        {
+            "label": line.label,
+            "style": styles.get(line.label),
+            "x": line.mean(LATENCY),
+            "y": quality.scale * line.mean(quality.key),
+            "x_error": line.std(LATENCY),
+            "y_error": quality.scale
+            * (line.std(quality.key) if several else line.mean(quality.error)),
+            "coverage": line.mean("coverage"),
+        }
+        for line in lines
     )
+    points["area"] = points["coverage"].clip(0) * _BUBBLE_AREA
+    points["diameter"] = np.maximum(np.sqrt(points["area"].fillna(0)), 5)
+    shown = (points["x"] > 0) & np.isfinite(points["y"])
+    error = " ± std over seeds" if several else " ± standard error"
+    return points[shown], error if points.loc[shown, "y_error"].notna().any() else ""
 
 
-def _scale_latency_axis(axes, milliseconds):
-    low, high = milliseconds.min() / 2.2, milliseconds.max() * 2.2
+def _scale_latency_axis(axes, points):
+    spread = points["x_error"].fillna(0)
+    low = (points["x"] - spread).clip(points["x"] / 10).min() / 2.2
+    high = (points["x"] + spread).max() * 2.2
     axes.set_xscale("log")
     axes.set_xlim(low, high)
     log_ticks(axes.xaxis, low, high)
@@ -212,8 +226,10 @@ def _symmetric_log(axes, low, high):
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
 
 
-def _draw_front(axes, points):
-    front = points.iloc[pareto_front(points[["x", "y"]])]
+def _draw_front(axes, points, sign):
+    """Draws the staircase of the means that no other beats; returns it as a line."""
+    costs = points[["x", "y"]] * [1, sign]
+    front = points.iloc[pareto_front(costs)]
     if len(front) < 2:
         return []
     axes.step(front["x"], front["y"], where="post", color=INK, linewidth=0.9, alpha=0.55, zorder=2)
@@ -222,8 +238,8 @@ def _draw_front(axes, points):
 
 
 def _draw_bubbles(axes, points):
-    """Draws each point with its error bar; returns the bars as lines for the labels to avoid."""
-    bottom, _ = axes.get_ylim()
+    """Draws each point with its error bars; returns the bars as lines for the labels to avoid."""
+    (left, _), (bottom, _) = axes.get_xlim(), axes.get_ylim()
     bars = []
     for row in points.itertuples():
         color = row.style.color
@@ -236,14 +252,17 @@ def _draw_bubbles(axes, points):
             row.x, row.y, marker=row.style.marker, color=color, markersize=5,
             markerfacecolor=color if has_area else "white", zorder=4,
         )  # fmt: skip
-        if math.isfinite(row.error):
-            bar = [(row.x, max(row.y - row.error, bottom)), (row.x, row.y + row.error)]
+        ends = [
+            [(row.x, max(row.y - row.y_error, bottom)), (row.x, row.y + row.y_error)],
+            [(max(row.x - row.x_error, left), row.y), (row.x + row.x_error, row.y)],
+        ]
+        for bar in (bar for bar in ends if np.isfinite(bar).all()):
             axes.plot(*zip(*bar, strict=True), color=color, linewidth=1.1, zorder=4)
             bars.append(bar)
     return bars
 
 
-def _add_bubble_legend(figure, title):
+def _add_bubble_legend(figure, error, title):
     handles = [
         Line2D(
             [], [], linestyle="none", marker="o", color=MUTED, markerfacecolor="none",
@@ -251,12 +270,18 @@ def _add_bubble_legend(figure, title):
         )
         for share in (0.25, 0.5, 1.0)
     ]  # fmt: skip
-    handles.insert(0, Line2D([], [], linestyle="none", label="bubble area: coverage"))
-    handles.append(Line2D([], [], color=INK, alpha=0.55, linewidth=0.9, label="Pareto front"))
+    handles.insert(0, Line2D([], [], linestyle="none", label="area: coverage"))
+    has_front = any(line.get_drawstyle().startswith("steps") for line in figure.axes[0].lines)
+    if has_front:
+        label = "Pareto front of the means"
+        handles.append(Line2D([], [], color=INK, alpha=0.55, linewidth=0.9, label=label))
+    if error:
+        label = error.removeprefix(" ")
+        handles.append(Line2D([], [], color=MUTED, linewidth=1.1, label=f"bars: {label}"))
     title = f"{title}\n" if title else None  # the largest bubble is higher than its line
     legend = figure.legend(
-        handles=handles, loc="outside lower center", ncols=5, fontsize=TICK_SIZE, frameon=False,
-        handletextpad=0.6, columnspacing=1.4, title=title, title_fontsize=SMALL_SIZE,
+        handles=handles, loc="outside lower center", ncols=6, fontsize=TICK_SIZE, frameon=False,
+        handletextpad=0.6, columnspacing=1.2, title=title, title_fontsize=SMALL_SIZE,
     )  # fmt: skip
     legend.get_title().set_color(MUTED)
 

@@ -1,58 +1,64 @@
 """How numbers stand in the tables: rounded to what a reader can use, empty where not measured."""
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 
-def whole(value):
-    return "" if math.isnan(value) else f"{round(value):,}"
+class Form(NamedTuple):
+    """How a number and its error are written alike: `value / divisor`, decimals, a unit."""
+
+    divisor: float
+    decimals: int
+    unit: str = ""
 
 
-def fixed(value, digits):
-    return "" if math.isnan(value) else f"{value:z,.{digits}f}"
+def rounded(decimals: int, scale: float = 1.0) -> Callable[[float], Form]:
+    """A fixed number of decimals, after a multiplication by `scale`."""
+    return lambda value: Form(1 / scale, decimals)
 
 
-def significant(value, digits=3):
-    if math.isnan(value) or value <= 0:
-        return "" if math.isnan(value) else f"{value:g}"
-    return f"{value:,.{max(0, digits - 1 - math.floor(math.log10(value)))}f}"
+def to_digits(value: float, digits: int = 3) -> Form:
+    """As many decimals as make `digits` significant digits, and at least whole numbers."""
+    if value == 0 or not math.isfinite(value):
+        return Form(1, 0)
+    return Form(1, max(0, digits - 1 - math.floor(math.log10(abs(value)))))
 
 
-def kid(mean, std):
-    if math.isnan(mean):
-        return ""
-    return fixed(1e3 * mean, 2) + ("" if math.isnan(std) else f" ± {1e3 * std:.2f}")
-
-
-def modes(row):
-    if math.isnan(row["modes_covered"]):
-        return ""
-    total = "" if math.isnan(row["num_modes"]) else f"/{round(row['num_modes'])}"
-    return f"{round(row['modes_covered'])}{total}"
-
-
-def divergence(row, with_floor):
-    text = fixed(row["mode_kl"], 4)
-    floor = fixed(row["mode_kl_floor"], 4)
-    return f"{text} ({floor})" if with_floor and text and floor else text
-
-
-def parameters(count):
-    if math.isnan(count):
-        return ""
-    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+def in_thousands(count: float) -> Form:
+    """Three significant digits and k, M or B."""
+    for unit, size in ((" B", 1e9), (" M", 1e6), (" k", 1e3)):
         if count >= size:
-            return f"{significant(count / size)} {unit}"
-    return f"{round(count)}"
+            return Form(size, to_digits(count / size).decimals, unit)
+    return Form(1, 0)
 
 
-def megabytes(value):
-    return "" if math.isnan(value) else f"{whole(value)} MB"
-
-
-def duration(seconds):
-    if math.isnan(seconds):
-        return ""
-    for unit, size in (("h", 3600), ("min", 60)):
+def in_time(seconds: float) -> Form:
+    """One decimal of hours, minutes or few seconds."""
+    for unit, size in ((" h", 3600), (" min", 60)):
         if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+            return Form(size, 1, unit)
+    return Form(1, 1 if seconds < 10 else 0, " s")
+
+
+def in_megabytes(value: float) -> Form:
+    return Form(1, 0, " MB")
+
+
+def write(value: float, form: Callable[[float], Form], error: float = math.nan) -> str:
+    """Writes a number, and what follows its `±` if that is known; empty without a number."""
+    if math.isnan(value):
+        return ""
+    divisor, decimals, unit = form(value)
+    text = f"{value / divisor:z,.{decimals}f}"
+    if not math.isnan(error):
+        text += f" ± {error / divisor:,.{decimals}f}"
+    return text + unit
+
+
+def significant(value: float, digits: int = 3) -> str:
+    return write(value, lambda value: to_digits(value, digits))
+
+
+def duration(seconds: float) -> str:
+    return write(seconds, in_time)

@@ -20,7 +20,6 @@ CAPTIONS = {
 MAX_PICTURE_BYTES = 4_000_000
 MAX_PAGE_BYTES = 12_000_000
 MOST_OPEN = 4
-_SUFFIXES = (".png", ".gif")
 _SHOWN_ELSEWHERE = ("loss.png", "grid.png")
 
 
@@ -35,24 +34,24 @@ class Gallery:
         """Returns the pictures of each run that has any.
 
         Args:
-            runs: Mapping from a run's title to its folder and the folders of its samplers by
-                name, `(folder, {name: folder})`.
+            runs: Mapping from a run's title to its `StoredRun` and its `StoredRow`s.
 
         Returns:
             List of dicts: `title`, `folder`, `is_open` (whether to show them at once), `pictures`
             (dicts of `caption` and `uri`) and `num_left_out` for want of room.
         """
-        shown = [self._of_run(title, *folders) for title, folders in runs.items()]
+        shown = [self._of_run(title, *stored) for title, stored in runs.items()]
         shown = [run for run in shown if run["pictures"] or run["num_left_out"]]
         for index, run in enumerate(shown):
             run["is_open"] = index < MOST_OPEN
         return shown
 
-    def _of_run(self, title, folder, samplers):
-        found = [(file, caption(file.stem)) for file in _pictures_in(folder)]
-        for name, sampler_folder in samplers.items():
+    def _of_run(self, title, run, rows):
+        found = [(file, caption(file.stem)) for file in _in_order(run.pictures)]
+        samplers = {row.name: row for row in reversed(rows)}
+        for name, row in reversed(samplers.items()):
             start = f"{name}: " if len(samplers) > 1 else ""
-            found += [(file, start + caption(file.stem)) for file in _pictures_in(sampler_folder)]
+            found += [(file, start + caption(file.stem)) for file in _in_order(row.pictures)]
         pictures = [
             {"caption": text, "uri": data_uri(file.suffix[1:], file.read_bytes())}
             for file, text in found
@@ -60,7 +59,7 @@ class Gallery:
         ]
         return {
             "title": title,
-            "folder": folder.relative_to(self._results_dir),
+            "folder": run.path.relative_to(self._results_dir),
             "pictures": pictures,
             "num_left_out": len(found) - len(pictures),
         }
@@ -82,16 +81,12 @@ def data_uri(kind, content):
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _pictures_in(folder):
+def _in_order(files):
     """The known pictures in the order of their captions, then the others by name."""
     known = list(CAPTIONS)
-    files = [
-        file
-        for file in folder.iterdir()
-        if file.suffix in _SUFFIXES and file.name not in _SHOWN_ELSEWHERE
-    ]
+    shown = [file for file in files if file.name not in _SHOWN_ELSEWHERE]
     return sorted(
-        files,
+        shown,
         key=lambda file: (
             known.index(file.stem) if file.stem in known else len(known),
             file.name,

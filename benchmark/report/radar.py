@@ -15,35 +15,32 @@ from benchmark.drawing.style import (
     new_figure,
     wrapped,
 )
-from benchmark.report.rows import (
-    is_sanity,
-    left_out,
-    reference_levels,
-    row_labels,
-    row_styles,
-    sanity_value,
-    subject,
-)
+from benchmark.report.rows import left_out, row_styles, subject
+
+SLOWEST, FASTEST = 0.1, 100_000.0  # images per second, at 0 and at 1
+FULL_DENSITY = FULL_COVERAGE = FULL_SURE = 0.95  # at 1; as many test images reach it
+SPEED = "images_per_second"
 
 
-def radar(rows, *, styles=None):
+def radar(group, *, styles=None):
     """Draws the trilemma as a triangle of quality, speed and diversity, each from 0 to 1.
 
-    The rules that bring each axis to [0, 1] are written below the chart, see `trilemma_scores`, and
-    which rows are missing because their speed was not measured.
+    A line is a model with a sampler, at its means over training seeds. The rules that bring each
+    corner to [0, 1] are written below the chart, see `trilemma_scores`, and which lines are missing
+    because their speed was not measured.
 
     Args:
-        rows: DataFrame of results of one protocol, sanity rows included.
+        group: The `Group`.
         styles: Result of `row_styles`, to match other charts.
 
     Returns:
-        A matplotlib `Figure`, or `None` if no row has all three scores.
+        A matplotlib `Figure`, or `None` if no line has all three scores.
     """
-    scores, rules = trilemma_scores(rows)
-    scores = scores.dropna()
+    scores, rules = trilemma_scores(group.lines)
+    scores = scores.drop(index="test_images", errors="ignore").dropna()
     if scores.empty:
         return None
-    styles = styles or row_styles(rows)
+    styles = styles or row_styles(group.rows)
     figure = new_figure(6.6, 5.0)
     axes = figure.add_subplot()
     axes.set_aspect("equal")
@@ -56,84 +53,83 @@ def radar(rows, *, styles=None):
             *closed.T, color=style.color, marker=style.marker, linestyle=style.dashes,
             linewidth=1.7, markersize=5, label=wrapped(label, 2.6), clip_on=False,
         )  # fmt: skip
-    figure.suptitle(subject(rows), fontsize=TITLE_SIZE, color=INK, x=0.02, ha="left")
+    figure.suptitle(subject(group.rows), fontsize=TITLE_SIZE, color=INK, x=0.02, ha="left")
     figure.legend(loc="outside right center", fontsize=TICK_SIZE, frameon=False, handlelength=3.2)
-    rules = [*rules, left_out(rows, "images_per_second")]
+    rules = [*rules, left_out(group.lines, "density", SPEED)]
     figure.supxlabel(
         "\n".join(filter(None, rules)), fontsize=SMALL_SIZE, color=MUTED, x=0.02, ha="left"
     )
     return figure
 
 
-def trilemma_scores(rows):
-    """Brings quality, speed and diversity of each row to [0, 1], higher is better.
+def trilemma_scores(lines):
+    """Brings quality, speed and diversity of each line to [0, 1], higher is better.
+
+    The scales are fixed: the score of a line depends on no other line. Quality and diversity come
+    from numbers that do not measure each other: density is that of the samples among real images
+    and knows nothing of real images without samples, coverage counts just these.
 
     Args:
-        rows: DataFrame of results of one protocol, sanity rows included.
+        lines: The `Line`s of a table, checks included.
 
     Returns:
-        A DataFrame indexed by row label with columns `quality`, `speed`, `diversity` (NaN where not
-        measured), and the list of three sentences that state the rules.
+        A DataFrame indexed by the lines' labels, `test_images` among them, with columns `quality`,
+        `speed`, `diversity` (NaN where not measured), and the list of sentences that state the
+        rules.
     """
-    measured = rows[~is_sanity(rows)]
-    quality, quality_rule = _quality(
-        measured, reference_levels(rows), sanity_value(rows, "test_images", "kid_std")
+    chosen = [line for line in lines if not line.is_check or line.label == "test_images"]
+    index = [line.label for line in chosen]
+    means = {
+        key: pd.Series([line.mean(key) for line in chosen], index, dtype=float)
+        for key in ("density", "coverage", "rejected_share", "modes_covered", "num_modes", SPEED)
+    }
+    quality, quality_rule = quality_score(means["density"], means["rejected_share"])
+    diversity, diversity_rule = diversity_score(
+        means["coverage"], means["modes_covered"] / means["num_modes"]
     )
-    speed, speed_rule = _speed(measured["images_per_second"].astype(float))
-    diversity, diversity_rule = _diversity(measured, sanity_value(rows, "test_images", "coverage"))
-    scores = pd.DataFrame({"quality": quality, "speed": speed, "diversity": diversity})
-    scores.index = row_labels(measured)
-    return scores, [quality_rule, speed_rule, diversity_rule]
-
-
-def _quality(measured, levels, floor_std):
-    kid = measured["kid_mean"].astype(float)
-    positive = kid[kid > 0]
-    best = max(levels.get("test_images", math.nan), 1e-6)
-    if not math.isfinite(best):
-        best = 10.0 ** math.floor(math.log10(positive.min())) if len(positive) else 1e-3
-        source = "the decade below the best row"
-    elif math.isfinite(floor_std) and floor_std > best:
-        best, source = floor_std, "one standard deviation of the test images' KID"
-    else:
-        source = "the test images' KID"
-    worst, ceiling = levels.get("noise", math.nan), "the KID of noise"
-    if not worst > best:
-        worst = 10.0 ** math.ceil(math.log10(max(positive.max(), 2 * best))) if len(positive) else 1
-        ceiling = "the decade above the worst row"
-    score = _log_share(kid.clip(best, worst), worst, best)
-    return score, (
-        f"quality: log KID; 1 = {1e3 * best:.3g} ({source}), 0 = {1e3 * worst:.3g} ({ceiling}), "
-        "both × 1000"
+    scores = pd.DataFrame(
+        {"quality": quality, "speed": speed_score(means[SPEED]), "diversity": diversity}
     )
+    rules = [
+        quality_rule,
+        f"speed: log images per second, end to end; 0 = {SLOWEST:g}, 1 = {FASTEST:,.0f} or more",
+        diversity_rule,
+    ]
+    return scores, [*rules, _test_images_rule(scores)]
 
 
-def _speed(images_per_second):
-    slowest, fastest = 0.1, 10_000.0
-    known = images_per_second[images_per_second > 0]
-    if len(known):
-        slowest = min(slowest, 10.0 ** math.floor(math.log10(known.min())))
-        fastest = max(fastest, 10.0 ** math.ceil(math.log10(known.max())))
-    score = _log_share(images_per_second.where(images_per_second > 0), slowest, fastest)
-    return score, (
-        f"speed: log images per second, end to end; 1 = {fastest:,g}, 0 = {slowest:g} images/s"
+def quality_score(density, rejected):
+    """Density, or the fraction of samples that are recognised where no density was measured."""
+    if density.notna().any() or rejected.isna().all():
+        return (density / FULL_DENSITY).clip(0, 1), (
+            f"quality: density; 1 = {FULL_DENSITY:g} or more"
+        )
+    return ((1 - rejected) / FULL_SURE).clip(0, 1), (
+        f"quality: fraction of samples not rejected (density was not measured); 1 = {FULL_SURE:g} "
+        "or more"
     )
 
 
-def _diversity(measured, real_coverage):
-    coverage = measured["coverage"].astype(float)
-    has_kid = measured["kid_mean"].notna()
-    if coverage[has_kid].notna().any():
-        if real_coverage > 0:
-            rule = f"diversity: coverage divided by that of the test images ({real_coverage:.3f})"
-            return (coverage / real_coverage).clip(0, 1), rule
-        return coverage.clip(0, 1), "diversity: coverage"
-    modes = measured["modes_covered"].astype(float) / measured["num_modes"].astype(float)
-    return modes.clip(0, 1), "diversity: share of the modes covered (coverage was not measured)"
+def speed_score(images_per_second):
+    """The logarithm of images per second, between two fixed ends."""
+    known = images_per_second.where(images_per_second > 0)
+    return (np.log(known / SLOWEST) / math.log(FASTEST / SLOWEST)).clip(0, 1)
 
 
-def _log_share(values, zero, one):
-    return (np.log(values) - math.log(zero)) / (math.log(one) - math.log(zero))
+def diversity_score(coverage, modes):
+    """Coverage, or the fraction of the modes that is covered where that was not measured."""
+    if coverage.notna().any() or modes.isna().all():
+        return (coverage / FULL_COVERAGE).clip(0, 1), (
+            f"diversity: coverage; 1 = {FULL_COVERAGE:g} or more"
+        )
+    return modes.clip(0, 1), "diversity: fraction of the modes covered (coverage was not measured)"
+
+
+def _test_images_rule(scores):
+    if "test_images" not in scores.index:
+        return ""
+    quality, _, diversity = scores.loc["test_images"]
+    return f"test images: quality {quality:.2f}, diversity {diversity:.2f}"
 
 
 _DIRECTIONS = np.array(

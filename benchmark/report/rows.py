@@ -1,7 +1,6 @@
 """What the rows of a results table are called and how they look, the same in every figure."""
 
 import math
-import re
 import textwrap
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ from matplotlib.colors import to_rgb
 
 from benchmark.drawing.style import PALETTE
 
-SANITY_MODELS = ("test_images", "noise", "repeated_image")
+SANITY_MODELS = ("test_images", "few_images", "repeated_image", "noise")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _DASHES = ((0, ()), (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1.5, 1)), (0, (8, 2)))
 
@@ -25,12 +24,22 @@ class Style:
 
 
 def is_sanity(rows):
-    """Marks the sanity rows: test images, noise, one image repeated."""
+    """Marks the sanity rows: test images, noise, one image repeated, few images repeated."""
     return rows["model"].isin(SANITY_MODELS)
 
 
+def line_identities(rows):
+    """What the rows of one line share: model, sampler, checkpoint and overrides, as texts.
+
+    Rows without a seed, of samples made elsewhere, are told apart by their run.
+    """
+    parts = {name: _text(rows, name) for name in ("model", "sampler", "checkpoint", "overrides")}
+    has_seed = rows["seed"].notna() if "seed" in rows else pd.Series(True, index=rows.index)
+    return pd.DataFrame({**parts, "run": _text(rows, "run").where(~has_seed, "")})
+
+
 def row_labels(rows):
-    """Names each row by model and sampler, and by seed, overrides or run where that is needed.
+    """Names each row by model and sampler, and by overrides, seeds or run where that is needed.
 
     A sampler with the best weights is called `<sampler>@best`, as its folder is.
 
@@ -44,7 +53,8 @@ def row_labels(rows):
     is_best = (_text(rows, "checkpoint") == "best") & (samplers != "")
     samplers = samplers.where(~is_best, samplers + "@best")
     names = (_text(rows, "model") + " " + samplers).str.strip()
-    for column, form in (("seed", " seed {}"), ("overrides", " {}"), ("run", " {}")):
+    forms = {"overrides": " {}", "seed": " seed {}", "sampling_seed": " sampled {}", "run": " {}"}
+    for column, form in forms.items():
         repeated = names.duplicated(keep=False)
         extra = _text(rows, column)
         tells_apart = extra.groupby(names).transform("nunique") > 1
@@ -58,25 +68,28 @@ def row_labels(rows):
 
 
 def row_styles(*tables):
-    """Gives each row that is not a sanity row a look, the same in every chart.
-
-    Seeds of one model and sampler share it, so that their spread shows.
+    """Gives each line, and each of its rows, a look that is the same in every chart.
 
     Args:
-        *tables: DataFrames of results whose charts shall match: rows of one label look alike.
+        *tables: DataFrames of results whose charts shall match: lines of one label look alike.
 
     Returns:
-        Dict from the row's label to its `Style`.
+        Dict from the label of a line or a row, sanity rows left out, to its `Style`.
     """
     trained = [rows[~is_sanity(rows)] for rows in tables]
     models = list(dict.fromkeys(model for rows in trained for model in rows["model"]))
-    looks, styles = {}, {}
+    looks = {}
     for rows in trained:
-        for label, model in zip(row_labels(rows), rows["model"], strict=True):
-            source = re.sub(r" seed \S+", "", label)
-            looks.setdefault(source, _style(len(looks), models.index(model)))
-            styles[label] = looks[source]
-    return styles
+        identities = line_identities(rows)
+        lines = identities.drop_duplicates()
+        names = dict(zip(map(tuple, lines.to_numpy()), row_labels(lines), strict=True))
+        for identity, label in zip(identities.to_numpy(), row_labels(rows), strict=True):
+            line = names[tuple(identity)]
+            if line not in looks:
+                place = len({style.color for style in looks.values()})
+                looks[line] = _style(place, models.index(identity[0]))
+            looks[label] = looks[line]
+    return looks
 
 
 def _style(index, family):
@@ -86,51 +99,67 @@ def _style(index, family):
 
 
 def sanity_value(rows, model, column):
+    """A column's number of a sanity row, NaN if it is not there."""
     values = rows.loc[rows["model"] == model, column].dropna()
     return float(values.iloc[0]) if len(values) else math.nan
 
 
-def reference_levels(rows):
-    levels = {name: sanity_value(rows, name, "kid_mean") for name in ("test_images", "noise")}
+def headline_of(rows):
+    """Key of the column that is the headline of quality, as most of the rows say."""
+    named = _text(rows, "headline")
+    named = named[named.isin(rows.columns)]
+    if len(named):
+        return named.mode().iloc[0]
+    return "kid_digits_mean" if rows["kid_digits_mean"].notna().any() else "kid_mean"
+
+
+def reference_levels(rows, quality):
+    """The numbers of a column of quality that test images and noise have, by name."""
+    levels = {name: sanity_value(rows, name, quality) for name in ("test_images", "noise")}
     return {name: level for name, level in levels.items() if math.isfinite(level)}
 
 
-def left_out(rows, speed):
-    """Says which measured rows a chart of speed cannot show; empty if it shows them all.
+def left_out(lines, quality, speed):
+    """Says which measured lines a chart of speed cannot show; empty if it shows them all.
 
     Args:
-        rows: DataFrame of results.
-        speed: The column of the chart's speed.
+        lines: The `Line`s of a table.
+        quality, speed: Keys of the chart's columns.
     """
-    measured = rows[~is_sanity(rows)]
-    unknown = (measured["kid_mean"].notna() & measured[speed].isna()).tolist()
-    labels = [label for label, left in zip(row_labels(measured), unknown, strict=True) if left]
+    labels = [
+        line.label
+        for line in lines
+        if not line.is_check and len(line.values(quality)) and not len(line.values(speed))
+    ]
     text = f"not shown, as their speed was not measured: {', '.join(labels)}" if labels else ""
     return textwrap.fill(text, 110)
 
 
 def subject(rows):
-    """One title for all charts: the dataset, the sample count and the encoder."""
+    """One title for all charts: the dataset, the preset, the sample count and the seeds."""
     trained = rows[~is_sanity(rows)]
     forms = {
         "dataset": "{}",
         "preset": "preset {}",
         "num_samples": "N = {:,.0f}",
-        "kid_encoder": "{}",
     }
     parts = []
     for column, form in forms.items():
         known = trained[column].replace("", None).dropna()
         parts += [form.format(known.iloc[0])] if len(known) else []
+    seeds = sorted(trained["seed"].dropna().unique())
+    if len(seeds) > 1:
+        parts.append(f"{len(seeds)} seeds")
     return ", ".join(parts)
 
 
 def _text(rows, column):
     values = rows[column] if column in rows else pd.Series("", index=rows.index)
-    return values.map(_plain).astype(str)
+    return values.map(as_text).astype(str)
 
 
-def _plain(value):
+def as_text(value):
+    """A value as it is called: empty if it is missing, whole numbers without decimals."""
     if pd.isna(value):
         return ""
     return f"{value:g}" if isinstance(value, float) else str(value)

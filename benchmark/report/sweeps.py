@@ -1,4 +1,4 @@
-"""What a numeric option does to KID: one figure for each option that runs of a table vary."""
+"""What a numeric option does to quality: one figure for each option that runs of a table vary."""
 
 import math
 import re
@@ -19,12 +19,12 @@ from benchmark.drawing.style import (
     new_figure,
     style_axes,
 )
-from benchmark.report.charts import draw_reference_lines, scale_kid_axis
+from benchmark.report.charts import draw_reference_lines, scale_quality_axis
 from benchmark.report.collapse import COLLAPSE
-from benchmark.report.rows import is_sanity, reference_levels, subject
+from benchmark.report.columns import column
+from benchmark.report.rows import headline_of, is_sanity, reference_levels, subject
 
 FEWEST_VALUES = 3
-LARGEST_LINEAR_RATIO = 30  # of the largest to the smallest KID
 _MOST_TICKS = 10
 _LONGEST_LABEL = 24
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -46,7 +46,7 @@ class Line:
 
 
 def sweeps(rows, configurations):
-    """Draws KID against every numeric option that takes at least three values.
+    """Draws the headline of quality against every numeric option that takes at least three values.
 
     Rows belong to one line if they have the model, the sampler and all other overrides in common.
     A run that does not override the option has the value that its configuration says.
@@ -76,7 +76,8 @@ def find_sweeps(rows, configurations):
         for option, value in parse_overrides(text).items()
         if math.isfinite(number(value))
     }
-    found = {option: _lines(trained, option, configurations) for option in sorted(options)}
+    quality = headline_of(rows)
+    found = {option: _lines(trained, option, configurations, quality) for option in sorted(options)}
     return {option: lines for option, lines in found.items() if lines}
 
 
@@ -94,7 +95,7 @@ def number(value):
 
 
 def draw_sweep(rows, option, lines):
-    """Draws KID over one option: error bars for each row, a line through the means of seeds.
+    """Draws the headline over one option: bars are the rows' standard errors, the line means.
 
     Args:
         rows: DataFrame of results, for the title and the test images' level.
@@ -107,24 +108,28 @@ def draw_sweep(rows, option, lines):
     figure = new_figure(6.0, 3.9)
     axes = figure.add_subplot()
     style_axes(axes)
+    quality = column(headline_of(rows))
     measured = rows.loc[[row.name for line in lines.values() for row in line.rows]]
-    levels = {"test_images": reference_levels(rows).get("test_images", math.nan)}
-    levels = {name: 1e3 * level for name, level in levels.items() if math.isfinite(level)}
-    kids, errors = 1e3 * measured["kid_mean"], 1e3 * measured["kid_std"]
-    if kids.max() > LARGEST_LINEAR_RATIO * kids.min() > 0:
-        scale_kid_axis(axes, kids, errors, levels)
+    level = quality.scale * reference_levels(rows, quality.key).get("test_images", math.nan)
+    levels = {"test_images": level} if math.isfinite(level) else {}
+    errors = measured.get(quality.error, measured[quality.key] * math.nan)
+    scale_quality_axis(axes, quality.scale * measured[quality.key], quality.scale * errors, levels)
     for index, line in enumerate(lines.values()):
-        _draw_line(axes, line, PALETTE[index % len(PALETTE)], _MARKERS[index % len(_MARKERS)])
+        color, marker = PALETTE[index % len(PALETTE)], _MARKERS[index % len(_MARKERS)]
+        _draw_line(axes, line, quality, color, marker)
     _scale_option_axis(axes, lines.values())
     draw_reference_lines(axes, levels)
     axes.set_xlabel(option, fontsize=LABEL_SIZE)
-    axes.set_ylabel("KID × 1000 (mean ± std over subsets)", fontsize=LABEL_SIZE)
+    axes.set_ylabel(
+        f"{quality.title} (± standard error)" if quality.error else quality.title,
+        fontsize=LABEL_SIZE,
+    )
     axes.set_title(subject(rows), fontsize=TITLE_SIZE, color=INK, loc="left")
     _add_legend(figure, lines)
     return figure
 
 
-def _lines(trained, option, configurations):
+def _lines(trained, option, configurations, quality):
     """The lines of an option, by label; those of fewer than three values are left out."""
     lines, diverged = {}, []
     samplers = _sampler_names(trained, option)
@@ -134,7 +139,7 @@ def _lines(trained, option, configurations):
         alike = (row["model"], *(f"{key}={text}" for key, text in sorted(others.items())))
         if row["status"] == "diverged":
             diverged.append((alike, value))
-        elif math.isfinite(value) and math.isfinite(row["kid_mean"]):
+        elif math.isfinite(value) and math.isfinite(row[quality]):
             line = lines.setdefault((*alike[:1], sampler, *alike[1:]), Line())
             line.values.append(value)
             line.rows.append(row)
@@ -171,16 +176,16 @@ def _configured(configurations, row, option):
     return node
 
 
-def _draw_line(axes, line, color, marker):
+def _draw_line(axes, line, quality, color, marker):
     values = np.array(line.values)
-    kids = 1e3 * np.array([row["kid_mean"] for row in line.rows])
-    errors = 1e3 * np.array([row["kid_std"] for row in line.rows])
+    numbers = quality.scale * np.array([row[quality.key] for row in line.rows])
+    errors = quality.scale * np.array([row.get(quality.error, math.nan) for row in line.rows])
     distinct = np.unique(values)
-    means = [kids[values == value].mean() for value in distinct]
+    means = [numbers[values == value].mean() for value in distinct]
     axes.plot(distinct, means, color=color, linewidth=1.3, zorder=2)
-    for value, kid, error, row in zip(values, kids, errors, line.rows, strict=True):
+    for value, height, error, row in zip(values, numbers, errors, line.rows, strict=True):
         axes.errorbar(
-            value, kid, error if math.isfinite(error) else None, color=color, marker=marker,
+            value, height, error if math.isfinite(error) else None, color=color, marker=marker,
             markersize=5, elinewidth=1.1, zorder=3,
             markerfacecolor="white" if row["notes"].startswith(COLLAPSE) else color,
         )  # fmt: skip

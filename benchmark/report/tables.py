@@ -1,62 +1,32 @@
-"""Tables of the results: which rows may stand together, and how their numbers are written."""
+"""Tables of a group's results: by model, and row by row."""
 
-import hashlib
-import re
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
-from benchmark.report import collapse, formats
-from benchmark.report.rows import is_sanity
-from benchmark.results import COLUMNS
+from benchmark.report import formats
+from benchmark.report.columns import (
+    COST,
+    IDENTITY,
+    MODELS,
+    SEEDS,
+    SPEED,
+    TERMINAL,
+    WHOLE_NUMBERS,
+    column,
+    shown_in,
+)
+from benchmark.report.groups import Group, complete, group_rows
+from benchmark.report.lines import Line, competing, standing
+from benchmark.report.rows import as_text, is_sanity
 
-_WHOLE_NUMBERS = (
-    "seed", "network_passes", "throughput_batch_size", "modes_covered", "num_modes",
-    "num_parameters", "num_samples",
-)  # fmt: skip
-_TEXTS = (
-    "dataset", "model", "sampler", "checkpoint", "preset", "status", "kid_encoder", "protocol",
-    "classifier", "judge", "run",
-    "overrides", "device", "notes", "path",
-)  # fmt: skip
-_SIZE = ("Parameters", "GFLOPs/pass", "Peak memory", "Train time")
-_IN_ORDER = ("finished", "sanity", "")
+__all__ = ["Table", "build_table", "complete", "group_rows", "summarize", "table_by_model"]
+
 MISSING = "–"
-
-
-@dataclass(frozen=True)
-class Group:
-    """Rows that were measured alike: one dataset, one preset, one protocol.
-
-    Attributes:
-        dataset, preset, protocol: What the rows have in common.
-        stem: Start of the names of the group's figure files.
-        rows: The rows of the trained models, sorted, then the sanity rows.
-    """
-
-    dataset: str
-    preset: str
-    protocol: str
-    stem: str
-    rows: pd.DataFrame
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a table.
-
-    Attributes:
-        title: What stands above it.
-        write: Function from a row, a Series, to the text of the cell.
-        right: Whether the cells are aligned to the right, as numbers are.
-        empty: What stands in a cell without text.
-    """
-
-    title: str
-    write: Callable[[pd.Series], str]
-    right: bool = True
-    empty: str = MISSING
+BEST, TIE = "best", "tie"
+NUM_SEEDS = "n"
+_IN_ORDER = ("finished", "sanity", "")
 
 
 @dataclass(frozen=True)
@@ -70,283 +40,304 @@ class Table:
         sanity: Cells of the sanity rows.
         footnotes: The notes that the numbers of the last column stand for; without any, there is
             no such column.
+        keys: One per column: its key, empty where it has none.
+        marks: `best` or `tie` by the line and the column of a cell of the body.
+        note: What is to be known to read it.
     """
 
     titles: list[str]
     right: list[bool]
     body: list[list[str]]
-    sanity: list[list[str]]
-    footnotes: list[str]
+    sanity: list[list[str]] = field(default_factory=list)
+    footnotes: list[str] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+    marks: Mapping[tuple[int, int], str] = field(default_factory=dict)
+    note: str = ""
 
 
-def complete(rows):
-    """Brings rows to the raw columns in their order, with no text missing; notes collapses."""
-    extra = [name for name in rows.columns if name not in COLUMNS]
-    rows = rows.reindex(columns=[*COLUMNS, *extra])
-    for name in _TEXTS:
-        rows[name] = rows[name].astype(object).where(rows[name].notna(), "").astype(str)
-    numbers = [name for name in COLUMNS if name not in _TEXTS]
-    rows[numbers] = rows[numbers].apply(pd.to_numeric, errors="coerce").astype(float)
-    return collapse.note_collapses(rows.reset_index(drop=True))
+@dataclass(frozen=True)
+class Cells:
+    """A column of a table: its heading and the function that writes a cell of it."""
+
+    title: str
+    write: Callable
+    right: bool = True
+    key: str = ""
+    empty: str = MISSING
 
 
 def to_csv(rows):
-    """Writes all raw columns at full precision."""
+    """Writes all raw columns at full precision, a line for each row."""
     rows = complete(rows)
-    for name in _WHOLE_NUMBERS:
+    for name in WHOLE_NUMBERS:
         rows[name] = rows[name].round().astype("Int64")
     return rows.to_csv(index=False, lineterminator="\n")
 
 
-def group_rows(rows):
-    """Splits rows into groups within which numbers may be compared.
+def to_csv_by_model(groups):
+    """Writes the mean, standard deviation and number of seeds of each column of each line.
 
-    Sanity rows belong to every group of their dataset and protocol. A row that was never evaluated
-    (a diverged run) has no protocol and nothing to compare: it stands in every group of its dataset
-    and preset.
-
-    Args:
-        rows: DataFrame of results.
-
-    Returns:
-        List of `Group`, by dataset, preset and protocol.
+    It is long: a line for each number. `standing` is `best`, `tie`, `worse` or, where a seed is
+    alone or neither direction is better, empty.
     """
-    rows = complete(rows)
-    sanity, trained = rows[is_sanity(rows)], rows[~is_sanity(rows)]
-    keys = set(trained[["dataset", "preset", "protocol"]].itertuples(index=False, name=None))
-    measured = {key for key in keys if key[2]}
-    unmeasured = {key for key in keys - measured if not any(key[:2] == k[:2] for k in measured)}
-    groups = []
-    for dataset, preset, protocol in sorted(measured | unmeasured):
-        alike = (trained["dataset"] == dataset) & (trained["preset"] == preset)
-        alike &= trained["protocol"].isin(["", protocol])
-        checks = (sanity["dataset"] == dataset) & (sanity["protocol"] == protocol)
-        chosen = [_sorted(trained[alike]), _measured_alike(sanity[checks], trained[alike])]
-        several = sum(key[:2] == (dataset, preset) for key in measured) > 1
-        groups.append(
-            Group(
-                dataset,
-                preset,
-                protocol,
-                figure_stem(dataset, preset, protocol if several else ""),
-                pd.concat(chosen, ignore_index=True),
-            )
-        )  # fmt: skip
-    return groups
+    found = [entry for group in groups for entry in _numbers_by_model(group)]
+    names = "dataset preset protocol model sampler checkpoint overrides column mean std num_seeds"
+    return pd.DataFrame(found, columns=[*names.split(), "standing"]).to_csv(
+        index=False, lineterminator="\n"
+    )
 
 
-def _measured_alike(sanity, trained):
-    """Picks one row a check, preferably measured by the same code and options as the models."""
-    alike = sanity["judge"].isin(trained["judge"])
-    return pd.concat([sanity[alike], sanity[~alike]]).drop_duplicates("model")
+def _numbers_by_model(group):
+    lines = competing(group.lines) + [line for line in group.lines if line.is_check]
+    numbers = [key for key in group.rows if group.rows[key].dtype.kind == "f"]
+    for key in numbers:
+        if column(key).group == IDENTITY:
+            continue
+        places = standing(competing(lines), column(key))
+        for index, line in enumerate(lines):
+            if len(line.values(key)):
+                names = ("model", "sampler", "checkpoint", "overrides")
+                yield (
+                    group.dataset, group.preset, group.protocol, *(line.first[n] for n in names),
+                    key, line.mean(key), line.std(key), len(line.values(key)),
+                    _standing_of(index, line, places),
+                )  # fmt: skip
 
 
-def describe(group):
-    """Says in one line what the numbers of a group's table rest on."""
-    rows = group.rows
-    trained = rows[~is_sanity(rows)]
-    named = any(group.protocol.startswith(name) for name in _distinct(trained["kid_encoder"]))
-    devices = _distinct(trained["device"])
-    facts = [
-        f"dataset {group.dataset}",
-        f"preset {group.preset}",
-        f"encoder {group.protocol}" if named else group.protocol,
-        " or ".join(_distinct(trained["classifier"])),
-        "device " + " or ".join(devices) if devices else "",
-    ]
-    return "; ".join(fact for fact in facts if fact)
-
-
-def titles(groups):
-    """Names each group by dataset and preset, and by protocol where these are not enough."""
-    names = [f"{group.dataset}, preset {group.preset}" for group in groups]
-    return [
-        f"{name}, {group.protocol}" if names.count(name) > 1 and group.protocol else name
-        for name, group in zip(names, groups, strict=True)
-    ]
-
-
-def why_apart(groups):
-    """Says why there are several tables; empty for a single one."""
-    if len(groups) < 2:
+def _standing_of(index, line, places):
+    if places is None or line.is_check:
         return ""
-    reasons = {
-        "dataset": "distances depend on the data",
-        "preset": "a preset fixes how long a model trains and how it is measured",
-        "protocol": "KID and PRDC change with encoder, reference images and number of samples",
-    }
-    differing = [name for name in reasons if len({getattr(group, name) for group in groups}) > 1]
-    return (
-        f"The results stand in {len(groups)} sections because they differ in "
-        f"{' and '.join(differing)}: {'; '.join(reasons[name] for name in differing)}. "
-        "Numbers of different sections must not be compared."
-    )
+    named = {BEST: places.best, TIE: places.ties, "worse": places.worse}
+    return next((name for name, indices in named.items() if index in indices), "")
 
 
-def warnings(group):
-    """Says what a reader of the group's table should beware of, one sentence each."""
-    trained = group.rows[~is_sanity(group.rows)]
-    found = [sentence for sentence in [collapse.warning(group.rows)] if sentence]
-    if len(_distinct(trained["device"])) > 1:
-        found.append("The times come from different devices and must not be compared.")
-    if len(_distinct(group.rows["judge"])) > 1:
-        found.append(
-            "Some rows were measured with other options of the metrics or by another version of "
-            "their code; run their commands again."
-        )
-    if group.preset == "smoke":
-        found.append("The smoke preset shows that all parts work; its numbers mean nothing.")
-    return found
-
-
-def build_table(group):
-    """Writes a group's numbers as text, rounded to what a reader can use.
-
-    Args:
-        group: The `Group`.
-
-    Returns:
-        A `Table`.
-    """
-    rows = group.rows
-    notes = [_note(row) for _, row in rows.iterrows()]
-    footnotes = list(dict.fromkeys(note for note in notes if note))
-    columns = [*_identity_columns(rows), *_measurement_columns(rows)]
-    if footnotes:
-        columns.append(Column("Notes", lambda row: _number(row, footnotes), right=False, empty=""))
-    cells = [
-        [column.write(row) or column.empty for column in columns] for _, row in rows.iterrows()
+def table_by_model(group: Group) -> Table:
+    """A line for each model and sampler: means over training seeds, best ones and ties marked."""
+    lines = group.lines
+    several = any(line.num_seeds > 1 for line in lines if not line.is_check)
+    cells = _names_of_lines(lines)
+    cells += [
+        _mean_cells(each, group.rows, several)
+        for each in shown_in(MODELS, group.rows, group.headline)
     ]
-    checks = is_sanity(rows).tolist()
+    return _table(
+        cells, lines, [line.is_check for line in lines], [_notes_of_seeds(line) for line in lines],
+        _marks(cells, lines), _how_to_read(lines, several),
+    )  # fmt: skip
+
+
+def build_table(group: Group) -> Table:
+    """A line for each row: each training and sampling seed alone, with its own errors."""
+    rows = [row for _, row in group.rows.iterrows()]
+    cells = _names_of_rows(group.rows)
+    cells += [_row_cells(each, group.rows) for each in shown_in(SEEDS, group.rows, group.headline)]
+    return _table(cells, rows, is_sanity(group.rows).tolist(), [_note(row) for row in rows], {}, "")
+
+
+def _table(cells, lines, checks, notes, marks, note):
+    footnotes = list(dict.fromkeys(text for text in notes if text))
+    numbers = {text: f"[{index + 1}]" for index, text in enumerate(footnotes)}
+    texts = [
+        [each.write(line) or each.empty for each in cells] + [numbers.get(text, "")] * any(notes)
+        for line, text in zip(lines, notes, strict=True)
+    ]
     return Table(
-        titles=[column.title for column in columns],
-        right=[column.right for column in columns],
-        body=[line for line, check in zip(cells, checks, strict=True) if not check],
-        sanity=[line for line, check in zip(cells, checks, strict=True) if check],
+        titles=[each.title for each in cells] + ["Notes"] * any(notes),
+        right=[each.right for each in cells] + [False] * any(notes),
+        body=[line for line, check in zip(texts, checks, strict=True) if not check],
+        sanity=[line for line, check in zip(texts, checks, strict=True) if check],
         footnotes=footnotes,
+        keys=[each.key for each in cells] + [""] * any(notes),
+        marks=marks,
+        note=note,
     )
-
-
-def to_markdown(table):
-    """Writes a table in Markdown, padded so that it also reads as plain text."""
-    separator = [[""] * len(table.titles)] if table.sanity else []
-    lines = [table.titles, *table.body, *separator, *table.sanity]
-    lines = [[cell.replace("|", "\\|") for cell in line] for line in lines]
-    widths = [max(3, *(len(line[index]) for line in lines)) for index in range(len(table.titles))]
-    padded = [
-        [
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(line, widths, table.right, strict=True)
-        ]
-        for line in lines
-    ]
-    rule = [
-        "-" * (width - right) + ":" * right
-        for width, right in zip(widths, table.right, strict=True)
-    ]
-    padded.insert(1, rule)
-    return "\n".join("| " + " | ".join(line) + " |" for line in padded)
 
 
 def split(table):
-    """Splits a table that is too wide for a page into speed and size, and quality and diversity."""
-    kid = table.titles.index("KID ×1000")
-    names, speed = range(table.titles.index("NFE")), range(table.titles.index("NFE"), kid)
-    size = [table.titles.index(title) for title in _SIZE]
-    quality = [index for index in range(kid, len(table.titles)) if index not in size]
-    by_speed = _select(table, [*names, *speed, *size])
-    return [replace(by_speed, sanity=[]), _select(table, [*names, *quality])]
+    """Splits a table that is too wide for a page: quality and diversity, then speed and cost."""
+    names = [index for index, key in enumerate(table.keys) if _is_name(key)]
+    fast = [index for index, key in enumerate(table.keys) if column(key).group in (SPEED, COST)]
+    good = [index for index in range(len(table.keys)) if index not in (*names, *fast)]
+    parts = [_select(table, [*names, *good])] if good else []
+    return [*parts, *([replace(_select(table, [*names, *fast]), sanity=[])] if fast else [])]
 
 
 def summarize(table):
-    """Picks what fits a terminal: speed, if it is known of any row, then quality and diversity."""
-    titles = ["NFE", "ms/pass", "ms/image", "images/s", "Train time"]
-    speed = _pick(table, titles)
-    quality = _pick(table, ["KID ×1000", "Modes", "KL", "Rejected %", "Right class %", "Coverage"])
-    columns = [speed.titles.index(title) for title in titles]
-    known = any(line[column] != MISSING for line in speed.body for column in columns)
-    return [replace(speed, sanity=[]), quality] if known else [quality]
+    """Picks what fits a terminal: quality and diversity, then speed, if it is known of any row."""
+    chosen = [
+        index
+        for index, key in enumerate(table.keys)
+        if _is_name(key) or (key and TERMINAL in column(key).tables.split())
+    ]
+    return split(_select(table, chosen))
 
 
-def _pick(table, titles):
-    shown = {"Model", "Sampler", "Checkpoint", "Seed", "Overrides", "Run", *titles}
-    short = [title.split(" (")[0] for title in table.titles]
-    chosen = _select(table, [index for index, title in enumerate(short) if title in shown])
-    return replace(chosen, titles=[title.split(" (")[0] for title in chosen.titles])
+def _is_name(key):
+    return key == NUM_SEEDS or column(key).group == IDENTITY
 
 
-def _select(table, columns):
+def _select(table, chosen):
     def cut(line):
-        return [line[index] for index in columns]
+        return [line[index] for index in chosen]
 
-    return Table(
+    return replace(
+        table,
         titles=cut(table.titles),
         right=cut(table.right),
         body=[cut(line) for line in table.body],
         sanity=[cut(line) for line in table.sanity],
-        footnotes=table.footnotes,
+        keys=cut(table.keys),
+        marks={
+            (line, chosen.index(place)): mark
+            for (line, place), mark in table.marks.items()
+            if place in chosen
+        },
     )
 
 
-def _identity_columns(rows):
+def _names_of_lines(lines):
+    trained = pd.DataFrame([line.first for line in lines if not line.is_check])
+    cells = [
+        Cells("Model", lambda line: _model(line.first), False, "model"),
+        Cells("Sampler", lambda line: _sampler_or_status(line.first), False, "sampler"),
+    ]
+    for name in _distinguishing(trained, ["model", "sampler"], ["checkpoint", "overrides", "run"]):
+        cells.append(Cells(name.title(), lambda line, name=name: line.first[name], False, name))
+    if any(line.num_seeds > 1 for line in lines if not line.is_check):
+        cells.append(Cells("n", _num_seeds, key=NUM_SEEDS))
+    return cells
+
+
+def _names_of_rows(rows):
     trained = rows[~is_sanity(rows)]
-    columns = [
-        Column("Model", lambda row: row["model"].replace("_", " "), right=False),
-        Column("Sampler", _sampler_or_status, right=False),
+    cells = [
+        Cells("Model", _model, False, "model"),
+        Cells("Sampler", _sampler_or_status, False, "sampler"),
     ]
-    names = ["model", "sampler"]
-    if (trained["checkpoint"] == "best").any():
-        columns.append(Column("Checkpoint", lambda row: row["checkpoint"], right=False))
-        names.append("checkpoint")
-    if trained["seed"].nunique() > 1:
-        columns.append(Column("Seed", lambda row: formats.whole(row["seed"])))
-        names.append("seed")
-    for name in ("overrides", "run", "device"):
-        needed = name == "device" and trained["device"].replace("", None).nunique() > 1
-        if needed or (trained.duplicated(names).any() and trained[name].nunique() > 1):
-            columns.append(Column(name.title(), lambda row, name=name: row[name], right=False))
-            names.append(name)
-    return columns
+    names = ["checkpoint", "overrides", "seed", "sampling_seed", "run", "latency_device"]
+    for name in _distinguishing(trained, ["model", "sampler"], names):
+        title = name.removeprefix("latency_").replace("_", " ").capitalize()
+        cells.append(
+            Cells(title, lambda row, key=name: as_text(row[key]), name in WHOLE_NUMBERS, name)
+        )
+    return cells
 
 
-def _measurement_columns(rows):
-    floors = rows["mode_kl_floor"].dropna().map("{:.4f}".format).unique()
-    kl_title = f"KL (floor {floors[0]})" if len(floors) == 1 else "KL (floor)"
-    return [
-        Column("NFE", lambda row: formats.whole(row["network_passes"])),
-        Column("ms/pass", lambda row: formats.significant(row["latency_ms_per_pass_p50"])),
-        Column("ms/image", lambda row: formats.significant(row["latency_ms_per_image_p50"])),
-        Column("images/s", lambda row: formats.significant(row["images_per_second"])),
-        Column("KID ×1000", lambda row: formats.kid(row["kid_mean"], row["kid_std"])),
-        Column(
-            "digit KID ×1000",
-            lambda row: formats.kid(row["kid_digits_mean"], row["kid_digits_std"]),
-        ),
-        Column("Modes", formats.modes),
-        Column(kl_title, lambda row: formats.divergence(row, len(floors) > 1)),
-        Column("Rejected %", lambda row: formats.fixed(100 * row["rejected_share"], 1)),
-        *([RIGHT_CLASS] if rows["conditional_accuracy"].notna().any() else []),
-        *(
-            Column(name.title(), lambda row, name=name: formats.fixed(row[name], 3))
-            for name in ("precision", "recall", "density", "coverage")
-        ),
-        Column("Vendi", lambda row: formats.significant(row["vendi"])),
-        Column("Authentic %", lambda row: formats.fixed(100 * row["authenticity"], 1)),
-        Column("Copied %", lambda row: formats.fixed(100 * row["copied_share"], 1)),
-        Column("Parameters", lambda row: formats.parameters(row["num_parameters"])),
-        Column("GFLOPs/pass", lambda row: formats.significant(row["gflops_per_pass"])),
-        Column("Peak memory", lambda row: formats.megabytes(row["peak_memory_mb"])),
-        Column("Train time", lambda row: formats.duration(row["train_seconds"])),
-    ]
+def _distinguishing(trained, known, names):
+    """The names of the columns that are needed to tell lines apart; always seeds, if several."""
+    found = []
+    for name in names:
+        values = trained[name].replace("", None).dropna()
+        always = name in ("seed", "sampling_seed", "latency_device") and values.nunique() > 1
+        always |= name == "checkpoint" and (values == "best").any()
+        if always or (trained.duplicated(known).any() and trained[name].nunique() > 1):
+            found.append(name)
+            known = [*known, name]
+    return found
 
 
-RIGHT_CLASS = Column(
-    "Right class %", lambda row: formats.fixed(100 * row["conditional_accuracy"], 1)
-)
+def _mean_cells(each, rows, several):
+    """Means over seeds with their standard deviation; if no line has two, with their own error."""
+    with_error = not several and bool(each.error) and rows[each.error].notna().any()
+    heading, write_beside = _beside(each, rows)
+
+    def write(line):
+        error = line.mean(each.error) if with_error else line.std(each.key)
+        mean = line.mean(each.key)
+        text = formats.write(mean, _form(each, mean), error or float("nan"))
+        return text + write_beside(line.mean, text)
+
+    return Cells(heading + (" ± se" if with_error else ""), write, key=each.key)
+
+
+def _row_cells(each, rows):
+    """The numbers of single rows, with their standard error or their interval."""
+    with_error = bool(each.error) and bool(rows[each.error].notna().any())
+    ends = [f"{each.key}_low", f"{each.key}_high"] if each.interval else []
+    with_interval = bool(ends) and bool(rows[ends].notna().any(axis=None))
+    heading, write_beside = _beside(each, rows)
+    suffix = " ± se" * with_error + " (95 %)" * with_interval
+
+    def write(row):
+        error = row[each.error] if with_error else float("nan")
+        text = formats.write(row[each.key], each.form, error)
+        if with_interval and text and row[ends].notna().all():
+            low, high = (formats.write(row[end], each.form) for end in ends)
+            text += f" ({low}–{high})"
+        return text + write_beside(row.__getitem__, text)
+
+    return Cells(heading + suffix, write, key=each.key)
+
+
+def _form(each, mean):
+    """Whole numbers' means have a decimal where they are not whole."""
+    if each.whole and each.form(mean).divisor == 1 and not mean.is_integer():
+        return formats.rounded(1)
+    return each.form
+
+
+def _beside(each, rows):
+    """The heading of a column, and what its cells add: the number that it is read against."""
+    if each.beside is None:
+        return each.heading, lambda value, text: ""
+    key, word = each.beside
+    form = formats.rounded(0) if key == "num_modes" else each.form
+    shared = {formats.write(value, form) for value in rows[key].dropna()}
+    if len(shared) == 1:
+        title = f"{each.title} ({word} {shared.pop()})"
+        return each.heading.replace(each.title, title), lambda value, text: ""
+
+    def write(value, text):
+        number = formats.write(value(key), form)
+        return f" ({word} {number})" if text and number else ""
+
+    return each.heading, write
+
+
+def _marks(cells, lines):
+    """Which cells of the body are the best of their column, and which cannot be told from them."""
+    body = [line for line in lines if not line.is_check]
+    places = {id(line): index for index, line in enumerate(body)}
+    models = competing(body)
+    marks = {}
+    for index, each in enumerate(cells):
+        found = standing(models, column(each.key)) if each.key else None
+        if found and len({*found.best}) < len(models):
+            for mark, chosen in ((BEST, found.best), (TIE, found.ties)):
+                marks |= {(places[id(models[line])], index): mark for line in chosen}
+    return marks
+
+
+def _how_to_read(lines: list[Line], several: bool) -> str:
+    if not several:
+        return "One training seed each, which says little of a model; ± se, the standard error."
+    seeds = sorted({int(seed) for line in lines if not line.is_check for seed in line.seeds.index})
+    named = ", ".join(str(seed) for seed in seeds if seed >= 0)
+    return (
+        f"Mean ± standard deviation over n training seeds (of {named}). Bold: the best mean of a "
+        "column; †: cannot be told apart from it (Welch's tests of all pairs, level 0.05 after "
+        "Holm)."
+    )
+
+
+def _model(row):
+    return row["model"].replace("_", " ")
 
 
 def _sampler_or_status(row):
     return row["sampler"] or ("" if row["status"] in _IN_ORDER else row["status"])
+
+
+def _num_seeds(line):
+    return "" if line.is_check else f"{line.num_seeds}"
+
+
+def _notes_of_seeds(line):
+    """The notes of a line's rows, with the seed of each where they differ."""
+    notes = [(row["seed"], _note(row)) for _, row in line.rows.iterrows()]
+    if len({text for _, text in notes}) == 1:
+        return notes[0][1]
+    return "; ".join(f"seed {seed:g}: {text}" for seed, text in dict.fromkeys(notes) if text)
 
 
 def _note(row):
@@ -355,33 +346,3 @@ def _note(row):
     if status in _IN_ORDER or status in notes.lower():
         return notes
     return f"{status}: {notes}" if notes else status
-
-
-def _number(row, footnotes):
-    note = _note(row)
-    return f"[{footnotes.index(note) + 1}]" if note else ""
-
-
-def _distinct(values):
-    return sorted({value for value in values if value})
-
-
-def _sorted(rows):
-    order = ["model", "network_passes", "sampler", "checkpoint", "seed", "overrides", "run"]
-    ascending = [name not in ("network_passes", "checkpoint") for name in order]
-    return rows.sort_values(order, ascending=ascending, kind="stable", key=_in_counting_order)
-
-
-def _in_counting_order(values):
-    """Fills the numbers within overrides up with zeros, so that 2 stands before 16."""
-    if values.name != "overrides":
-        return values
-    return values.map(lambda text: re.sub(r"\d+", lambda found: found[0].zfill(12), text))
-
-
-def figure_stem(dataset, preset, protocol=""):
-    """Returns the start of the names of a group's figures; a protocol adds four hex digits."""
-    parts = [dataset, preset]
-    if protocol:
-        parts.append(hashlib.sha256(protocol.encode()).hexdigest()[:4])
-    return "_".join(re.sub(r"[^A-Za-z0-9.-]+", "-", part) for part in parts if part)

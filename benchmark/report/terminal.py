@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmark import console
-from benchmark.report import tables
+from benchmark.report import groups, tables
 from benchmark.report.page import write_report
 from benchmark.results import Folder, collect_rows
 
@@ -26,10 +26,10 @@ def report(results_dir: str, *, dataset: str, protocol: str, run: str) -> pd.Dat
     with Folder(Path(results_dir)).waiting_lock("report"):
         rows = collect_rows(results_dir)
         paths = write_report(results_dir, rows)
-    complete = tables.complete(rows)
+    complete = groups.complete(rows)
     ours = complete[(complete["run"] == run) | (complete["status"] == "sanity")]
     ours = ours[(ours["dataset"] == dataset) & ours["protocol"].isin([protocol, ""])]
-    for group in tables.group_rows(ours):
+    for group in groups.group_rows(ours):
         for table in tables.summarize(tables.build_table(group)):
             console.table(table.titles, table.right, table.body, table.sanity)
     for path in paths:

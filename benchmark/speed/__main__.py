@@ -86,7 +86,8 @@ def where() -> str:
 
 
 def markdown(tables: dict[str, Any]) -> str:
-    from benchmark.report.tables import Table, to_markdown
+    from benchmark.report.markup import to_markdown
+    from benchmark.report.tables import Table
 
     parts = [part for part in ALL if part in tables]
     sections = [

@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.results import COLUMNS
+from benchmark.report.columns import KEYS
+from benchmark.report.page import write_report
+from benchmark.results import collect_rows
 
 PROTOCOL = (
     "inception_v3 embedded 1f3a9c2e @75; N=5000; KID 100x1000; reference: 5000 training images"
@@ -30,13 +32,15 @@ def _row(**values):
         "preset": "quick",
         "seed": 0,
         "kid_encoder": ENCODER,
-        "kid_std": 0.0011,
+        "kid_se": 0.0011,
+        "kid_std": 0.0031,
+        "headline": "kid_mean",
+        "sampling_seed": 0,
         "num_modes": 10,
         "modes_covered": 10,
         "mode_kl_floor": 0.0009,
         "num_samples": 5000,
         "protocol": PROTOCOL,
-        "device": "cpu",
         "overrides": "",
         "notes": "",
         **values,
@@ -52,24 +56,30 @@ def shared_cache(tmp_path_factory):
 @pytest.fixture
 def rows():
     """Rows of a DDPM under three samplers, a VAE and a DCGAN, and the sanity rows."""
+    return build_rows()
+
+
+def build_rows():
     trained = [
         _row(
             model=model, sampler=sampler, status="finished", network_passes=passes,
             latency_ms_per_pass_p50=ms / passes, latency_ms_per_image_p50=ms,
             images_per_second=2600 / ms, kid_mean=kid, coverage=coverage, precision=0.8,
-            rejected_share=0.05, mode_kl=0.0123, num_parameters=1_120_000, train_seconds=1214.0,
-            run=run, path=f"runs/mnist/{model}/{run}/samplers/{sampler}",
+            density=coverage + 0.1, rejected_share=0.05, rejected_share_low=0.044,
+            rejected_share_high=0.056, mode_kl=0.0123, num_parameters=1_120_000,
+            train_seconds=1214.0, run=run, latency_device="cpu", latency_threads=2,
+            path=f"runs/mnist/{model}/{run}/samplers/{sampler}/measurements/0a0a0a0a",
         )
         for model, sampler, passes, ms, kid, coverage, run in TRAINED
     ]  # fmt: skip
     sanity = [
         _row(
             model=model, sampler="", status="sanity", kid_mean=kid, coverage=coverage,
-            path=f"sanity/mnist/0123456789abcdef/{model}",
+            density=coverage, path=f"sanity/mnist/{model}/01234567/measurements/0a0a0a0a",
         )
         for model, kid, coverage in SANITY
     ]  # fmt: skip
-    return pd.DataFrame([*trained, *sanity], columns=COLUMNS)
+    return pd.DataFrame([*trained, *sanity], columns=KEYS)
 
 
 @pytest.fixture
@@ -79,11 +89,12 @@ def external_row():
         [
             _row(
                 model="my_model", sampler="external", status="finished", seed=None,
-                kid_mean=0.02, coverage=0.7, run="e0e0e0e0", device="",
-                path="external/mnist/my_model/e0e0e0e0", notes="samples made elsewhere",
+                kid_mean=0.02, coverage=0.7, density=0.8, run="e0e0e0e0",
+                path="external/mnist/my_model/e0e0e0e0/measurements/0a0a0a0a",
+                notes="samples made elsewhere",
             )
         ],
-        columns=COLUMNS,
+        columns=KEYS,
     )  # fmt: skip
 
 
@@ -103,28 +114,75 @@ def diverged_row():
                 "path": "runs/mnist/dcgan/beefbeef",
             }
         ],
-        columns=COLUMNS,
+        columns=KEYS,
     )
+
+
+@pytest.fixture
+def seeds():
+    """The rows of `rows` as the seeds 10, 11 and 12 of each run would give them."""
+    return build_seeds()
+
+
+def build_seeds():
+    rows = build_rows()
+    trained, sanity = rows[rows["status"] != "sanity"], rows[rows["status"] == "sanity"]
+    parts = []
+    for index, factor in enumerate((1.0, 1.06, 0.96)):
+        runs = "seed" + str(10 + index) + trained["run"].str[:2]
+        parts.append(
+            trained.assign(
+                seed=10 + index,
+                kid_mean=trained["kid_mean"] * factor,
+                coverage=trained["coverage"] / factor,
+                latency_ms_per_image_p50=trained["latency_ms_per_image_p50"] * (1 + 0.05 * index),
+                run=runs,
+                path=[
+                    path.replace(old, new)
+                    for path, old, new in zip(trained["path"], trained["run"], runs, strict=True)
+                ],
+            )
+        )
+    return pd.concat([*parts, sanity], ignore_index=True)
 
 
 @pytest.fixture
 def results_dir(tmp_path, rows):
     """A results folder with the files of `rows` that the report reads."""
-    random = np.random.default_rng(0)
-    for row in rows.itertuples():
-        folder = tmp_path / row.path
-        folder.mkdir(parents=True)
-        blocks = random.integers(0, 256, (12, 4, 4, 1), np.uint8)
-        np.save(folder / "samples.npy", blocks.repeat(7, axis=1).repeat(7, axis=2))
-        if row.status == "sanity":
-            continue
-        histogram = random.multinomial(5000, np.full(10, 0.1)).tolist()
-        details = {"generated_histogram": histogram, "real_histogram": [500] * 10}
-        text = json.dumps({"details": {"mode_coverage": details}})
-        (folder / "metrics.json").write_text(text)
-        _write_run(folder.parents[1], row.model)
-    (tmp_path / rows["path"][0] / "process.gif").write_bytes(b"GIF89a")
+    write_results(tmp_path, rows)
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def seeds_dir(tmp_path_factory):
+    """A results folder with the files of `seeds`, and the report of them; not to be changed."""
+    folder = tmp_path_factory.mktemp("seeds")
+    write_results(folder, build_seeds())
+    write_report(folder, collect_rows(folder))
+    return folder
+
+
+def write_results(folder, rows):
+    """Writes the files of rows that the report reads."""
+    random = np.random.default_rng(0)
+    for _, row in rows.iterrows():
+        measured = folder / row["path"]
+        measured.mkdir(parents=True)
+        samples = measured.parents[1]
+        blocks = random.integers(0, 256, (30, 4, 4, 1), np.uint8)
+        np.save(samples / "samples.npy", blocks.repeat(7, axis=1).repeat(7, axis=2))
+        numbers = {}
+        if row["status"] != "sanity":
+            histogram = random.multinomial(5000, np.full(10, 0.1)).tolist()
+            details = {"generated_histogram": histogram, "real_histogram": [500] * 10}
+            numbers = {"mode_coverage": {"values": {}, "details": details}}
+            (samples / "latency.json").write_text('{"batch_1": [0.5]}')
+            _write_run(samples.parents[1], row["model"])
+        known = {key: value for key, value in row.items() if key != "path" and pd.notna(value)}
+        content = {"row": known, "numbers": numbers}
+        (measured / "metrics.json").write_text(json.dumps(content, default=float))
+    first = (folder / rows["path"][0]).parents[1]
+    (first / "process.gif").write_bytes(b"GIF89a")
 
 
 def _write_run(folder, model):
@@ -136,3 +194,5 @@ def _write_run(folder, model):
     environment = {"device": "a processor", "versions": {"keras": "3.15.0"}}
     state = {"state": "x", "environment": environment, "stage_seconds": {"training": 75.0}}
     (folder / "run.json").write_text(json.dumps(state))
+    (folder / "config.yaml").write_text(f"model: {{name: {model}}}\n")
+    (folder / "weights.npz").write_bytes(b"heavy")

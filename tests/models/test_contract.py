@@ -10,7 +10,7 @@ import pytest
 from benchmark import config as configuration
 from benchmark.cli import Parts
 from benchmark.drawing import figures
-from benchmark.results import COLUMNS
+from benchmark.report.columns import COLUMNS
 from benchmark.training import load_weights, weights
 from models.base import Illustration, Sampler, to_float, to_uint8
 from tests.conftest import options, trainings
@@ -158,7 +158,7 @@ def test_illustrations_are_pictures_that_can_be_drawn(train, name):
 def test_facts_are_finite_numbers_of_columns_of_their_own(train, name):
     facts = train(name).model.facts(real_images(SHAPES[0]))
     assert all(np.isfinite(value) for value in facts.values())
-    assert not set(facts) & set(COLUMNS)
+    assert not set(facts) & {column.key for column in COLUMNS}
 
 
 def test_uint8_and_float_are_inverse():

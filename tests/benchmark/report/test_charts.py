@@ -5,7 +5,13 @@ import pandas as pd
 import pytest
 
 from benchmark.report.charts import class_histograms, pareto, pareto_front
+from benchmark.report.groups import group_rows
 from benchmark.report.rows import row_styles
+
+
+def chart(rows):
+    (group,) = group_rows(rows)
+    return pareto(group)
 
 
 def label_boxes(figure, rows):
@@ -20,36 +26,33 @@ def label_boxes(figure, rows):
     }
 
 
-def of_seeds(rows, count):
-    """The rows as `count` seeds would give them, close together."""
-    trained, sanity = rows[rows["status"] != "sanity"], rows[rows["status"] == "sanity"]
-    spread = [
-        trained.assign(
-            seed=seed,
-            kid_mean=trained["kid_mean"] * (1 + 0.06 * seed),
-            latency_ms_per_image_p50=trained["latency_ms_per_image_p50"] * (1 + 0.05 * seed),
-        )
-        for seed in range(count)
-    ]
-    return pd.concat([*spread, sanity], ignore_index=True)
+def bars(figure):
+    """The error bars, as arrays of their two ends, with the number of their points."""
+    lines = [line.get_xydata() for line in figure.axes[0].lines if len(line.get_xdata()) == 2]
+    ends = [line for line in lines if np.isfinite(line).all() and not (line[:, 0] == [0, 1]).all()]
+    return [line for line in ends if (line[0] != line[1]).sum() == 1]
 
 
-@pytest.mark.parametrize("num_seeds", [1, 2])
-def test_pareto_labels_every_point_without_overlap(rows, num_seeds):
-    rows = of_seeds(rows, num_seeds)
-    figure = pareto(rows)
-    boxes = label_boxes(figure, rows)
-    assert set(boxes) == set(row_styles(rows))
-    for (_, first), (_, second) in itertools.combinations(boxes.items(), 2):
-        assert not first.overlaps(second)
-    frame = figure.axes[0].get_window_extent()
-    for box in boxes.values():
-        assert frame.x0 <= box.x0 and box.x1 <= frame.x1
-        assert frame.y0 <= box.y0 and box.y1 <= frame.y1
+def legend_of(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_pareto_labels_every_line_once_without_overlap(rows, seeds):
+    for table in (rows, seeds):
+        figure = chart(table)
+        boxes = label_boxes(figure, table)
+        names = "dcgan generator,ddpm ddim-10,ddpm ddim-50,ddpm ddpm-200,vae decoder"
+        assert ",".join(sorted(boxes)) == names
+        for (_, first), (_, second) in itertools.combinations(boxes.items(), 2):
+            assert not first.overlaps(second)
+        frame = figure.axes[0].get_window_extent()
+        for box in boxes.values():
+            assert frame.x0 <= box.x0 and box.x1 <= frame.x1
+            assert frame.y0 <= box.y0 and box.y1 <= frame.y1
 
 
 def test_pareto_labels_lie_on_no_bubble(rows):
-    figure = pareto(rows)
+    figure = chart(rows)
     boxes = label_boxes(figure, rows)
     axes = figure.axes[0]
     for collection in axes.collections:
@@ -60,40 +63,94 @@ def test_pareto_labels_lie_on_no_bubble(rows):
             assert np.hypot(*(nearest - center)) > radius - 1
 
 
+def test_pareto_bubbles_lie_at_means_with_bars_over_seeds(seeds):
+    figure = chart(seeds)
+    part = seeds[seeds["model"] == "vae"]
+    x, y = part["latency_ms_per_image_p50"], 1e3 * part["kid_mean"]
+    centers = [tuple(bubble.get_offsets()[0]) for bubble in figure.axes[0].collections]
+    assert any(np.allclose(center, (x.mean(), y.mean())) for center in centers)
+    assert len(centers) == 5 and len(bars(figure)) == 10
+    spans = [np.ptp(bar, axis=0) for bar in bars(figure)]
+    assert any(np.allclose(span, (2 * x.std(), 0)) for span in spans)
+    assert any(np.allclose(span, (0, 2 * y.std())) for span in spans)
+    assert "bars: ± std over seeds" in legend_of(figure)
+    assert "std over seeds" in figure.axes[0].get_ylabel()
+
+
+def test_pareto_of_single_seeds_has_their_standard_errors(rows):
+    figure = chart(rows)
+    assert "bars: ± standard error" in legend_of(figure)
+    assert [np.ptp(bar, axis=0) for bar in bars(figure)] == [pytest.approx([0, 2 * 1.1])] * 5
+    rows["kid_se"] = np.nan
+    figure = chart(rows)
+    assert bars(figure) == [] and not any("bars" in text for text in legend_of(figure))
+
+
+def test_pareto_front_is_that_of_the_means_and_named_where_it_is_drawn(seeds):
+    def steps(figure):
+        lines = figure.axes[0].lines
+        return [line for line in lines if line.get_drawstyle().startswith("steps")]
+
+    figure = chart(seeds)
+    (front,) = steps(figure)
+    on_front = ("dcgan", "ddpm ddim-10", "ddpm ddim-50", "ddpm ddpm-200", "vae")
+    means = seeds[seeds["status"] == "finished"].groupby("sampler")[
+        ["latency_ms_per_image_p50", "kid_mean"]
+    ].mean()  # fmt: skip
+    assert len(front.get_xdata()) == len(on_front)
+    np.testing.assert_allclose(sorted(front.get_xdata()), sorted(means.iloc[:, 0]))
+    assert "Pareto front of the means" in legend_of(figure)
+    alone = chart(seeds[seeds["model"].isin(["vae", "noise"])])
+    assert not steps(alone) and "Pareto front of the means" not in legend_of(alone)
+
+
+def test_pareto_of_a_number_that_should_be_high_has_its_front_above(seeds):
+    figure = chart(seeds.assign(headline="density"))
+    axes = figure.axes[0]
+    (front,) = (line for line in axes.lines if line.get_drawstyle().startswith("steps"))
+    order = np.argsort(front.get_xdata())
+    assert (np.diff(front.get_ydata()[order]) > 0).all()
+    assert axes.get_ylabel().startswith("Density")
+
+
 def test_pareto_bubble_area_is_proportional_to_coverage(rows):
-    sizes = [bubble.get_sizes()[0] for bubble in pareto(rows).axes[0].collections]
-    coverage = rows.loc[rows["status"] == "finished", "coverage"]
+    sizes = [bubble.get_sizes()[0] for bubble in chart(rows).axes[0].collections]
+    coverage = rows.loc[rows["status"] == "finished"].sort_values(
+        ["model", "network_passes"], ascending=[True, False]
+    )["coverage"].to_numpy()  # fmt: skip
     np.testing.assert_allclose(np.array(sizes) / sizes[0], coverage / coverage[0])
 
 
-def test_pareto_is_logarithmic_and_shows_floor_and_ceiling(rows):
-    axes = pareto(rows).axes[0]
-    assert axes.get_yscale() == "log"
-    low, high = axes.get_ylim()
-    assert low < 0.2 and high > 400
-    texts = [text.get_text() for text in axes.texts]
-    assert "test images\n0.20" in texts
-    assert "noise\n400.00" in texts
+def test_pareto_shows_what_test_images_score(rows):
+    axes = chart(rows).axes[0]
+    assert axes.get_yscale() == "linear"
+    assert axes.get_ylim()[0] < 0.2
+    assert "test images\n0.20" in [text.get_text() for text in axes.texts]
     title = axes.get_title(loc="left")
-    assert "mnist" in title and "N = 5,000" in title and "inception_v3" in title
+    assert "mnist" in title and "N = 5,000" in title
 
 
-@pytest.mark.parametrize("model", ["test_images", "vae"])
-@pytest.mark.parametrize("kid", [-0.0004, 0.0])
-def test_pareto_shows_a_kid_that_is_not_positive(rows, model, kid):
-    rows.loc[rows["model"] == model, "kid_mean"] = kid
-    figure = pareto(rows)
+@pytest.mark.parametrize(("kid", "scale"), [(0.0004, "log"), (-0.0004, "symlog")])
+def test_pareto_is_logarithmic_over_a_wide_range(rows, kid, scale):
+    rows.loc[rows["model"] == "test_images", "kid_mean"] = kid
+    rows.loc[0, "kid_mean"] = 0.0008
+    figure = chart(rows)
     axes = figure.axes[0]
-    assert axes.get_yscale() == "symlog"
-    assert axes.get_ylim()[0] < 1000 * kid
+    assert axes.get_yscale() == scale
     figure.draw_without_rendering()
-    heights = [axes.transData.transform((1, value))[1] for value in (1000 * kid, 12.3, 400)]
+    heights = [axes.transData.transform((1, value))[1] for value in (1000 * kid, 0.8, 71)]
     bottom, top = axes.get_window_extent().y0, axes.get_window_extent().y1
     assert bottom < heights[0] < heights[1] < heights[2] < top
 
 
+def test_pareto_shows_a_kid_that_is_not_positive(rows):
+    rows.loc[rows["model"] == "vae", "kid_mean"] = -0.0004
+    axes = chart(rows).axes[0]
+    assert axes.get_ylim()[0] < -0.4
+
+
 def test_pareto_of_one_row_without_sanity_rows(rows):
-    figure = pareto(rows.iloc[:1])
+    figure = chart(rows.iloc[:1])
     assert set(label_boxes(figure, rows)) == {"ddpm ddpm-200"}
 
 
@@ -101,13 +158,14 @@ def test_pareto_marks_unmeasured_coverage_and_skips_unmeasured_rows(rows):
     rows["coverage"] = np.nan
     rows.loc[1, "kid_mean"] = np.nan
     rows.loc[2, "latency_ms_per_image_p50"] = np.nan
-    figure = pareto(rows)
+    figure = chart(rows)
     assert not figure.axes[0].collections
     assert set(label_boxes(figure, rows)) == {"ddpm ddpm-200", "vae decoder", "dcgan generator"}
 
 
-def test_pareto_of_nothing_is_none(rows, diverged_row):
-    assert pareto(pd.concat([rows[rows["status"] == "sanity"], diverged_row])) is None
+def test_pareto_of_nothing_is_none(diverged_row, external_row):
+    assert chart(diverged_row) is None
+    assert chart(external_row) is None  # it has no speed
 
 
 def test_pareto_front_by_hand():
@@ -157,16 +215,12 @@ def test_class_histograms_of_nothing_generated():
     assert [bar.get_height() for bar in axes.patches] == [0, 0]
 
 
-def test_pareto_names_the_rows_whose_speed_is_not_known(rows, external_row):
+def test_pareto_names_the_lines_whose_speed_is_not_known(rows, external_row):
     def note(figure):
         return figure.legends[0].get_title().get_text().strip()
 
-    assert note(pareto(rows)) in ("", "None")
+    assert note(chart(rows)) in ("", "None")
     both = pd.concat([rows, external_row], ignore_index=True)
-    figure = pareto(both)
+    figure = chart(both)
     assert "my_model external" in note(figure)
     assert set(label_boxes(figure, both)) == set(row_styles(rows))
-
-
-def test_pareto_needs_a_speed(external_row):
-    assert pareto(external_row) is None

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.report import tables
+from benchmark.report import groups, tables
 from benchmark.report.collapse import note_collapses, warning
 
 
@@ -61,7 +61,7 @@ def test_tables_and_csv_tell_it_and_the_warning_names_the_row(rows):
     rows.loc[rows["model"] == "dcgan", "modes_covered"] = 2
     (group,) = tables.group_rows(rows)
     assert warning(group.rows) == "Mode collapse: dcgan generator (2 of 10 modes covered)."
-    assert warning(group.rows) in tables.warnings(group)
+    assert warning(group.rows) in groups.warnings(group)
     assert tables.build_table(group).footnotes == ["mode collapse: 2 of 10 modes covered"]
     assert "mode collapse: 2 of 10 modes covered" in tables.to_csv(rows)
     assert len(group.rows) == len(rows)
@@ -70,4 +70,4 @@ def test_tables_and_csv_tell_it_and_the_warning_names_the_row(rows):
 def test_without_collapse_there_is_no_warning(rows):
     (group,) = tables.group_rows(rows)
     assert warning(group.rows) == ""
-    assert tables.warnings(group) == []
+    assert groups.warnings(group) == []

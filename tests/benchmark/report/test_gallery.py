@@ -2,20 +2,23 @@ import pytest
 
 from benchmark.report import gallery
 from benchmark.report.gallery import Gallery
+from benchmark.results import StoredRow
 
 
 @pytest.fixture
 def run(tmp_path):
     """Writes pictures of a run and of its two samplers; returns what the gallery is asked for."""
 
-    def write(*names, samplers=("ddpm-200", "ddim-10"), name="run"):
-        folder = tmp_path / name
-        paths = {sampler: folder / "samplers" / sampler for sampler in samplers}
-        for path in (folder, *paths.values()):
-            path.mkdir(parents=True, exist_ok=True)
+    def write(*names, samplers=("ddpm-200", "ddim-10"), key="run"):
+        folder = tmp_path / "runs/mnist/ddpm" / key
+        rows = []
+        for sampler in samplers:
+            row = folder / "samplers" / sampler / "measurements/0a0a0a0a"
+            row.mkdir(parents=True, exist_ok=True)
+            rows.append(StoredRow(tmp_path, row.relative_to(tmp_path).as_posix()))
         for file in names:
             (folder / file).write_bytes(b"x" * 10)
-        return folder, paths
+        return rows[0].run, rows
 
     return write
 
@@ -62,11 +65,11 @@ def test_what_the_page_shows_elsewhere_is_not_repeated(tmp_path, run):
 def test_pictures_for_which_there_is_no_room_are_counted(tmp_path, run, monkeypatch):
     monkeypatch.setattr(gallery, "MAX_PAGE_BYTES", 25)
     files = ("latents.png", "manifold.png")
-    runs = {name: run(*files, name=name) for name in ("first", "second")}
+    runs = {name: run(*files, key=name) for name in ("first", "second")}
     first, second = Gallery(tmp_path).show(runs)
     assert (len(first["pictures"]), first["num_left_out"]) == (2, 0)
     assert (len(second["pictures"]), second["num_left_out"]) == (0, 2)
-    assert str(second["folder"]) == "second"
+    assert second["folder"].as_posix() == "runs/mnist/ddpm/second"
 
 
 def test_a_picture_that_is_too_large_is_left_out(tmp_path, run, monkeypatch):
@@ -76,6 +79,12 @@ def test_a_picture_that_is_too_large_is_left_out(tmp_path, run, monkeypatch):
 
 
 def test_of_many_runs_the_first_are_open(tmp_path, run):
-    runs = {str(number): run("manifold.png", name=str(number)) for number in range(6)}
+    runs = {str(number): run("manifold.png", key=str(number)) for number in range(6)}
     shown = Gallery(tmp_path).show(runs)
     assert [each["is_open"] for each in shown] == [True] * 4 + [False] * 2
+
+
+def test_rows_that_measure_the_same_samples_show_their_pictures_once(tmp_path, run):
+    stored, rows = run("samplers/decoder/interpolation.png", samplers=["decoder"])
+    (shown,) = Gallery(tmp_path).show({"vae": (stored, [*rows, *rows])})
+    assert captions(shown) == [gallery.CAPTIONS["interpolation"]]

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -9,10 +10,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from benchmark.report import page, published, tables
+from benchmark.report import group_figures, page, published
 from benchmark.report.gallery import CAPTIONS
+from benchmark.report.group_figures import CAPTIONS as CAPTIONS_OF_FIGURES
+from benchmark.report.groups import group_rows
 from benchmark.report.page import write_report
+from benchmark.report.stored import shown_runs
+from benchmark.results import collect_rows
 
+DOCUMENTS = ("trilemma.md", "trilemma.tex", "report.html")
 KINDS = ("pareto", "radar", "samples", "class_histograms", "loss")
 
 
@@ -37,29 +43,40 @@ class Page(HTMLParser):
 
 
 @pytest.fixture
-def written(results_dir, rows):
-    return {path.name: path for path in write_report(results_dir, rows)}
+def undrawn(monkeypatch):
+    """With one empty file for all figures, which take most of a report's time."""
+    monkeypatch.setattr(page, "draw_group", lambda *arguments: {"pareto": b"png"})
 
 
-def test_report_writes_tables_figures_and_page(results_dir, written):
-    figures = {f"mnist_quick_{kind}.png" for kind in KINDS}
-    names = {"trilemma.csv", "trilemma.md", "trilemma.tex", "report.html"}
-    assert set(written) == names | figures
-    for name in figures:
-        image = Image.open(written[name])
-        assert written[name].parent == results_dir / "figures"
-        assert min(image.size) > 300 and written[name].stat().st_size < 300_000
-    assert {path.name for path in results_dir.iterdir() if path.is_file()} == names
+@pytest.fixture
+def sweeps_alone(monkeypatch):
+    """Without any figures but those of sweeps."""
+    for name in ("pareto", "radar", "_draw_samples", "_draw_histograms", "_draw_losses"):
+        monkeypatch.setattr(group_figures, name, lambda *arguments, **options: None)
 
 
-def test_report_is_the_same_when_written_again(results_dir, rows, written):
-    before = {name: path.read_bytes() for name, path in written.items()}
-    for path in write_report(results_dir, rows.sample(frac=1, random_state=0).sort_index()):
-        assert path.read_bytes() == before[path.name]
+def test_report_writes_tables_figures_and_page(seeds_dir):
+    names = {
+        "trilemma.csv", "trilemma_by_model.csv", "trilemma.md", "trilemma.tex", "report.html",
+    }  # fmt: skip
+    assert {path.name for path in seeds_dir.iterdir() if path.is_file()} == names
+    figures = {path.name: path for path in (seeds_dir / "figures").iterdir()}
+    assert set(figures) == {f"mnist_quick_{kind}.png" for kind in KINDS}
+    for path in figures.values():
+        assert min(Image.open(path).size) > 300 and path.stat().st_size < 300_000
 
 
-def test_page_is_self_contained(written):
-    text = written["report.html"].read_text()
+def test_report_is_the_same_when_written_again(seeds_dir, tmp_path):
+    rows = collect_rows(seeds_dir).sample(frac=1, random_state=0)
+    shutil.copytree(seeds_dir / "runs", tmp_path / "runs")
+    shutil.copytree(seeds_dir / "sanity", tmp_path / "sanity")
+    for path in write_report(tmp_path, rows):
+        if path.name != "trilemma.csv":  # it keeps the order of its rows
+            assert path.read_bytes() == (seeds_dir / path.relative_to(tmp_path)).read_bytes(), path
+
+
+def test_page_is_self_contained(seeds_dir):
+    text = (seeds_dir / "report.html").read_text()
     page = Page(text)
     assert len(page.sources) == len(KINDS) + 1
     assert all(source.startswith("data:image/") for source in page.sources)
@@ -67,14 +84,40 @@ def test_page_is_self_contained(written):
     assert "http" not in re.sub(r"data:[^\"]*", "", text)
 
 
-def test_page_tells_provenance_and_definitions(written):
-    text = written["report.html"].read_text()
-    for words in ("a1b2c3d4", "a processor", "3.15.0", "Bińkowski et al. 2018", "<dt>NFE</dt>"):
+def test_page_tells_provenance_and_definitions(seeds_dir):
+    text = (seeds_dir / "report.html").read_text()
+    for words in ("seed10a1", "a processor", "3.15.0", "Bińkowski et al. 2018", "<dt>NFE</dt>"):
         assert words in text
 
 
-def test_page_tells_the_time_by_stage(results_dir, rows, written):
-    text = written["report.html"].read_text()
+def test_every_document_has_means_marks_and_what_they_tell(seeds_dir):
+    texts = {name: (seeds_dir / name).read_text() for name in DOCUMENTS}
+    best = "12.38 ± 0.62"
+    assert f"**{best}**" in texts["trilemma.md"]
+    assert f"<b>{best}</b>" in texts["report.html"]
+    assert r"\textbf{12.38 $\pm$ 0.62}" in texts["trilemma.tex"]
+    tie = re.search(r"14.19 ± 0.7\d", texts["trilemma.md"])[0]
+    assert f"{tie} † |" in texts["trilemma.md"] and f"{tie} †</td>" in texts["report.html"]
+    assert tie.replace("±", r"$\pm$") + r"$^\dagger$" in texts["trilemma.tex"]
+    for name in ("trilemma.md", "report.html"):
+        assert "Quality (KID ×1000): best is ddpm ddpm-200" in texts[name]
+        assert "results/validity.md" in texts[name]
+    for text in texts.values():
+        assert "over n training seeds" in text
+
+
+def test_seeds_stand_in_tables_of_their_own(seeds_dir):
+    text = (seeds_dir / "trilemma.md").read_text()
+    models, rows = text.split("### Seed by seed")
+    assert "| n" in models and "Seed" not in models.split("\n\n")[3]
+    assert len(re.findall(r"^\| dcgan ", models, re.M)) == 2
+    assert len(re.findall(r"^\| dcgan ", rows, re.M)) == 2 * 3
+    assert "KID ×1000 ↓ ± se" in rows and "Rejected % ↓ (95 %)" in rows
+
+
+def test_page_tells_the_time_by_stage(results_dir, rows, undrawn):
+    write_report(results_dir, rows)
+    text = (results_dir / "report.html").read_text()
     assert text.count("<h3>Time by stage</h3>") == 1 and "Training</th>" in text
     assert text.count('<td class="right">1.2 min</td>') == 2 * 3  # of three runs, and their totals
     for path in results_dir.glob("runs/*/*/*/run.json"):
@@ -83,7 +126,7 @@ def test_page_tells_the_time_by_stage(results_dir, rows, written):
     assert "Time by stage" not in (results_dir / "report.html").read_text()
 
 
-def test_page_escapes_what_runs_say(results_dir, rows):
+def test_page_escapes_what_runs_say(results_dir, rows, undrawn):
     rows.loc[0, "notes"] = "<script>alert(1)</script>"
     write_report(results_dir, rows)
     assert "<script>" not in (results_dir / "report.html").read_text()
@@ -97,7 +140,7 @@ def pictures_of(text):
     }
 
 
-def test_page_embeds_the_pictures_of_the_runs_but_no_second_loss(results_dir, rows):
+def test_page_embeds_the_pictures_of_the_runs_but_no_second_loss(results_dir, rows, undrawn):
     folder = results_dir / "runs/mnist/vae/0e0e0e0e"
     for name in ("manifold", "loss", "samplers/decoder/grid", "samplers/decoder/interpolation"):
         Image.new("L", (4, 4)).save(folder / f"{name}.png")
@@ -109,24 +152,15 @@ def test_page_embeds_the_pictures_of_the_runs_but_no_second_loss(results_dir, ro
     }
 
 
-def test_of_seeds_the_first_shows_its_pictures(results_dir, rows):
-    seeds = [
-        rows[rows["model"] == "vae"].assign(
-            seed=seed, run=f"seed{seed}", path=f"runs/mnist/vae/seed{seed}/samplers/decoder"
-        )
-        for seed in (0, 1)
-    ]
-    for seed in (0, 1):
-        folder = results_dir / f"runs/mnist/vae/seed{seed}"
-        (folder / "samplers/decoder").mkdir(parents=True)
-        (folder / "run.json").write_text("{}")
-        Image.new("L", (4, 4)).save(folder / "manifold.png")
-    write_report(results_dir, pd.concat([rows[rows["model"] != "vae"], *seeds]))
-    found = pictures_of((results_dir / "report.html").read_text())
-    assert set(found) == {"ddpm", "vae seed 0"}
+def test_of_seeds_the_first_shows_its_pictures_losses_and_samples(seeds_dir):
+    found = pictures_of((seeds_dir / "report.html").read_text())
+    assert set(found) == {"ddpm seed 10"}
+    text = (seeds_dir / "report.html").read_text()
+    for kind in ("samples", "class_histograms", "loss"):
+        assert f"{CAPTIONS_OF_FIGURES[kind]} Of seed 10." in text
 
 
-def test_an_option_that_was_varied_has_a_figure(results_dir, rows):
+def test_an_option_that_was_varied_has_a_figure(results_dir, rows, sweeps_alone):
     vae = rows[rows["model"] == "vae"]
     varied = [
         vae.assign(overrides=f"model.latent_dim={value}", run=f"run{value}", path="")
@@ -141,7 +175,7 @@ def test_an_option_that_was_varied_has_a_figure(results_dir, rows):
     assert not figure.exists()
 
 
-def test_a_collapse_is_told_at_the_head_of_every_table(results_dir, rows):
+def test_a_collapse_is_told_at_the_head_of_every_table(results_dir, rows, undrawn):
     rows.loc[rows["model"] == "dcgan", "modes_covered"] = 2
     write_report(results_dir, rows)
     told = "Mode collapse: dcgan generator (2 of 10 modes covered)."
@@ -152,19 +186,23 @@ def test_a_collapse_is_told_at_the_head_of_every_table(results_dir, rows):
     assert note in (results_dir / "trilemma.csv").read_text()
 
 
-def test_real_images_stand_above_the_samples(results_dir, rows, monkeypatch):
+def test_real_images_stand_above_the_samples(seeds_dir, monkeypatch):
     shown = []
-    monkeypatch.setattr(page, "sample_strips", lambda strips, colors: shown.append(strips))
+    monkeypatch.setattr(group_figures, "sample_strips", lambda strips, colors: shown.append(strips))
+    (group,) = group_rows(collect_rows(seeds_dir))
     real = np.full((20, 28, 28, 1), 7, np.uint8)
-    write_report(results_dir, rows, real_images={"mnist": real})
-    write_report(results_dir, rows)
-    assert list(shown[0])[0] == list(shown[1])[0] == "test images"
+    for images in (real, None):
+        group_figures._draw_samples(seeds_dir, group, {}, images)
+    labels = ["test images", *(line.label for line in group.lines if not line.is_check)]
+    assert list(shown[0]) == list(shown[1]) == labels
     assert (shown[0]["test images"] == 7).all() and len(shown[0]["test images"]) == 10
-    stored = np.load(results_dir / rows["path"][5] / "samples.npy")
+    stored = np.load(next(seeds_dir.glob("sanity/mnist/test_images/*/samples.npy")))
     np.testing.assert_array_equal(shown[1]["test images"], stored[:10])
+    first = np.load(next(seeds_dir.glob("runs/mnist/vae/seed10*/samplers/decoder/samples.npy")))
+    np.testing.assert_array_equal(shown[1]["vae decoder"], first[:10])
 
 
-def test_tables_of_two_protocols_are_kept_apart(results_dir, rows):
+def test_tables_of_two_protocols_are_kept_apart(results_dir, rows, undrawn):
     other = rows.iloc[[0, 3, 5]].assign(protocol="another encoder; N=5000", path="")
     both = pd.concat([rows, other], ignore_index=True)
     paths = write_report(results_dir, both)
@@ -178,36 +216,48 @@ def test_tables_of_two_protocols_are_kept_apart(results_dir, rows):
     assert len(stems) == 2
 
 
-def test_figures_that_no_longer_hold_are_removed(results_dir, rows, written):
-    kept = [results_dir / "figures" / name for name in ("cifar10_quick_pareto.png", "mine.png")]
-    for path in kept:
-        path.write_bytes(b"")
-    other = rows.iloc[[0]].assign(protocol="another", path="")
-    write_report(results_dir, pd.concat([rows, other], ignore_index=True))
-    assert not written["mnist_quick_pareto.png"].exists()
-    assert all(path.exists() for path in kept)
+def test_figures_that_no_longer_hold_are_removed(results_dir, rows, undrawn):
+    (results_dir / "figures").mkdir()
+    kept, stale = ("cifar10_quick_pareto.png", "mine.png"), ("mnist_quick_radar.png",)
+    for name in (*kept, *stale):
+        (results_dir / "figures" / name).write_bytes(b"")
+    write_report(results_dir, rows)
+    names = {path.name for path in (results_dir / "figures").iterdir()}
+    assert names == {*kept, "mnist_quick_pareto.png"}
 
 
-def test_a_diverged_run_is_shown_with_its_losses(results_dir, rows, diverged_row):
+def test_a_diverged_run_is_shown_with_its_losses(results_dir, rows, diverged_row, undrawn):
     folder = results_dir / "runs/mnist/dcgan/beefbeef"
     folder.mkdir()
     losses = {"step": [1, 2], "images_seen": [64, 128], "loss": [1.0, np.nan]}
     pd.DataFrame(losses).to_csv(folder / "history.csv", index=False)
-    write_report(results_dir, pd.concat([rows, diverged_row], ignore_index=True))
+    both = pd.concat([rows, diverged_row], ignore_index=True)
+    write_report(results_dir, both)
     assert "| diverged " in (results_dir / "trilemma.md").read_text()
     assert "dcgan seed 1" in (results_dir / "report.html").read_text()
+    (group,) = group_rows(both)
+    runs = shown_runs(results_dir, group)
+    assert list(runs) == ["dcgan seed 0", "dcgan seed 1", "ddpm", "vae"]
+    assert len(runs["dcgan seed 1"][0].history) == 2
 
 
-def test_samples_made_elsewhere_are_shown_with_their_source(results_dir, rows, external_row):
+def test_samples_made_elsewhere_are_shown_with_their_source(
+    results_dir, rows, external_row, undrawn
+):
     folder = results_dir / external_row["path"][0]
     folder.mkdir(parents=True)
-    np.save(folder / "samples.npy", np.full((12, 28, 28, 1), 99, np.uint8))
+    samples = folder.parents[1]
+    np.save(samples / "samples.npy", np.full((12, 28, 28, 1), 99, np.uint8))
     details = {"generated_histogram": [500] * 10, "real_histogram": [500] * 10}
-    (folder / "metrics.json").write_text(json.dumps({"details": {"mode_coverage": details}}))
-    (folder / "run.json").write_text(json.dumps({"source": {"sha256": "5a5a5a5a"}}))
-    Image.new("L", (4, 4)).save(folder / "grid.png")
-    paths = write_report(results_dir, pd.concat([rows, external_row], ignore_index=True))
-    assert {path.name for path in paths} >= {f"mnist_quick_{kind}.png" for kind in KINDS}
+    numbers = {"mode_coverage": {"details": details}}
+    (folder / "metrics.json").write_text(json.dumps({"row": {}, "numbers": numbers}))
+    (samples / "run.json").write_text(json.dumps({"source": {"sha256": "5a5a5a5a"}}))
+    Image.new("L", (4, 4)).save(samples / "grid.png")
+    both = pd.concat([rows, external_row], ignore_index=True)
+    write_report(results_dir, both)
+    (group,) = group_rows(both)
+    strips = group_figures._of_lines(results_dir, group, lambda row: row.samples(10))
+    assert (strips["my_model external"] == 99).all()
     text = (results_dir / "report.html").read_text()
     assert "my_model (run e0e0e0e0)" in text and "5a5a5a5a" in text
     assert "my_model: grid" not in text
@@ -225,7 +275,7 @@ def test_rows_without_folders_still_make_a_report(tmp_path, rows, diverged_row):
     assert not (tmp_path / "diverged/figures").exists()
 
 
-def test_latex_escapes_and_balances(results_dir, rows):
+def test_latex_escapes_and_balances(results_dir, rows, undrawn):
     rows.loc[0, "notes"] = r"50 % of {a_b} & \c ~ ^ #1 $"
     rows.loc[1, "kid_mean"] = -0.0001
     write_report(results_dir, rows)
@@ -241,7 +291,7 @@ def test_latex_escapes_and_balances(results_dir, rows):
     assert text.isascii()
 
 
-def test_published_figures_stand_below_stacked_mnist_alone(results_dir, rows):
+def test_published_figures_stand_below_stacked_mnist_alone(results_dir, rows, undrawn):
     write_report(results_dir, rows)
     tables_of = ("trilemma.md", "trilemma.tex", "report.html")
     texts = {name: (results_dir / name).read_text() for name in tables_of}
@@ -261,13 +311,13 @@ def test_published_figures_stand_below_stacked_mnist_alone(results_dir, rows):
     Page((results_dir / "report.html").read_text())
 
 
-def test_published_figures_are_rows_of_no_result(results_dir, rows):
+def test_published_figures_are_rows_of_no_result(results_dir, rows, undrawn):
     stacked = rows.assign(dataset="stacked_mnist")
     write_report(results_dir, stacked)
     text = (results_dir / "trilemma.csv").read_text()
     assert not any(row.model in text or row.source in text for row in published.ROWS)
     assert len(text.splitlines()) == 1 + len(rows)
-    (group,) = tables.group_rows(stacked)
+    (group,) = group_rows(stacked)
     assert set(group.rows["model"]) == set(rows["model"])
 
 
@@ -286,28 +336,6 @@ def test_published_figures_are_those_of_the_papers():
     assert {row.model: (row.modes, float(row.kl)) for row in published.ROWS} == expected
 
 
-@pytest.mark.parametrize("folder", ["missing", "empty"])
-def test_no_results_is_one_line_and_exit_code_2(tmp_path, capsys, folder):
-    (tmp_path / "empty").mkdir()
-    assert page.main([str(tmp_path / folder)]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.count("\n") == 1
-    assert str(tmp_path / folder) in captured.err and "python -m benchmark" in captured.err
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["a", "b"]])
-def test_wrong_arguments_show_the_usage(capsys, arguments):
-    assert page.main(arguments) == 2
-    assert "Usage" in capsys.readouterr().err
-
-
-def test_main_writes_the_report_of_a_folder(results_dir, rows, capsys, monkeypatch):
-    monkeypatch.setattr(page, "collect_rows", lambda folder: rows)
-    assert page.main([str(results_dir)]) == 0
-    assert str(results_dir / "report.html") in capsys.readouterr().out
-
-
 def test_report_runs_as_a_module_without_tensorflow(tmp_path):
-    code = "import sys, benchmark.report.page; sys.exit('tensorflow' in sys.modules)"
+    code = "import sys, benchmark.report.command; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

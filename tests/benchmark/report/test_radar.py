@@ -1,72 +1,89 @@
+import inspect
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.report.radar import radar, trilemma_scores
+from benchmark.datasets.mnist import load_mnist
+from benchmark.evaluation import REFERENCE_SEED, draw
+from benchmark.report import radar as module
+from benchmark.report.groups import group_rows
+from benchmark.report.radar import diversity_score, quality_score, radar, trilemma_scores
+from metrics.encoders import InceptionV3Encoder
+from metrics.prdc import prdc
 
 
-def set_kid(rows, **values):
-    for model, kid in values.items():
-        rows.loc[rows["model"] == model, "kid_mean"] = kid
+def scores_of(rows):
+    (group,) = group_rows(rows)
+    return trilemma_scores(group.lines)
 
 
-def test_quality_is_the_log_share_between_noise_and_floor(rows):
-    set_kid(rows, test_images=0.004, noise=0.4, vae=0.04, dcgan=0.4)
-    rows.loc[0, "kid_mean"] = 0.004
-    scores, rules = trilemma_scores(rows)
-    assert scores.loc["ddpm ddpm-200", "quality"] == pytest.approx(1)
-    assert scores.loc["vae decoder", "quality"] == pytest.approx(0.5)
-    assert scores.loc["dcgan generator", "quality"] == pytest.approx(0)
-    assert "1 = 4 " in rules[0] and "0 = 400 " in rules[0]
+def drawn(rows):
+    (group,) = group_rows(rows)
+    return radar(group)
 
 
-def test_quality_stays_between_zero_and_one(rows):
-    set_kid(rows, vae=-0.001, dcgan=0.9)
-    scores, _ = trilemma_scores(rows)
-    assert scores.loc["vae decoder", "quality"] == pytest.approx(1)
-    assert scores.loc["dcgan generator", "quality"] == pytest.approx(0)
+def test_every_corner_has_a_fixed_scale(rows):
+    rows.loc[3, ["density", "images_per_second", "coverage"]] = [0.475, math.sqrt(1e4), 0.19]
+    scores, rules = scores_of(rows)
+    np.testing.assert_allclose(scores.loc["vae decoder"], [0.5, 0.5, 0.2])
+    assert "quality: density; 1 = 0.95 or more" in rules
+    assert any("0 = 0.1, 1 = 100,000" in rule for rule in rules)
+    assert "diversity: coverage; 1 = 0.95 or more" in rules
 
 
-def test_a_floor_below_its_own_uncertainty_is_replaced_by_it(rows):
-    set_kid(rows, test_images=-0.0001, vae=0.0011)
-    scores, rules = trilemma_scores(rows)
-    assert scores.loc["vae decoder", "quality"] == pytest.approx(1)
-    assert "standard deviation" in rules[0]
+def test_no_other_row_changes_a_score(rows):
+    numbers = ["density", "coverage", "images_per_second", "kid_mean", "rejected_share"]
+    before = scores_of(rows)[0].loc["vae decoder"]
+    others = rows["model"] != "vae"
+    rows.loc[others, numbers] = rows.loc[others, numbers] * 1.7 + 0.01
+    pd.testing.assert_series_equal(scores_of(rows)[0].loc["vae decoder"], before)
+    alone = scores_of(rows[rows["model"] == "vae"])[0].loc["vae decoder"]
+    pd.testing.assert_series_equal(alone, before)
 
 
-def test_speed_spans_a_tenth_to_ten_thousand(rows):
-    rows.loc[:4, "images_per_second"] = [0.1, 10_000, 10 ** (-1 + 2.5), 1.0, 10.0]
-    scores, rules = trilemma_scores(rows)
-    np.testing.assert_allclose(scores["speed"], [0, 1, 0.5, 0.2, 0.4], atol=1e-12)
-    assert "1 = 10,000, 0 = 0.1" in rules[1]
+def test_test_images_are_at_one_and_said_to_be(rows):
+    scores, rules = scores_of(rows)
+    assert scores.loc["test_images", ["quality", "diversity"]].tolist() == [1, 1]
+    assert "test images: quality 1.00, diversity 1.00" in rules
 
 
-def test_speed_widens_by_whole_decades(rows):
-    rows.loc[3, "images_per_second"] = 25_000
-    scores, rules = trilemma_scores(rows)
-    assert "1 = 100,000" in rules[1]
-    assert scores["speed"].max() < 1
+def test_scores_are_of_means_over_seeds(seeds):
+    scores, _ = scores_of(seeds)
+    coverage = seeds.loc[seeds["model"] == "vae", "coverage"].mean()
+    assert scores.loc["vae decoder", "diversity"] == pytest.approx(coverage / 0.95)
+    assert len(scores) == 6
 
 
-def test_diversity_is_coverage_over_that_of_the_test_images(rows):
-    scores, rules = trilemma_scores(rows)
-    assert scores.loc["vae decoder", "diversity"] == pytest.approx(0.471 / 0.962)
-    assert "0.962" in rules[2]
+def test_scores_stay_between_zero_and_one(rows):
+    rows.loc[0, ["density", "coverage", "images_per_second"]] = [2.0, 1.0, 1e7]
+    rows.loc[1, ["density", "coverage", "images_per_second"]] = [0.0, 0.0, 1e-3]
+    scores, _ = scores_of(rows)
+    assert scores.loc["ddpm ddpm-200"].tolist() == [1, 1, 1]
+    assert scores.loc["ddpm ddim-50"].tolist() == [0, 0, 0]
 
 
-def test_diversity_falls_back_to_modes(rows):
-    rows["coverage"] = np.nan
+def test_without_density_and_coverage_other_numbers_stand_in(rows):
+    rows[["density", "coverage"]] = np.nan
     rows.loc[rows["model"] == "dcgan", "modes_covered"] = 7
-    scores, rules = trilemma_scores(rows)
+    scores, rules = scores_of(rows)
     assert scores.loc["dcgan generator", "diversity"] == pytest.approx(0.7)
-    assert "modes" in rules[2]
+    assert scores.loc["dcgan generator", "quality"] == 1.0
+    assert "not rejected" in rules[0] and "modes" in rules[2]
+
+
+def test_quality_and_diversity_do_not_measure_each_other():
+    assert set(inspect.signature(quality_score).parameters) == {"density", "rejected"}
+    assert set(inspect.signature(diversity_score).parameters) == {"coverage", "modes"}
+    assert module.FULL_DENSITY == module.FULL_COVERAGE == 0.95
 
 
 def test_radar_draws_closed_lines_of_the_complete_rows(rows):
     rows.loc[3, "images_per_second"] = np.nan
-    figure = radar(rows)
+    figure = drawn(rows)
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["ddpm ddpm-200", "ddpm ddim-50", "ddpm ddim-10", "dcgan generator"]
+    assert labels == ["dcgan generator", "ddpm ddpm-200", "ddpm ddim-50", "ddpm ddim-10"]
     lines = [line for line in figure.axes[0].lines if line.get_label() in labels]
     for line in lines:
         points = np.column_stack(line.get_data())
@@ -74,8 +91,12 @@ def test_radar_draws_closed_lines_of_the_complete_rows(rows):
         np.testing.assert_array_equal(points[0], points[-1])
 
 
+def test_radar_has_a_line_for_each_model_and_sampler(seeds):
+    assert len(drawn(seeds).legends[0].get_texts()) == 5
+
+
 def test_radar_legend_lies_beside_the_triangle(rows):
-    figure = radar(rows)
+    figure = drawn(rows)
     figure.draw_without_rendering()
     legend = figure.legends[0].get_window_extent()
     assert not legend.overlaps(figure.axes[0].get_window_extent())
@@ -83,21 +104,95 @@ def test_radar_legend_lies_beside_the_triangle(rows):
     assert legend.x1 <= figure.bbox.x1
 
 
-def test_radar_without_sanity_rows_states_other_ends(rows):
-    figure = radar(rows.iloc[:5])
-    assert "decade" in figure._supxlabel.get_text()
-
-
 def test_radar_of_nothing_is_none(rows, diverged_row):
-    assert radar(rows.iloc[5:]) is None
+    assert drawn(diverged_row) is None
     rows["images_per_second"] = np.nan
-    assert radar(rows) is None
+    assert drawn(rows) is None
 
 
 def test_rows_without_speed_are_named_and_not_drawn(rows, external_row):
-    assert "not shown" not in radar(rows).get_supxlabel()
-    figure = radar(pd.concat([rows, external_row], ignore_index=True))
+    assert "not shown" not in drawn(rows).get_supxlabel()
+    figure = drawn(pd.concat([rows, external_row], ignore_index=True))
     assert "my_model external" in figure.get_supxlabel()
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert len(names) == 5 and "my_model external" not in names
-    assert radar(external_row) is None
+    assert drawn(external_row) is None
+
+
+NUM_IMAGES = 500
+
+
+def damaged_sets(images, labels):
+    """Real images damaged in known order, by what is done to them."""
+    random = np.random.default_rng(0)
+    shuffled = images[random.permutation(len(images))]
+
+    def with_halves(count):
+        mixed = images.copy()
+        mixed[:count, :14] = shuffled[:count, :14]
+        return mixed
+
+    def with_holes(count):
+        holed = images.copy()
+        holed[:count, 10:18, 10:18] = 0
+        return holed
+
+    def noisy(scale):
+        noise = random.normal(0, scale, images.shape)
+        return (images + noise).clip(0, 255).astype("uint8")
+
+    def repeated(count):
+        return np.repeat(images[:count], len(images) // count, axis=0)
+
+    def of_classes(count):
+        kept = images[labels < count]
+        return np.concatenate([kept] * 10)[: len(images)]
+
+    return {
+        "test images": images,
+        "halves": [with_halves(len(images) * 3 // 10), with_halves(len(images))],
+        "holes": [with_holes(len(images) * 3 // 10), with_holes(len(images))],
+        "noise": [noisy(20), noisy(60)],
+        "repeated": [repeated(100), repeated(20), repeated(1)],
+        "dropped": [of_classes(7), of_classes(3)],
+    }
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory):
+    """Quality and diversity of damaged real sets, in the features that the rows are measured in."""
+    dataset = load_mnist(cache_dir=tmp_path_factory.mktemp("cache"))
+    encoder = InceptionV3Encoder(weights="embedded", image_size=75)
+    real = encoder(draw(dataset.train_images, NUM_IMAGES, REFERENCE_SEED))
+
+    def score(images):
+        found = prdc(real_features=real, generated_features=encoder(images))
+        found = {name: pd.Series([value]) for name, value in found.items()}
+        unknown = pd.Series([math.nan])
+        quality, _ = quality_score(found["density"], unknown)
+        diversity, _ = diversity_score(found["coverage"], unknown)
+        return quality[0], diversity[0]
+
+    images, labels = (
+        draw(array, NUM_IMAGES, REFERENCE_SEED)
+        for array in (dataset.test_images, dataset.test_labels)
+    )
+    sets = damaged_sets(images, labels)
+    real_score = score(sets.pop("test images"))
+    return {name: [real_score, *map(score, images)] for name, images in sets.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", ["halves", "holes", "noise"])
+def test_damaged_images_fall_in_quality_the_more_the_worse(damaged, damage):
+    quality = [quality for quality, _ in damaged[damage]]
+    assert quality[0] == 1.0
+    assert (np.diff(quality) <= 0).all() and quality[-1] < 0.9 * quality[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", ["repeated", "dropped"])
+def test_missing_images_fall_in_diversity_alone(damaged, damage):
+    quality, diversity = zip(*damaged[damage], strict=True)
+    assert diversity[0] == 1.0 and min(quality) > 0.95
+    assert (np.diff(diversity) < -0.05).all()

@@ -1,5 +1,6 @@
 import pandas as pd
 
+from benchmark.report.groups import group_rows
 from benchmark.report.rows import is_sanity, left_out, row_labels, row_styles
 
 
@@ -51,8 +52,21 @@ def test_seeds_share_a_style(rows):
     assert styles["vae decoder seed 0"] != styles["dcgan generator seed 0"]
 
 
+def test_a_line_and_its_rows_share_a_style_whatever_tells_them_apart(rows):
+    pair = rows.iloc[[3, 3]].assign(seed=[0, 1], overrides=["", "model.beta=4"])
+    styles = row_styles(pair)
+    assert set(styles) == {"vae decoder", "vae decoder model.beta=4"}
+    both = pd.concat([pair, pair.assign(seed=[2, 3])], ignore_index=True)
+    styles = row_styles(both)
+    assert styles["vae decoder seed 2"] == styles["vae decoder"] == styles["vae decoder seed 0"]
+    assert styles["vae decoder model.beta=4 seed 3"] == styles["vae decoder model.beta=4"]
+
+
 def test_rows_without_speed_are_named(rows, external_row, diverged_row):
-    assert left_out(rows, "images_per_second") == ""
+    def named(rows):
+        (group,) = group_rows(rows)
+        return left_out(group.lines, "kid_mean", "images_per_second")
+
+    assert named(rows) == ""
     both = pd.concat([rows, external_row, diverged_row], ignore_index=True)
-    text = left_out(both, "images_per_second")
-    assert text == "not shown, as their speed was not measured: my_model external"
+    assert named(both) == "not shown, as their speed was not measured: my_model external"

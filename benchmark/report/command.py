@@ -1,0 +1,66 @@
+"""`python -m benchmark.report`: tables, figures and the page again, from the run folders."""
+
+import sys
+from pathlib import Path
+
+from benchmark.errors import UserError
+from benchmark.report.page import write_report
+from benchmark.report.publish import publish
+from benchmark.report.readme import update
+from benchmark.results import collect_rows
+
+USAGE = """\
+Usage: python -m benchmark.report [results_dir] [readme=README.md]
+       python -m benchmark.report [results_dir] publish=results/reference [seed=10,11] [preset=...]
+The first derives tables, figures and the page again, and writes them into a README if one is named;
+the second copies what they are derived from to where it is committed."""
+
+
+def main(arguments=None):
+    """Runs `python -m benchmark.report` and returns its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        for path in run(*parse(arguments)):
+            print(path)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(results_dir, options):
+    """Writes what was asked for; returns the paths of the tables and figures."""
+    rows = collect_rows(results_dir)
+    if rows.empty:
+        raise UserError(
+            f"No results in '{results_dir}'. Make some first: "
+            "python -m benchmark model=ddpm dataset=mnist"
+        )
+    if "publish" in options:
+        chosen = {name: text.split(",") for name, text in options.items() if name != "publish"}
+        return publish(results_dir, options["publish"], chosen)
+    paths = write_report(results_dir, rows)
+    if "readme" in options:
+        update(options["readme"], results_dir)
+        paths.append(Path(options["readme"]))
+    return paths
+
+
+def parse(arguments):
+    """Splits arguments into the results folder and the options.
+
+    Raises:
+        UserError: If they are not as `USAGE` says, or there is no such folder.
+    """
+    options = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    folders = [argument for argument in arguments if "=" not in argument]
+    unknown = set(options) - {"readme"} if "publish" not in options else {"readme"} & set(options)
+    if unknown or len(folders) > 1 or any(name.startswith("-") for name in arguments):
+        raise UserError(USAGE)
+    results_dir = Path(folders[0] if folders else "results")
+    if not results_dir.is_dir():
+        raise UserError(
+            f"No results folder '{results_dir}'. Make results first: "
+            "python -m benchmark model=ddpm dataset=mnist"
+        )
+    return results_dir, options

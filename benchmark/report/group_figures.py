@@ -1,0 +1,148 @@
+"""The figures of a group: which there are, what they show, and their PNG files."""
+
+import hashlib
+import io
+
+import numpy as np
+from PIL import Image
+
+from benchmark.drawing.figures import loss_panels, sample_strips
+from benchmark.report.charts import class_histograms, pareto
+from benchmark.report.columns import HIGHER, column
+from benchmark.report.radar import radar
+from benchmark.report.rows import is_sanity
+from benchmark.report.stored import first_stored, shown_runs
+from benchmark.report.sweeps import sweeps
+from benchmark.results import StoredRow
+
+CAPTIONS = {
+    "pareto": "Sampling time against quality. {} and to the left is better.",
+    "radar": "The trilemma: quality, speed and diversity, each from 0 (centre) to 1.",
+    "samples": "The first samples of each model and sampler, not selected.",
+    "class_histograms": "Share of each class among the generated images and among the real ones.",
+    "loss": "Losses of the training over the images seen.",
+}
+OF_ONE_SEED = ("samples", "class_histograms", "loss")
+SWEEP = "sweep_"
+DIGEST = "Digest"  # the key in a PNG file of the digest of the numbers that it shows
+NUM_SAMPLES_SHOWN = 10
+
+
+def draw_group(results_dir, group, styles, real_images):
+    """Draws each figure of a group for which there is something to show.
+
+    Args:
+        results_dir: The results folder.
+        group: The `Group`.
+        styles: Result of `row_styles`.
+        real_images: uint8 NHWC test images to stand above the samples; `None` for those of the
+            `test_images` row, if it has any.
+
+    Returns:
+        The bytes of the PNG files by the figures' names, in the page's order.
+    """
+    figures = {
+        "pareto": pareto(group, styles=styles),
+        "radar": radar(group, styles=styles),
+        "samples": _draw_samples(results_dir, group, styles, real_images),
+        "class_histograms": _draw_histograms(results_dir, group, styles),
+        "loss": _draw_losses(results_dir, group),
+        **_draw_sweeps(results_dir, group),
+    }
+    digest = numbers_digest(group)
+    return {name: _png(figure, digest) for name, figure in figures.items() if figure is not None}
+
+
+def caption(name, group):
+    """What a figure shows; where it shows one seed of several, which."""
+    if name.startswith(SWEEP):
+        return (
+            f"{column(group.headline).name} against {name.removeprefix(SWEEP)}, of runs that "
+            "differ in nothing else but their seeds."
+        )
+    if name == "pareto":
+        return CAPTIONS[name].format("Up" if column(group.headline).better == HIGHER else "Down")
+    several = [line for line in group.lines if line.num_seeds > 1]
+    if name not in OF_ONE_SEED or not several:
+        return CAPTIONS[name]
+    seeds = {line.first["seed"] for line in several}
+    which = f"seed {seeds.pop():g}" if len(seeds) == 1 else "the first seed of each"
+    return f"{CAPTIONS[name]} Of {which}."
+
+
+def numbers_digest(group):
+    """Hash of the numbers of a group, by which a figure is known to be stale."""
+    numbers = group.rows.drop(columns=["path", "notes"]).to_csv(index=False)
+    return hashlib.sha256(numbers.encode()).hexdigest()[:16]
+
+
+def read_digest(path):
+    """The digest of the numbers that a figure was drawn from; empty if it has none."""
+    with Image.open(path) as image:
+        return image.info.get(DIGEST, "")
+
+
+def _draw_samples(results_dir, group, styles, real_images):
+    def read(row):
+        return row.samples(NUM_SAMPLES_SHOWN)
+
+    strips = _of_lines(results_dir, group, read)
+    if not strips:
+        return None
+    if real_images is None:
+        paths = group.rows.loc[group.rows["model"] == "test_images", "path"]
+        real_images = next((read(StoredRow(results_dir, path)) for path in paths), None)
+    if real_images is not None:
+        strips = {"test images": np.asarray(real_images[:NUM_SAMPLES_SHOWN]), **strips}
+    return sample_strips(strips, colors={label: style.color for label, style in styles.items()})
+
+
+def _draw_histograms(results_dir, group, styles):
+    coverages = _of_lines(results_dir, group, lambda row: row.details("mode_coverage"))
+    coverages = {
+        label: found for label, found in coverages.items() if "generated_histogram" in found
+    }
+    if not coverages:
+        return None
+    reference = next(iter(coverages.values()))
+    real = reference["real_histogram"]
+    histograms = {label: found["generated_histogram"] for label, found in coverages.items()}
+    class_names = reference.get("class_names") or range(len(real))
+    return class_histograms(histograms, real, class_names, styles=styles)
+
+
+def _of_lines(results_dir, group, read):
+    """What the files of the first seed of each line have, by the line's label."""
+    found = {
+        line.label: first_stored(results_dir, line, read)
+        for line in group.lines
+        if not line.is_check
+    }
+    return {label: content for label, content in found.items() if content is not None}
+
+
+def _draw_losses(results_dir, group):
+    histories = {title: run.history for title, (run, _) in shown_runs(results_dir, group).items()}
+    histories = {
+        title: history
+        for title, history in histories.items()
+        if history is not None and len(history)
+    }
+    return loss_panels(histories) if histories else None
+
+
+def _draw_sweeps(results_dir, group):
+    """Draws what the options that were varied do, by the figure's name."""
+    trained = group.rows[~is_sanity(group.rows)]
+    runs = {path: StoredRow(results_dir, path).run for path in trained["path"]}
+    configurations = {path: run.config for path, run in runs.items() if run is not None}
+    return {SWEEP + option: figure for option, figure in sweeps(group.rows, configurations).items()}
+
+
+def _png(figure, digest):
+    buffer = io.BytesIO()
+    figure.savefig(
+        buffer, format="png", bbox_inches="tight", pad_inches=0.08,
+        metadata={"Software": None, DIGEST: digest},
+    )  # fmt: skip
+    return buffer.getvalue()

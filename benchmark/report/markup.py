@@ -1,0 +1,73 @@
+"""Tables as Markdown and as LaTeX: best cells bold, ties with a dagger."""
+
+import re
+
+from benchmark.report.columns import ARROWS
+from benchmark.report.tables import BEST, TIE
+
+DAGGER = "†"
+_MARKDOWN = {BEST: "**{}**", TIE: f"{{}} {DAGGER}"}
+_LATEX = {BEST: r"\textbf{{{}}}", TIE: r"{}$^\dagger$"}
+_TEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "±": r"$\pm$", "×": r"$\times$", "–": "--", "−": "$-$", "↓": r"$\downarrow$",
+    "↑": r"$\uparrow$", DAGGER: r"$^\dagger$", "ń": r"\'n", "ä": r"\"a", "é": r"\'e",
+}  # fmt: skip
+
+
+def to_markdown(table):
+    """Writes a table in Markdown, padded so that it also reads as plain text."""
+    body = [
+        [
+            _MARKDOWN.get(table.marks.get((line, index)), "{}").format(cell.replace("|", "\\|"))
+            for index, cell in enumerate(cells)
+        ]
+        for line, cells in enumerate(table.body)
+    ]
+    sanity = [[cell.replace("|", "\\|") for cell in line] for line in table.sanity]
+    separator = [[""] * len(table.titles)] if table.sanity else []
+    lines = [table.titles, *body, *separator, *sanity]
+    widths = [max(3, *(len(line[index]) for line in lines)) for index in range(len(table.titles))]
+    padded = [
+        [
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, table.right, strict=True)
+        ]
+        for line in lines
+    ]
+    rule = [
+        "-" * (width - right) + ":" * right
+        for width, right in zip(widths, table.right, strict=True)
+    ]
+    padded.insert(1, rule)
+    return "\n".join("| " + " | ".join(line) + " |" for line in padded)
+
+
+def tex_body(table):
+    """The lines of a table's body as LaTeX, without their line ends."""
+    return [
+        " & ".join(
+            _LATEX.get(table.marks.get((line, index)), "{}").format(tex(cell))
+            for index, cell in enumerate(cells)
+        )
+        for line, cells in enumerate(table.body)
+    ]
+
+
+def tex(text):
+    """Escapes text for LaTeX and sets a leading minus in mathematics."""
+    text = re.sub(r"(?<![\w)])-(?=\d)", "−", text)
+    return "".join(_TEX.get(letter, letter) for letter in text)
+
+
+def tex_title(title):
+    """Sets a column's title in two lines of about equal length, to keep the column narrow."""
+    words = title.split()
+    if len(words) > 1 and words[-1] in ARROWS.values():
+        words[-2:] = [" ".join(words[-2:])]
+    if len(words) == 1:
+        return tex(title)
+    halves = [(" ".join(words[:cut]), " ".join(words[cut:])) for cut in range(1, len(words))]
+    lines = min(halves, key=lambda pair: max(map(len, pair)))
+    return rf"\shortstack[r]{{{tex(lines[0])}\\{tex(lines[1])}}}"

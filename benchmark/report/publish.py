@@ -1,0 +1,122 @@
+"""Copies results to where they are committed: what the tables and figures are derived from."""
+
+import shutil
+from collections import defaultdict
+from pathlib import Path
+
+from benchmark.errors import UserError
+from benchmark.report.columns import TEXTS
+from benchmark.report.groups import complete
+from benchmark.report.page import write_report
+from benchmark.report.rows import is_sanity
+from benchmark.results import Folder, StoredRow, collect_rows, write_atomically
+
+NUM_IMAGES = 20
+MOST_BYTES = 3_000_000
+_OF_A_RUN = ("run.json", "config.yaml", "history.csv")
+_DERIVED = ("runs", "external", "sanity", "figures")
+_CHOICES = ("seed", "dataset", "preset", "model", "sampler", "checkpoint")
+
+
+def publish(results_dir, target_dir, chosen=None):
+    """Replaces the published results by those of a results folder.
+
+    Args:
+        results_dir: The results folder.
+        target_dir: The folder to publish in, such as results/reference.
+        chosen: Optional mapping from a column (`seed`, `dataset`, `preset`, `model`, `sampler`,
+            `checkpoint`) to a list of texts: the rows that are published. Checks are published
+            with the datasets that they belong to.
+
+    Returns:
+        The paths of the tables and figures written, as `write_report` returns them.
+
+    Raises:
+        UserError: If no rows are left, or what is published would be too large to commit.
+    """
+    results_dir, target_dir = Path(results_dir), Path(target_dir)
+    if target_dir.resolve() == results_dir.resolve():
+        raise UserError(f"'{target_dir}' is where the results lie; publish them in another folder")
+    rows = _choose(complete(collect_rows(results_dir)), chosen or {})
+    for name in _DERIVED:
+        shutil.rmtree(target_dir / name, ignore_errors=True)
+    for path in rows["path"]:
+        _copy_row(results_dir, path, target_dir)
+    paths = write_report(target_dir, collect_rows(target_dir))
+    (target_dir / "report.html").unlink()  # as large as all else, and made again by one command
+    write_atomically(target_dir / "README.md", _readme(results_dir, target_dir, rows).encode())
+    size = sum(path.stat().st_size for path in target_dir.rglob("*") if path.is_file())
+    if size > MOST_BYTES:
+        raise UserError(
+            f"'{target_dir}' has {size:,} bytes, more than the {MOST_BYTES:,} that should be "
+            "committed; publish fewer rows, as with seed=10,11"
+        )
+    return [path for path in paths if path.exists()]
+
+
+def _copy_row(results_dir, path, target_dir):
+    """Copies the small files behind a row as they are, and its first samples; no weights."""
+    row = StoredRow(results_dir, path)
+    files = [results_dir / path / "metrics.json"]
+    files += [row.samples_path / "latency.json"] if row.samples_path else []
+    files += [row.run.path / name for name in _OF_A_RUN] if row.run else []
+    for file in files:
+        if file.is_file():
+            write_atomically(target_dir / file.relative_to(results_dir), file.read_bytes())
+    images = row.samples(NUM_IMAGES)
+    if images is not None:
+        folder = Folder(target_dir / row.samples_path.relative_to(results_dir))
+        folder.write_array("samples.npy", images)
+
+
+def _choose(rows, chosen):
+    for name, wanted in chosen.items():
+        if name not in _CHOICES:
+            raise UserError(f"expected one of {', '.join(_CHOICES)}. Received: {name}=")
+        texts = rows[name] if name in TEXTS else rows[name].map("{:g}".format)
+        rows = rows[texts.isin(wanted) | (is_sanity(rows) & (name != "dataset"))]
+    trained = rows[~is_sanity(rows)]
+    if trained.empty:
+        raise UserError("No such results to publish")
+    alike = ["dataset", "protocol"]
+    belongs = rows[alike].agg("\n".join, axis=1).isin(trained[alike].agg("\n".join, axis=1))
+    return rows[belongs | ~is_sanity(rows)]
+
+
+def _readme(results_dir, target_dir, rows):
+    """Says how the published results were made, by which commands and on which machine."""
+    environments = [StoredRow(results_dir, path).run for path in rows["path"]]
+    states = [run.state.get("environment", {}) for run in environments if run is not None]
+    facts = defaultdict(set)
+    for state in states:
+        versions = ", ".join(f"{name} {text}" for name, text in state.get("versions", {}).items())
+        for name, text in {**state, "versions": versions}.items():
+            if text not in ("", None) and not isinstance(text, dict | list):
+                facts[name.replace("_", " ")].add(str(text))
+    machine = "\n".join(f"- {name}: {' or '.join(sorted(facts[name]))}" for name in facts)
+    return (
+        "# Published results\n\n"
+        "Numbers, histories and first samples of the runs below; the tables and figures here are "
+        f"derived from them, and again by `python -m benchmark.report {target_dir.as_posix()}`. "
+        "The runs themselves, with weights and all samples, are made by:\n\n"
+        "```\n" + "\n".join(commands(rows)) + "\n```\n\n"
+        f"They were made on:\n\n{machine}\n"
+    )
+
+
+def commands(rows):
+    """The commands that make a results folder's rows of trained models."""
+    trained = rows[~is_sanity(rows) & rows["seed"].notna()]
+    models = defaultdict(set)
+    for row in trained.itertuples():
+        options = " ".join(part for part in row.overrides.split() if not part.startswith("model="))
+        start = f"dataset={row.dataset} preset={row.preset}"
+        models[start, options, row.model].add(int(row.seed))
+    alike = defaultdict(list)
+    for (start, options, model), seeds in models.items():
+        alike[start, options, tuple(sorted(seeds))].append(model)
+    return [
+        f"python -m benchmark --multirun {start} model={','.join(names)} "
+        f"seed={','.join(map(str, seeds))} {options}".rstrip()
+        for (start, options, seeds), names in alike.items()
+    ]

@@ -1,0 +1,48 @@
+import pytest
+
+from benchmark.report import command, page
+from benchmark.report.readme import BEGIN, END
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    monkeypatch.setattr(page, "draw_group", lambda *arguments: {})
+
+
+@pytest.mark.parametrize("folder", ["missing", "empty"])
+def test_no_results_is_one_line_and_exit_code_2(tmp_path, capsys, folder):
+    (tmp_path / "empty").mkdir()
+    assert command.main([str(tmp_path / folder)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert str(tmp_path / folder) in captured.err and "python -m benchmark" in captured.err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["a", "b"], ["seed=1"], ["publish=a", "readme=b"], ["--seed=1"]]
+)
+def test_wrong_arguments_show_the_usage(capsys, arguments):
+    assert command.main(arguments) == 2
+    assert "Usage" in capsys.readouterr().err
+
+
+def test_main_writes_the_report_of_a_folder(results_dir, capsys, undrawn):
+    assert command.main([str(results_dir)]) == 0
+    assert str(results_dir / "report.html") in capsys.readouterr().out
+
+
+def test_main_publishes_and_writes_the_readme(results_dir, tmp_path, capsys, undrawn):
+    target, readme = tmp_path / "reference", tmp_path / "README.md"
+    assert command.main([str(results_dir), f"publish={target}", "model=vae,ddpm"]) == 0
+    assert str(target / "trilemma.md") in capsys.readouterr().out
+    assert "dcgan" not in (target / "trilemma.csv").read_text()
+    readme.write_text(f"{BEGIN}\n{END}\n")
+    assert command.main([str(target), f"readme={readme}"]) == 0
+    assert "| vae " in readme.read_text()
+
+
+def test_a_mistake_in_publishing_is_one_line(results_dir, tmp_path, capsys):
+    arguments = [str(results_dir), f"publish={tmp_path / 'reference'}", "seed=99"]
+    assert command.main(arguments) == 2
+    assert capsys.readouterr().err == "No such results to publish\n"

@@ -1,0 +1,56 @@
+import re
+
+import pytest
+
+from benchmark.report import tables
+from benchmark.report.groups import group_rows
+from benchmark.report.markup import tex, tex_body, tex_title, to_markdown
+from benchmark.report.tables import Table
+
+
+@pytest.fixture
+def marked():
+    return Table(
+        ["Model", "KID ↓"], [False, True], [["a|b", "1.0"], ["c", "-1.5"], ["d", "9"]],
+        [["noise", "90"]], marks={(1, 1): "best", (0, 1): "tie"},
+    )  # fmt: skip
+
+
+def test_markdown_sets_the_best_bold_and_marks_ties(marked):
+    lines = to_markdown(marked).splitlines()
+    assert lines[2:5] == [
+        "| a\\|b  |    1.0 † |",
+        "| c     | **-1.5** |",
+        "| d     |        9 |",
+    ]
+    assert lines[-1] == "| noise |       90 |"
+
+
+def test_markdown_is_aligned_as_plain_text(seeds):
+    seeds.loc[0, "notes"] = "a | b"
+    (group,) = group_rows(seeds)
+    table = tables.table_by_model(group)
+    lines = to_markdown(table).splitlines()
+    assert len({len(line) for line in lines}) == 1
+    assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
+    assert lines[1].count("-:") == sum(table.right)
+
+
+def test_latex_sets_the_best_bold_and_marks_ties(marked):
+    assert tex_body(marked) == [r"a|b & 1.0$^\dagger$", r"c & \textbf{$-$1.5}", "d & 9"]
+
+
+def test_latex_is_ascii_and_escaped():
+    text = tex("50 % of {a_b} & \\c ~ ^ #1 $ ± × – ↓ ↑ † Bińkowski")
+    assert text.isascii()
+    assert r"50 \% of \{a\_b\} \& \textbackslash{}c \textasciitilde{}" in text
+    assert tex("0.1 ± 0.2") == r"0.1 $\pm$ 0.2" and tex("a-1") == "a-1"
+
+
+@pytest.mark.parametrize(
+    ("title", "lines"),
+    [("NFE ↓", ["NFE ↓"]), ("digit KID ×1000 ↓", ["digit KID", "×1000 ↓"]), ("n", ["n"])],
+)
+def test_titles_are_broken_and_arrows_stay_with_their_word(title, lines):
+    found = re.sub(r"\\shortstack\[r\]{(.*)}$", r"\1", tex_title(title)).split(r"\\")
+    assert found == [tex(line) for line in lines]

@@ -1,0 +1,102 @@
+import pandas as pd
+import pytest
+
+from benchmark.errors import UserError
+from benchmark.report import page
+from benchmark.report.columns import KEYS
+from benchmark.report.publish import MOST_BYTES, NUM_IMAGES, commands, publish
+from benchmark.report.tables import complete
+from benchmark.results import StoredRow, collect_rows
+
+TABLES = ("trilemma.md", "trilemma.tex", "trilemma_by_model.csv")
+
+
+@pytest.fixture(scope="module")
+def published(seeds_dir, tmp_path_factory):
+    """The results of `seeds`, published twice, the second time into the same folder."""
+    target = tmp_path_factory.mktemp("published") / "reference"
+    (target / "runs/mnist/gone").mkdir(parents=True)
+    (target / "runs/mnist/gone/run.json").write_text("{}")
+    publish(seeds_dir, target)
+    return target
+
+
+def test_the_same_tables_follow_from_what_is_published(seeds_dir, published):
+    for name in TABLES:
+        assert (published / name).read_text() == (seeds_dir / name).read_text()
+    pd.testing.assert_frame_equal(
+        collect_rows(published)[["run", "kid_mean", "path"]],
+        collect_rows(seeds_dir)[["run", "kid_mean", "path"]],
+    )
+
+
+def test_the_same_figures_follow_from_what_is_published(seeds_dir, published):
+    drawn = sorted((seeds_dir / "figures").iterdir())
+    assert drawn
+    for path in drawn:
+        assert (published / "figures" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_few_samples_and_no_weights_are_published(published):
+    row = StoredRow(published, collect_rows(published)["path"][0])
+    assert len(row.samples(1000)) == NUM_IMAGES
+    names = {path.name for path in published.rglob("*") if path.is_file()}
+    kept = {"metrics.json", "latency.json", "run.json", "config.yaml", "history.csv", "samples.npy"}
+    assert kept <= names and not names & {"weights.npz", "process.gif", "report.html"}
+    assert not (published / "runs/mnist/gone").exists()
+    assert sum(path.stat().st_size for path in published.rglob("*.*")) < MOST_BYTES
+
+
+def test_machine_and_commands_stand_beside_it(published):
+    text = (published / "README.md").read_text()
+    command = (
+        "python -m benchmark --multirun dataset=mnist preset=quick model=dcgan,ddpm,vae "
+        "seed=10,11,12"
+    )
+    assert command in text
+    assert "- device: a processor" in text and "keras 3.15.0" in text
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    monkeypatch.setattr(page, "draw_group", lambda *arguments: {})
+
+
+def test_chosen_rows_are_published_with_their_checks(seeds_dir, tmp_path, undrawn):
+    publish(seeds_dir, tmp_path / "some", {"seed": ["10", "12"], "model": ["vae"]})
+    rows = collect_rows(tmp_path / "some")
+    trained = rows[rows["status"] == "finished"]
+    assert sorted(trained["seed"]) == [10, 12] and set(trained["model"]) == {"vae"}
+    assert (rows["status"] == "sanity").sum() == 3
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [({"seed": ["99"]}, "No such results"), ({"colour": ["red"]}, "expected one of seed, dataset")],
+)
+def test_what_cannot_be_chosen_is_told(seeds_dir, tmp_path, chosen, message):
+    with pytest.raises(UserError, match=message):
+        publish(seeds_dir, tmp_path / "none", chosen)
+    assert not (tmp_path / "none").exists()
+
+
+def test_results_are_not_published_over_themselves(seeds_dir):
+    with pytest.raises(UserError, match="another folder"):
+        publish(seeds_dir, seeds_dir)
+    assert not collect_rows(seeds_dir).empty
+
+
+def test_what_is_too_large_to_commit_is_refused(seeds_dir, tmp_path, undrawn, monkeypatch):
+    monkeypatch.setattr("benchmark.report.publish.MOST_BYTES", 1000)
+    with pytest.raises(UserError, match="more than the 1,000"):
+        publish(seeds_dir, tmp_path / "large")
+
+
+def test_commands_name_what_differs(rows):
+    rows = complete(rows)
+    vae = rows[rows["model"] == "vae"].assign(overrides="model.latent_dim=2", seed=7.0)
+    assert commands(pd.concat([rows, vae]).reindex(columns=KEYS)) == [
+        "python -m benchmark --multirun dataset=mnist preset=quick model=ddpm,vae,dcgan seed=0",
+        "python -m benchmark --multirun dataset=mnist preset=quick model=vae seed=7 "
+        "model.latent_dim=2",
+    ]
