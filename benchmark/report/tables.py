@@ -352,11 +352,14 @@ def _num_seeds(line):
 
 
 def _notes_of_seeds(line):
-    """The notes of a line's rows, with the seed of each where they differ."""
-    notes = [(row["seed"], _note(row)) for _, row in line.rows.iterrows()]
-    if len({text for _, text in notes}) == 1:
-        return notes[0][1]
-    return "; ".join(f"seed {seed:g}: {text}" for seed, text in dict.fromkeys(notes) if text)
+    """The notes of a line's rows, with the seeds of each where they differ."""
+    notes: dict[str, list[str]] = {}
+    for _, row in line.rows.iterrows():
+        sampled = f" sampled {row['sampling_seed']:g}" if row["sampling_seed"] > 0 else ""
+        notes.setdefault(_note(row), []).append(f"seed {row['seed']:g}{sampled}")
+    if len(notes) == 1:
+        return next(iter(notes))
+    return "; ".join(f"{', '.join(seeds)}: {text}" for text, seeds in notes.items() if text)
 
 
 def _note(row):
