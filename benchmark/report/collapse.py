@@ -3,7 +3,8 @@
 import math
 import re
 
-from benchmark.report.rows import is_sanity, row_labels, sanity_value
+from benchmark.report.lines import lines_of
+from benchmark.report.rows import is_sanity, sanity_value
 
 COLLAPSE = "mode collapse"
 MOST_MODES = 0.5  # as a share of the modes that as many test images cover
@@ -56,11 +57,12 @@ def signs_of_collapse(row, rows):
 
 
 def warning(rows):
-    """One sentence that names the rows whose samples collapsed, each with the first sign of it."""
-    trained = rows[~is_sanity(rows)]
-    named = [
-        f"{label} ({re.split('[,;]', note.removeprefix(COLLAPSE + ': '))[0]})"
-        for label, note in zip(row_labels(trained), trained["notes"], strict=True)
-        if note.startswith(COLLAPSE)
-    ]
+    """One sentence that names the lines whose samples collapsed, each with the first sign of it."""
+    named = []
+    for line in lines_of(rows[~is_sanity(rows)]):
+        notes = [note for note in line.rows["notes"] if note.startswith(COLLAPSE)]
+        if notes:
+            sign = re.split("[,;]", notes[0].removeprefix(COLLAPSE + ": "))[0]
+            count = f" in {len(notes)} of {len(line.rows)} rows" if len(line.rows) > 1 else ""
+            named.append(f"{line.label}{count} ({sign})")
     return f"Mode collapse: {'; '.join(named)}." if named else ""

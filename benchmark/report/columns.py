@@ -362,5 +362,9 @@ def shown_in(table: str, rows: pd.DataFrame, headline: str = "") -> list[Column]
 
 def definitions(rows: pd.DataFrame) -> list[tuple[str, str, str]]:
     """What the columns that rows have mean, and the terms: `(title, meaning, paper)` each."""
-    known = [each for each in COLUMNS if each.meaning and rows.get(each.key, pd.Series()).any()]
+    known = [
+        each
+        for each in COLUMNS
+        if each.meaning and each.key in rows and rows[each.key].notna().any()
+    ]
     return [(each.title or each.key, each.meaning, each.paper) for each in known] + list(TERMS)

@@ -62,3 +62,12 @@ def significant(value: float, digits: int = 3) -> str:
 
 def duration(seconds: float) -> str:
     return write(seconds, in_time)
+
+
+def two_lines(title: str) -> list[str]:
+    """Breaks a heading into two lines of about equal length; an arrow stays with its word."""
+    words = title.split(" ")
+    if len(words) > 1 and len(words[-1]) == 1:
+        words[-2:] = [" ".join(words[-2:])]
+    halves = [[" ".join(words[:cut]), " ".join(words[cut:])] for cut in range(1, len(words))]
+    return min(halves, key=lambda lines: max(map(len, lines)), default=[title])

@@ -109,13 +109,16 @@ def describe(group):
     """Says in one line what the numbers of a group's table rest on."""
     rows = group.rows
     trained = rows[~is_sanity(rows)]
-    named = any(group.protocol.startswith(name) for name in _distinct(trained["kid_encoder"]))
-    classifiers = [name for name in _distinct(trained["classifier"]) if name not in group.protocol]
+    protocol, classifiers = group.protocol, _distinct(trained["classifier"])
+    named = any(protocol.startswith(name) for name in _distinct(trained["kid_encoder"]))
+    for name in classifiers:  # the protocol has its label, without how good it is
+        protocol = protocol.replace(name.partition(",")[0], name)
+    classifiers = [name for name in classifiers if name not in protocol]
     devices = _distinct(trained["latency_device"])
     facts = [
         f"dataset {group.dataset}",
         f"preset {group.preset}",
-        f"encoder {group.protocol}" if named else group.protocol,
+        f"encoder {protocol}" if named else protocol,
         " or ".join(classifiers),
         "times from " + " or ".join(devices) if devices else "",
     ]
@@ -200,7 +203,12 @@ def _sorted(rows):
         "run",
     ]  # fmt: skip
     ascending = [name not in ("network_passes", "checkpoint") for name in order]
-    return rows.sort_values(order, ascending=ascending, kind="stable", key=_in_counting_order)
+    line = ["model", "sampler", "checkpoint", "overrides"]  # not all sampling seeds are timed
+    passes = rows.groupby(line)["network_passes"].transform("max")
+    placed = rows.assign(network_passes=passes).sort_values(
+        order, ascending=ascending, kind="stable", key=_in_counting_order
+    )
+    return rows.loc[placed.index]
 
 
 def _in_counting_order(values):

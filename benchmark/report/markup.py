@@ -2,7 +2,7 @@
 
 import re
 
-from benchmark.report.columns import ARROWS
+from benchmark.report.formats import two_lines
 from benchmark.report.tables import BEST, TIE
 
 DAGGER = "†"
@@ -63,11 +63,5 @@ def tex(text):
 
 def tex_title(title):
     """Sets a column's title in two lines of about equal length, to keep the column narrow."""
-    words = title.split()
-    if len(words) > 1 and words[-1] in ARROWS.values():
-        words[-2:] = [" ".join(words[-2:])]
-    if len(words) == 1:
-        return tex(title)
-    halves = [(" ".join(words[:cut]), " ".join(words[cut:])) for cut in range(1, len(words))]
-    lines = min(halves, key=lambda pair: max(map(len, pair)))
-    return rf"\shortstack[r]{{{tex(lines[0])}\\{tex(lines[1])}}}"
+    lines = [tex(line) for line in two_lines(title)]
+    return lines[0] if len(lines) == 1 else rf"\shortstack[r]{{{lines[0]}\\{lines[1]}}}"

@@ -1,5 +1,6 @@
 """Tables of a group's results: by model, and row by row."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -163,13 +164,31 @@ def split(table):
 
 
 def summarize(table):
-    """Picks what fits a terminal: quality and diversity, then speed, if it is known of any row."""
+    """Picks what fits a terminal: quality and diversity, then speed, if it is known of any row.
+
+    The numbers stand without their errors, the headings in two lines.
+    """
     chosen = [
         index
         for index, key in enumerate(table.keys)
         if _is_name(key) or (key and TERMINAL in column(key).tables.split())
     ]
-    return split(_select(table, chosen))
+    return [_shortened(part) for part in split(_select(table, chosen))]
+
+
+def _shortened(table):
+    def plain(line):
+        return [
+            cell if _is_name(key) else re.sub(r" ± [^ ]*| \(.*\)", "", cell)
+            for cell, key in zip(line, table.keys, strict=True)
+        ]
+
+    return replace(
+        table,
+        titles=["\n".join(formats.two_lines(title)) for title in plain(table.titles)],
+        body=[plain(line) for line in table.body],
+        sanity=[plain(line) for line in table.sanity],
+    )
 
 
 def _is_name(key):
@@ -333,11 +352,14 @@ def _num_seeds(line):
 
 
 def _notes_of_seeds(line):
-    """The notes of a line's rows, with the seed of each where they differ."""
-    notes = [(row["seed"], _note(row)) for _, row in line.rows.iterrows()]
-    if len({text for _, text in notes}) == 1:
-        return notes[0][1]
-    return "; ".join(f"seed {seed:g}: {text}" for seed, text in dict.fromkeys(notes) if text)
+    """The notes of a line's rows, with the seeds of each where they differ."""
+    notes: dict[str, list[str]] = {}
+    for _, row in line.rows.iterrows():
+        sampled = f" sampled {row['sampling_seed']:g}" if row["sampling_seed"] > 0 else ""
+        notes.setdefault(_note(row), []).append(f"seed {row['seed']:g}{sampled}")
+    if len(notes) == 1:
+        return next(iter(notes))
+    return "; ".join(f"{', '.join(seeds)}: {text}" for text, seeds in notes.items() if text)
 
 
 def _note(row):

@@ -153,7 +153,7 @@ def results_dir(tmp_path, rows):
     return tmp_path
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def seeds_dir(tmp_path_factory):
     """A results folder with the files of `seeds`, and the report of them; not to be changed."""
     folder = tmp_path_factory.mktemp("seeds")

@@ -67,6 +67,15 @@ def test_tables_and_csv_tell_it_and_the_warning_names_the_row(rows):
     assert len(group.rows) == len(rows)
 
 
+def test_seeds_that_collapsed_are_counted(seeds):
+    seeds.loc[(seeds["model"] == "dcgan") & (seeds["seed"] > 10), "modes_covered"] = 2
+    (group,) = tables.group_rows(seeds)
+    told = "Mode collapse: dcgan generator in 2 of 3 rows (2 of 10 modes covered)."
+    assert warning(group.rows) == told
+    (note,) = tables.table_by_model(group).footnotes
+    assert note == "seed 11, seed 12: mode collapse: 2 of 10 modes covered"
+
+
 def test_without_collapse_there_is_no_warning(rows):
     (group,) = tables.group_rows(rows)
     assert warning(group.rows) == ""

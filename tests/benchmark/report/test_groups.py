@@ -89,6 +89,24 @@ def test_description_names_what_the_numbers_rest_on(rows):
         assert fact in text
 
 
+def test_the_classifier_is_described_once(rows):
+    label = "digits classifier 12345678 @28"
+    rows["protocol"], rows["classifier"] = f"{rows['protocol'][0]}; {label}", f"{label}, 99 % right"
+    (group,) = group_rows(rows)
+    text = groups.describe(group)
+    assert text.count(label) == 1 and "99 % right" in text
+
+
+def test_sampling_seeds_that_are_not_timed_stand_beside_their_training_seed(seeds):
+    again = seeds.assign(sampling_seed=1, network_passes=float("nan"))
+    both = pd.concat([seeds, again[again["status"] == "finished"]], ignore_index=True)
+    (group,) = group_rows(both)
+    ddpm = group.rows[group.rows["model"] == "ddpm"]
+    assert list(ddpm["sampler"].unique()) == ["ddpm-200", "ddim-50", "ddim-10"]
+    assert list(ddpm["sampling_seed"])[:4] == [0, 1, 0, 1]
+    assert list(ddpm["seed"])[:4] == [10, 10, 11, 11]
+
+
 def test_the_headline_is_what_the_rows_say(rows):
     (group,) = group_rows(rows)
     assert group.headline == "kid_mean"

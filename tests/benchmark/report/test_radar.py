@@ -194,5 +194,5 @@ def test_damaged_images_fall_in_quality_the_more_the_worse(damaged, damage):
 @pytest.mark.parametrize("damage", ["repeated", "dropped"])
 def test_missing_images_fall_in_diversity_alone(damaged, damage):
     quality, diversity = zip(*damaged[damage], strict=True)
-    assert diversity[0] == 1.0 and min(quality) > 0.95
-    assert (np.diff(diversity) < -0.05).all()
+    assert diversity[0] == 1.0 and min(quality) > 0.85  # as twenty images tell it to a tenth
+    assert (np.diff(diversity) < -0.05).all() and diversity[-1] < 0.6

@@ -242,6 +242,19 @@ def test_the_terminal_shows_the_headline_first_and_no_size(rows):
     assert not {"gflops_per_pass", "peak_memory_mb"} & {*speed.keys, *quality.keys}
 
 
+def test_numbers_fit_a_terminal_without_their_errors(rows):
+    quality, speed = tables.summarize(table_of(rows.assign(kid_digits_mean=13.4, kid_digits_se=1)))
+    assert cell(quality, "KID\n×1000 ↓") == "35.60" and cell(quality, "Rejected\n% ↓") == "5.0"
+    assert cell(quality, "digit KID\n×1000 ↓") == "13,400.00" and "KL ↓" in quality.titles
+    for table in (quality, speed):
+        lines = [table.titles, *table.body, *table.sanity]
+        widths = [
+            max(len(part) for cell in column for part in cell.split("\n"))
+            for column in zip(*lines, strict=True)
+        ]
+        assert sum(widths) + 2 * len(widths) < 90
+
+
 def test_the_terminal_shows_speed_only_where_there_is_one(rows, external_row):
     assert [len(part.body) for part in tables.summarize(table_of(rows))] == [5, 5]
     (quality,) = tables.summarize(table_of(external_row))
