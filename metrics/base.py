@@ -13,7 +13,18 @@ DIGITS = "digits"
 """Name of the feature space of the mode classifier."""
 
 ROLES = ("real", "generated", "reference")
-"""What sets of images are to an evaluation."""
+"""The sets of images of an evaluation, by the part that they play in it."""
+
+INPUTS = (
+    *(f"{role}_images" for role in ROLES),
+    "training_images",
+    "real_labels",
+    "generated_labels",
+    "encoder",
+    "classifier",
+    "sampler",
+)
+"""What the numbers of a metric may depend on besides its options; see `Metric.inputs`."""
 
 
 class NotMeasured(Exception):
@@ -45,7 +56,9 @@ class Encoder(Protocol):
 
 
 class Metric(Protocol):
-    """Keyword-only options; called with an `Evaluation`; returns named numbers.
+    """Keyword-only options; called with an `Evaluation`; returns named numbers, or words.
+
+    A runner finds out with `metric_inputs` and `metric_encoder` what the numbers depend on.
 
     Attributes:
         requires_sampler: whether `Evaluation.sampler` must be there.
@@ -55,7 +68,25 @@ class Metric(Protocol):
     requires_sampler: bool
     minimum_samples: int
 
-    def __call__(self, evaluation: "Evaluation") -> dict[str, float]: ...
+    def __call__(self, evaluation: "Evaluation") -> Mapping[str, float | str]: ...
+
+
+def metric_inputs(metric: Metric) -> tuple[str, ...]:
+    """What a metric's numbers depend on besides its options, names from `INPUTS`.
+
+    A metric declares them in its attribute `inputs`; one without it is taken to depend on all.
+    `"encoder"` is the feature space that `metric_encoder` names; the others are fields of
+    `Evaluation`.
+    """
+    return tuple(getattr(metric, "inputs", INPUTS))
+
+
+def metric_encoder(metric: Metric) -> str | None:
+    """Name of the encoder that a metric asks for: `None` the run's, `"digits"` the classifier.
+
+    Only what has `"encoder"` among its `metric_inputs` uses one.
+    """
+    return getattr(metric, "encoder", None)
 
 
 @dataclass(kw_only=True)
@@ -63,11 +94,12 @@ class Evaluation:
     """The samples to be judged, what they are judged against, and with which instruments.
 
     Args:
-        real_images: uint8 `(N, H, W, C)`, real images, as many as there are samples.
+        real_images: uint8 `(N, H, W, C)`, about as many training images as there are samples, for
+            what depends on how many there are.
         generated_images: uint8 `(M, H, W, C)`, the samples.
-        seed: seed of the run, an integer.
-        reference_images: uint8 `(R, H, W, C)`, a larger set of real images, for distances between
+        reference_images: uint8 `(R, H, W, C)`, the large reference for distances between
             distributions; by default `real_images`.
+        seed: seed of the run, an integer.
         real_labels: integers `(L,)`, whose histogram gives the real shares of the classes (of
             `real_images` or of the whole split); of stacked images, the labels of the images that
             are stacked; `None` where the dataset has none.
@@ -82,16 +114,15 @@ class Evaluation:
         sampler: the sampler to be timed, or `None` where only images are at hand.
         generated_labels: integers `(M,)`, the classes that the generated images were asked to show;
             `None` where the model was not asked for classes.
-        encode: called as `encode(encoder, role)`, once for each encoder and role; `role` is
-            `"real"`, `"generated"` or `"reference"` and says which images (see `images`). So a
-            runner can show progress and keep features. By default, the encoder is called.
+        encode: called as `encode(encoder, role)` with one of `ROLES`, once for each encoder and
+            role, to encode `images(role)`; so a runner can show progress and keep features. By
+            default, the encoder is called.
         details: what a metric has to say beyond its numbers, by metric, ready for JSON.
     """
 
     real_images: np.ndarray
     generated_images: np.ndarray
     seed: int
-    reference_images: np.ndarray | None = None
     real_labels: np.ndarray | None = None
     num_classes: int | None = None
     class_names: tuple[str, ...] = ()
@@ -101,20 +132,26 @@ class Evaluation:
     classifier: Any = None
     sampler: Any = None
     generated_labels: np.ndarray | None = None
+    reference_images: np.ndarray | None = None
     encode: Callable[[Encoder, str], np.ndarray] | None = None
     details: dict[str, dict] = field(default_factory=dict)
     _features: dict[tuple[str, str], np.ndarray] = field(default_factory=dict, repr=False)
+    _reference_role: str = field(default="reference", init=False, repr=False)
 
     def __post_init__(self):
         if self.reference_images is None:
-            self.reference_images = self.real_images
+            self.reference_images, self._reference_role = self.real_images, "real"
         for role in ROLES:
             check_images(self.images(role), name=f"{role}_images")
 
     def images(self, role: str) -> np.ndarray:
-        """The images of a role: `"real"`, `"generated"` or `"reference"`."""
+        """The images of one of `ROLES`, uint8 `(N, H, W, C)`.
+
+        Raises:
+            ValueError: if there is no such role.
+        """
         if role not in ROLES:
-            raise ValueError(f"`role` must be one of {ROLES}. Received: {role!r}")
+            raise ValueError(f"`role` must be one of {', '.join(ROLES)}. Received: role={role}")
         return getattr(self, f"{role}_images")
 
     def encoder(self, name: str | None = None) -> Encoder:
@@ -143,33 +180,39 @@ class Evaluation:
         Returns:
             A pair `(real_features, generated_features)`, float32 `(N, D)` and `(M, D)`.
         """
-        encoder = self.encoder(name)
-        return self._encode_once(encoder, "real"), self._encode_once(encoder, "generated")
+        return self.features_of("real", name), self.features_of("generated", name)
 
     def reference_features(self, name: str | None = None) -> np.ndarray:
-        """Features of the reference images, encoded once: float32 `(R, D)`.
+        """Features of the large reference, float32 `(R, D)`; `name` as of `features`."""
+        return self.features_of("reference", name)
+
+    def features_of(self, role: str, name: str | None = None) -> np.ndarray:
+        """Features of the images of one of `ROLES`, encoded once; `name` as of `features`."""
+        encoder = self.encoder(name)
+        if role == "reference":
+            role = self._reference_role  # without a large one the real images are encoded once
+        key = (encoder.name, role)
+        if key not in self._features:
+            self._features[key] = (
+                self.encode(encoder, role) if self.encode else encoder(self.images(role))
+            )
+        return self._features[key]
+
+    def describe_features(
+        self, name: str | None = None, *, roles: tuple[str, ...] = ("real", "generated")
+    ) -> dict[str, Any]:
+        """What a number in a feature space rests on, ready for JSON: encoder and counts.
 
         Args:
             name: name of the encoder; `None` means the run's encoder.
+            roles: the sets of images that are compared, of `ROLES`.
         """
-        return self._encode_once(self.encoder(name), "reference")
-
-    def describe_features(self, name: str | None = None) -> dict[str, Any]:
-        """What a number in a feature space rests on, ready for JSON: encoder and counts."""
         encoder = self.encoder(name)
         return {
             "encoder": encoder.label,
             "weights_hash": encoder.weights_hash,
-            "num_real": len(self.real_images),
-            "num_generated": len(self.generated_images),
+            **{f"num_{role}": len(self.images(role)) for role in roles},
         }
-
-    def _encode_once(self, encoder: Encoder, role: str) -> np.ndarray:
-        key = (encoder.name, role)
-        if key not in self._features:
-            made = self.encode(encoder, role) if self.encode else encoder(self.images(role))
-            self._features[key] = made
-        return self._features[key]
 
 
 def check_images(images: np.ndarray, *, name: str = "images") -> None:
