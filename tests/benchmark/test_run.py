@@ -17,7 +17,8 @@ from benchmark.cli import Parts
 from benchmark.datasets.mnist import load_mnist
 from benchmark.errors import EnvironmentProblem, UserError
 from benchmark.evaluation import SANITY_ROWS
-from benchmark.results import Folder, RunFolder
+from benchmark.report.terminal import report
+from benchmark.results import Folder, RunFolder, collect_rows
 from benchmark.run import run
 
 SMALL = [
@@ -51,12 +52,17 @@ def few_illustrations(monkeypatch):
 
 
 @pytest.fixture
-def start(compose_config, folders, shared_cache):
-    def run_with(*overrides):
+def start(compose_config, folders, shared_cache, monkeypatch):
+    """Runs what the overrides say; tables and figures are written where a test is about them."""
+
+    def run_with(*overrides, with_report=False):
+        if not with_report:
+            monkeypatch.setattr(runner, "report", lambda folder, **_: collect_rows(folder))
         folder = f"results_dir={folders}/results"
         config = compose_config(*SMALL, folder, f"cache_dir={shared_cache}", *overrides)
         with console.console.capture() as captured:
             rows = run(Parts(configuration.validate(config), []))
+        monkeypatch.setattr(runner, "report", report)
         return rows, captured.get()
 
     return run_with
@@ -89,7 +95,7 @@ def measured_anew(text, model="decoder"):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_run_writes_its_rows_files_and_report(start, folders, model):
-    rows, text = start(f"model={model}", *diffusion_options(model))
+    rows, text = start(f"model={model}", *diffusion_options(model), with_report=True)
     ours = rows_of(rows, model)
     assert sorted(ours["sampler"]) == sorted(MODELS[model])
     assert (ours["status"] == "finished").all() and (ours["sampling_seed"] == 0).all()
@@ -206,7 +212,8 @@ def test_a_metric_is_added_by_one_file_and_its_options(start, folders, tmp_path,
     (tmp_path / "brightness.py").write_text(BRIGHTNESS)
     monkeypatch.syspath_prepend(tmp_path)
     start("model=vae")
-    rows, text = start("model=vae", "+metric.brightness={_target_: brightness.Brightness}")
+    option = "+metric.brightness={_target_: brightness.Brightness}"
+    rows, text = start("model=vae", option, with_report=True)
     assert measured_anew(text) == {"brightness"}
     row = rows_of(rows)[rows_of(rows)["brightness_mean"].notna()].iloc[0]
     images = np.load(samples_folder(folders, row) / "samples.npy")[: int(row["num_samples"])]
@@ -298,12 +305,13 @@ def train_in(compose_config, shared_cache, tmp_path):
 
 
 def test_a_run_killed_at_the_end_of_its_training_keeps_both_weights(train_in, monkeypatch):
-    """After each file that the end of a training writes; the best weights are the first."""
+    """After each kind of file that its end writes; the best weights are the first of weights."""
     whole, written = train_in("whole"), []
+    kinds = {"history.csv", "weights_best.npz", "loss.png", "manifold.png", "weights.npz"}
 
     def kill(path, content):
         original(path, content)
-        if path.name not in written and "checkpoints" not in path.parts:
+        if path.name in kinds - set(written):
             written.append(path.name)
             raise Killed
 
@@ -318,7 +326,7 @@ def test_a_run_killed_at_the_end_of_its_training_keeps_both_weights(train_in, mo
                 pass
     killed = train_in("killed")
     assert written.index("weights_best.npz") < written.index("weights.npz")
-    assert {"config.yaml", "run.json", "history.csv", "loss.png"} <= set(written)
+    assert set(written) == kinds
     for checkpoint in ("last", "best"):
         expected, received = (run.read_weights(checkpoint) for run in (whole, killed))
         assert expected.keys() == received.keys()
@@ -367,7 +375,7 @@ def test_force_does_it_again(start):
 
 def test_a_diverged_run_is_kept_and_shown(start, folders):
     overrides = ["model=vae", "model.optimizer.learning_rate=1e9"]
-    rows, text = start(*overrides)
+    rows, text = start(*overrides, with_report=True)
     assert "diverged" in text
     row = rows[rows["status"] == "diverged"].iloc[0]
     assert "loss was" in row["notes"]
