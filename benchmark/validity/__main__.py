@@ -12,6 +12,7 @@ from typing import Any
 from benchmark import console
 from benchmark.cli import choose_device, compose, import_backend, mistakes_end_the_program
 from benchmark.errors import UserError
+from benchmark.evaluation import load_classifier
 from benchmark.machine import seated
 from benchmark.results import Folder
 
@@ -40,7 +41,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 def examine(parts, presets: list[str], command: str) -> None:
     """Measures, decides, and writes the page and its figures."""
-    from benchmark.evaluation import load_classifier
     from benchmark.validity.experiment import Experiment
     from benchmark.validity.page import choose, write_page
     from benchmark.validity.pools import Pools

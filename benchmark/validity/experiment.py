@@ -65,16 +65,15 @@ class Experiment:
             num_images=len(self.pools.test_images), num_samples=num_samples, seed=REFERENCE_SEED
         )
         measured = Measured(plan, sets.applicable(self.pools.dataset.num_classes))
-        work = [(name, draw) for name in self.names(measured.damages) for draw in plan.draws]
-        with console.progress("set", len(work)) as update:
-            for done, (name, draw) in enumerate(work, start=1):
-                numbers = self.measured_once(name, plan, draw)
-                measured.seconds += numbers.pop("seconds")
-                for column, value in numbers.items():
-                    measured.values.setdefault(name, {}).setdefault(column, []).append(value)
+        names = list(self.names(measured.damages))
+        with console.progress("set", len(names)) as update:
+            for done, name in enumerate(names, start=1):
+                numbers = self.measured_once(name, plan)
+                measured.seconds += sum(numbers.pop("seconds"))
+                measured.values[name] = numbers
                 update(done)
         for name in COPIED_OF:
-            if not plan.is_jackknife:
+            if name in measured.values and not plan.is_jackknife:
                 measured.copied[name] = self.copied_share(name, plan.draws[0])
         return measured
 
@@ -106,16 +105,19 @@ class Experiment:
     def encoded(self, parts: Parts) -> Encoded:
         return choose_rows([(self.pools.encoded(pool), rows) for pool, rows in parts])
 
-    def measured_once(self, name: SetName, plan: Plan, draw: Draw) -> dict[str, float]:
-        """The numbers of a set, and the `seconds` that they took when they were measured."""
-        content = [self.key, plan.num_samples, name, draw.number, digest(draw.rows.tolist())]
+    def measured_once(self, name: SetName, plan: Plan) -> dict[str, list[float]]:
+        """The numbers of a set for each draw, and the `seconds` that they took when measured."""
+        content = [self.key, plan.num_samples, name, [draw.rows.tolist() for draw in plan.draws]]
         file = f"{digest(content)}.json"
         numbers = self.pools.cache.read_json(file)
         if not numbers:
-            encoded, reference = self.encoded(self.parts(name, draw)), self.reference
-            start = time.perf_counter()
-            numbers = measure(encoded, reference, plan.num_samples)
-            numbers["seconds"] = time.perf_counter() - start
+            for draw in plan.draws:
+                encoded, reference = self.encoded(self.parts(name, draw)), self.reference
+                start = time.perf_counter()
+                found = measure(encoded, reference, plan.num_samples)
+                found["seconds"] = time.perf_counter() - start
+                for column, value in found.items():
+                    numbers.setdefault(column, []).append(value)
             self.pools.cache.write_json(file, numbers)
         return numbers
 
