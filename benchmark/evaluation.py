@@ -112,7 +112,7 @@ class Judge:
             classifier=self.classifier,
             sampler=sampler,
             generated_labels=None if sampler is None else sampler.labels(0, len(images)),
-            encode=self.encode,
+            encode=lambda encoder, role: self.encode(encoder, evaluation.images(role)),
         )
         scores, notes = Scores(details=evaluation.details), self._shortfall(len(images))
         scores.seconds["instruments"] = working_seconds() - start

@@ -12,6 +12,20 @@ Progress = Callable[[int, int], None]
 DIGITS = "digits"
 """Name of the feature space of the mode classifier."""
 
+ROLES = ("real", "generated", "reference")
+"""The sets of images of an evaluation, by the part that they play in it."""
+
+INPUTS = (
+    *(f"{role}_images" for role in ROLES),
+    "training_images",
+    "real_labels",
+    "generated_labels",
+    "encoder",
+    "classifier",
+    "sampler",
+)
+"""What the numbers of a metric may depend on besides its options; see `Metric.inputs`."""
+
 
 class NotMeasured(Exception):
     """Raised by a metric that cannot give an honest number; the message is the reason."""
@@ -42,7 +56,9 @@ class Encoder(Protocol):
 
 
 class Metric(Protocol):
-    """Keyword-only options; called with an `Evaluation`; returns named numbers.
+    """Keyword-only options; called with an `Evaluation`; returns named numbers, or words.
+
+    A runner finds out with `metric_inputs` and `metric_encoder` what the numbers depend on.
 
     Attributes:
         requires_sampler: whether `Evaluation.sampler` must be there.
@@ -52,7 +68,25 @@ class Metric(Protocol):
     requires_sampler: bool
     minimum_samples: int
 
-    def __call__(self, evaluation: "Evaluation") -> dict[str, float]: ...
+    def __call__(self, evaluation: "Evaluation") -> Mapping[str, float | str]: ...
+
+
+def metric_inputs(metric: Metric) -> tuple[str, ...]:
+    """What a metric's numbers depend on besides its options, names from `INPUTS`.
+
+    A metric declares them in its attribute `inputs`; one without it is taken to depend on all.
+    `"encoder"` is the feature space that `metric_encoder` names; the others are fields of
+    `Evaluation`.
+    """
+    return tuple(getattr(metric, "inputs", INPUTS))
+
+
+def metric_encoder(metric: Metric) -> str | None:
+    """Name of the encoder that a metric asks for: `None` the run's, `"digits"` the classifier.
+
+    Only what has `"encoder"` among its `metric_inputs` uses one.
+    """
+    return getattr(metric, "encoder", None)
 
 
 @dataclass(kw_only=True)
@@ -60,8 +94,11 @@ class Evaluation:
     """The samples to be judged, what they are judged against, and with which instruments.
 
     Args:
-        real_images: uint8 `(N, H, W, C)`, the reference images.
+        real_images: uint8 `(N, H, W, C)`, about as many training images as there are samples, for
+            what depends on how many there are.
         generated_images: uint8 `(M, H, W, C)`, the samples.
+        reference_images: uint8 `(R, H, W, C)`, the large reference for distances between
+            distributions; by default `real_images`.
         seed: seed of the run, an integer.
         real_labels: integers `(L,)`, whose histogram gives the real shares of the classes (of
             `real_images` or of the whole split); of stacked images, the labels of the images that
@@ -77,9 +114,9 @@ class Evaluation:
         sampler: the sampler to be timed, or `None` where only images are at hand.
         generated_labels: integers `(M,)`, the classes that the generated images were asked to show;
             `None` where the model was not asked for classes.
-        encode: called as `encode(encoder, images)` with the real or the generated images, once
-            for each encoder; so a runner can show progress and keep features. By default, the
-            encoder is called.
+        encode: called as `encode(encoder, role)` with one of `ROLES`, once for each encoder and
+            role, to encode `images(role)`; so a runner can show progress and keep features. By
+            default, the encoder is called.
         details: what a metric has to say beyond its numbers, by metric, ready for JSON.
     """
 
@@ -95,13 +132,27 @@ class Evaluation:
     classifier: Any = None
     sampler: Any = None
     generated_labels: np.ndarray | None = None
-    encode: Callable[[Encoder, np.ndarray], np.ndarray] | None = None
+    reference_images: np.ndarray | None = None
+    encode: Callable[[Encoder, str], np.ndarray] | None = None
     details: dict[str, dict] = field(default_factory=dict)
     _features: dict[tuple[str, str], np.ndarray] = field(default_factory=dict, repr=False)
+    _reference_role: str = field(default="reference", init=False, repr=False)
 
     def __post_init__(self):
-        for name in ("real_images", "generated_images"):
-            check_images(getattr(self, name), name=name)
+        if self.reference_images is None:
+            self.reference_images, self._reference_role = self.real_images, "real"
+        for role in ROLES:
+            check_images(self.images(role), name=f"{role}_images")
+
+    def images(self, role: str) -> np.ndarray:
+        """The images of one of `ROLES`, uint8 `(N, H, W, C)`.
+
+        Raises:
+            ValueError: if there is no such role.
+        """
+        if role not in ROLES:
+            raise ValueError(f"`role` must be one of {', '.join(ROLES)}. Received: role={role}")
+        return getattr(self, f"{role}_images")
 
     def encoder(self, name: str | None = None) -> Encoder:
         """The encoder of that name; `None` means the run's encoder, the first one.
@@ -129,28 +180,39 @@ class Evaluation:
         Returns:
             A pair `(real_features, generated_features)`, float32 `(N, D)` and `(M, D)`.
         """
-        encoder = self.encoder(name)
-        return (
-            self._encode_once(encoder, "real_images"),
-            self._encode_once(encoder, "generated_images"),
-        )
+        return self.features_of("real", name), self.features_of("generated", name)
 
-    def describe_features(self, name: str | None = None) -> dict[str, Any]:
-        """What a number in a feature space rests on, ready for JSON: encoder and counts."""
+    def reference_features(self, name: str | None = None) -> np.ndarray:
+        """Features of the large reference, float32 `(R, D)`; `name` as of `features`."""
+        return self.features_of("reference", name)
+
+    def features_of(self, role: str, name: str | None = None) -> np.ndarray:
+        """Features of the images of one of `ROLES`, encoded once; `name` as of `features`."""
+        encoder = self.encoder(name)
+        if role == "reference":
+            role = self._reference_role  # without a large one the real images are encoded once
+        key = (encoder.name, role)
+        if key not in self._features:
+            self._features[key] = (
+                self.encode(encoder, role) if self.encode else encoder(self.images(role))
+            )
+        return self._features[key]
+
+    def describe_features(
+        self, name: str | None = None, *, roles: tuple[str, ...] = ("real", "generated")
+    ) -> dict[str, Any]:
+        """What a number in a feature space rests on, ready for JSON: encoder and counts.
+
+        Args:
+            name: name of the encoder; `None` means the run's encoder.
+            roles: the sets of images that are compared, of `ROLES`.
+        """
         encoder = self.encoder(name)
         return {
             "encoder": encoder.label,
             "weights_hash": encoder.weights_hash,
-            "num_real": len(self.real_images),
-            "num_generated": len(self.generated_images),
+            **{f"num_{role}": len(self.images(role)) for role in roles},
         }
-
-    def _encode_once(self, encoder: Encoder, name: str) -> np.ndarray:
-        key = (encoder.name, name)
-        if key not in self._features:
-            images = getattr(self, name)
-            self._features[key] = self.encode(encoder, images) if self.encode else encoder(images)
-        return self._features[key]
 
 
 def check_images(images: np.ndarray, *, name: str = "images") -> None:

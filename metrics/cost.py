@@ -1,7 +1,9 @@
 """What a sampler costs besides time: floating-point operations and memory."""
 
+import ctypes
 import gc
 import math
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -158,32 +160,47 @@ class PeakMemory:
         peak_bytes: the most that was in use, whatever it was used for.
         before_bytes: what was in use before the call.
         of: whose memory it is: `"process"` or the name of a device.
+        held_bytes: what was in use before the call on the call's account, such as weights.
     """
 
     peak_bytes: int
     before_bytes: int
     of: str
+    held_bytes: int = 0
+
+    @property
+    def increase_bytes(self) -> int:
+        """What the call takes that a process without it does not."""
+        return self.held_bytes + max(0, self.peak_bytes - self.before_bytes)
 
     def describe(self) -> dict[str, Any]:
         """In megabytes of 10^6 bytes, ready for JSON."""
         return {
             "of": self.of,
             "peak_mb": self.peak_bytes / 1e6,
-            "increase_mb": (self.peak_bytes - self.before_bytes) / 1e6,
+            "before_mb": self.before_bytes / 1e6,
+            "held_mb": self.held_bytes / 1e6,
+            "increase_mb": self.increase_bytes / 1e6,
         }
 
 
-def peak_memory(call: Callable[[], object]) -> PeakMemory:
-    """Calls and finds the peak of the memory meanwhile.
+def peak_memory(call: Callable[[], object], *, held_bytes: int = 0) -> PeakMemory:
+    """Calls and finds how much memory that takes beyond an idle process.
 
-    With TensorFlow on a GPU it is the memory of that GPU which TensorFlow's tensors take, weights
-    included. On a processor it is the resident memory of the whole process: Python, the
-    framework, the data and what the allocator keeps from earlier calls, weights and activations
-    being a part of it.
+    The increase is the largest one during the call, and `held_bytes` more: weights lie in memory
+    before any call. So it does not depend on what the process has done before: the interpreter,
+    the framework, the data and what training left behind are no part of it, in a process that has
+    just trained as in a fresh one. Programs that were compiled are no part of it either.
+
+    With TensorFlow on a GPU it is what TensorFlow's tensors take of the memory of that GPU. On a
+    processor it is the resident memory of the process. Before the call, garbage is collected and
+    the allocator returns what it keeps of memory that was freed (glibc's `malloc_trim`): the call
+    would reuse that, and the increase would not show.
 
     Args:
         call: what is called, once, and returns arrays; it should have been called before, so that
             nothing is compiled now.
+        held_bytes: what is in memory already on the call's account.
 
     Returns:
         The `PeakMemory`.
@@ -197,7 +214,7 @@ def peak_memory(call: Callable[[], object]) -> PeakMemory:
     backend = keras.backend.backend()
     accelerators = [name for name in keras.distribution.list_devices() if "cpu" not in name.lower()]
     if not accelerators:
-        return _process_peak(call)
+        return _process_peak(call, held_bytes)
     if backend != "tensorflow":
         raise NotMeasured(f"with {backend} the peak of an accelerator cannot be reset")
     import tensorflow as tf  # Keras does not tell the memory in use
@@ -206,17 +223,27 @@ def peak_memory(call: Callable[[], object]) -> PeakMemory:
     tf.config.experimental.reset_memory_stats(device)
     before = tf.config.experimental.get_memory_info(device)["current"]
     to_host(call())
-    return PeakMemory(tf.config.experimental.get_memory_info(device)["peak"], before, device)
+    peak = tf.config.experimental.get_memory_info(device)["peak"]
+    return PeakMemory(peak, before, device, held_bytes)
 
 
-def _process_peak(call: Callable[[], object]) -> PeakMemory:
+def _process_peak(call: Callable[[], object], held_bytes: int) -> PeakMemory:
+    return_freed_memory()
     try:
         CLEAR_REFS.write_text("5")  # Linux: resets VmHWM to what is resident now
         before = resident_bytes(STATUS.read_text(), "VmRSS")
     except OSError as error:
         raise NotMeasured(f"the peak of the process's memory cannot be reset: {error}") from error
     to_host(call())
-    return PeakMemory(resident_bytes(STATUS.read_text(), "VmHWM"), before, "process")
+    peak = resident_bytes(STATUS.read_text(), "VmHWM")
+    return PeakMemory(peak, before, "process", held_bytes)
+
+
+def return_freed_memory() -> None:
+    """Has the allocator return what it keeps of freed memory; without glibc it does nothing."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:
+        trim(0)
 
 
 def resident_bytes(status: str, name: str) -> int:

@@ -40,18 +40,29 @@ def distance_tiles(
 
     Args:
         left: `(N, D)`.
-        right: `(M, D)`; the same array as `left` for the distances within one set, of which only
-            the tiles on and above the diagonal are given: the others are their mirror images.
+        right: `(M, D)`.
 
     Yields:
         Rows of `left`, rows of `right` and the float64 distances of these.
     """
-    within = left is right
-    for top in range(0, len(left), TILE):
-        rows = slice(top, min(top + TILE, len(left)))
-        for start in range(top if within else 0, len(right), TILE):
-            columns = slice(start, min(start + TILE, len(right)))
+    for rows in _tiles(left):
+        for columns in _tiles(right):
             yield rows, columns, squared_distances(left[rows], right[columns])
+
+
+def distance_tiles_within(features: np.ndarray) -> Iterator[tuple[slice, slice, np.ndarray]]:
+    """Squared distances of all pairs of rows of one set `(N, D)`, as `distance_tiles`.
+
+    Only the tiles on and above the diagonal are given: the others are their mirror images.
+    """
+    for rows in _tiles(features):
+        for columns in _tiles(features, rows.start):
+            yield rows, columns, squared_distances(features[rows], features[columns])
+
+
+def _tiles(features: np.ndarray, start: int = 0) -> Iterator[slice]:
+    for first in range(start, len(features), TILE):
+        yield slice(first, min(first + TILE, len(features)))
 
 
 def squared_radii(features: np.ndarray, nearest_k: int) -> np.ndarray:
@@ -70,7 +81,7 @@ def squared_radii(features: np.ndarray, nearest_k: int) -> np.ndarray:
         candidates = np.concatenate([nearest[rows], distances], axis=1)
         nearest[rows] = np.partition(candidates, nearest_k - 1, axis=1)[:, :nearest_k]
 
-    for rows, columns, distances in distance_tiles(features, features):
+    for rows, columns, distances in distance_tiles_within(features):
         if rows == columns:
             np.fill_diagonal(distances, np.inf)  # not its own neighbour
         else:

@@ -1,8 +1,8 @@
-"""Fréchet Inception Distance, beside KID because reports ask for it."""
+"""Fréchet distance of two sets of features, beside KID because reports ask for it."""
 
 import numpy as np
 
-from metrics.base import Evaluation, check_features
+from metrics.base import Evaluation, check_features, without_dead_features
 
 
 def _covariance_root(features: np.ndarray) -> np.ndarray:
@@ -21,11 +21,12 @@ def fid(*, real_features: np.ndarray, generated_features: np.ndarray) -> float:
     C_r = A^T A and C_g = B^T B the last trace is the sum of the singular values of A B^T, which
     needs no square root of a matrix that is singular whenever N <= D.
 
-    The estimate is biased upwards by an amount that depends on N: compare equal N only.
+    The estimate is biased upwards by an amount that depends on both numbers of rows, and most on
+    the smaller one: compare distances of equal numbers only.
 
     Args:
-        real_features: `(N, D)`, N >= 2.
-        generated_features: `(M, D)`, M >= 2.
+        real_features: `(R, D)`, R >= 2.
+        generated_features: `(N, D)`, N >= 2.
 
     Returns:
         The distance, 0 or more up to rounding.
@@ -39,8 +40,10 @@ def fid(*, real_features: np.ndarray, generated_features: np.ndarray) -> float:
             "FID needs at least 2 real and generated samples. "
             f"Received: {len(real_features)} real and {len(generated_features)} generated"
         )
-    real = np.asarray(real_features, dtype=np.float64)
-    generated = np.asarray(generated_features, dtype=np.float64)
+    real, generated = (
+        np.asarray(features, dtype=np.float64)
+        for features in without_dead_features(real_features, generated_features)
+    )
     real_root, generated_root = _covariance_root(real), _covariance_root(generated)
     difference = real.mean(axis=0) - generated.mean(axis=0)
     shared = np.linalg.svd(real_root @ generated_root.T, compute_uv=False).sum()
@@ -50,19 +53,25 @@ def fid(*, real_features: np.ndarray, generated_features: np.ndarray) -> float:
 
 
 class FID:
-    """FID of the samples in one feature space.
+    """Fréchet distance of the samples to the large reference, in one feature space.
 
     Args:
         encoder: name of the encoder; `None` means the run's encoder, `"digits"` the classifier.
+        prefix: what the number is called.
     """
 
     requires_sampler = False
     minimum_samples = 2
+    inputs = ("reference_images", "generated_images", "encoder")
 
-    def __init__(self, *, encoder: str | None = None):
+    def __init__(self, *, encoder: str | None = None, prefix: str = "fid"):
         self.encoder = encoder
+        self.prefix = prefix
 
     def __call__(self, evaluation: Evaluation) -> dict[str, float]:
-        real, generated = evaluation.features(self.encoder)
-        evaluation.details["fid"] = evaluation.describe_features(self.encoder)
-        return {"fid": fid(real_features=real, generated_features=generated)}
+        reference = evaluation.reference_features(self.encoder)
+        generated = evaluation.features_of("generated", self.encoder)
+        evaluation.details[self.prefix] = evaluation.describe_features(
+            self.encoder, roles=("reference", "generated")
+        )
+        return {self.prefix: fid(real_features=reference, generated_features=generated)}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 STAT = Path("/proc/stat")
+CPU_INFO = Path("/proc/cpuinfo")
 BUSY_FIELDS = (0, 1, 2, 5, 6, 7)  # user, nice, system, irq, softirq, steal
 
 
@@ -90,27 +91,61 @@ def usable_processors() -> list[int]:
 def describe_host() -> dict[str, Any]:
     """The processors and their load before a measurement, ready for JSON."""
     return {
-        "processor": platform.processor() or platform.machine(),
+        "processor": processor_name(),
         "usable_processors": usable_processors(),
         "load_average_before": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     }
 
 
-def describe_device() -> dict[str, Any]:
-    """The device that Keras computes on and its threads, ready for JSON.
+def processor_name() -> str:
+    """The processor's model where the system tells it, else its architecture."""
+    try:
+        lines = CPU_INFO.read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
-    Threads are 0 where TensorFlow chooses their number itself, and absent on other backends.
+
+def describe_device() -> dict[str, Any]:
+    """What Keras computes on now, ready for JSON.
+
+    Returns:
+        `backend`; `device`, the model of the first accelerator that this process may use or of
+        the processor; `devices`, Keras's names of all that it may use. With TensorFlow,
+        `intra_op_threads` and `inter_op_threads` as they were set, 0 where it chooses them, and
+        `threads`, how many work on one operation.
     """
     import keras
 
     backend = keras.backend.backend()
-    device = {"backend": backend, "device": ", ".join(keras.distribution.list_devices())}
+    devices = keras.distribution.list_devices()
+    described = {"backend": backend, "devices": devices, "device": _device_name(backend, devices)}
     if backend != "tensorflow":
-        return device
+        return described
     import tensorflow as tf  # Keras does not tell the number of threads
 
+    intra_op = tf.config.threading.get_intra_op_parallelism_threads()
     return {
-        **device,
-        "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
+        **described,
+        "threads": intra_op or len(usable_processors()),
+        "intra_op_threads": intra_op,
         "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
     }
+
+
+def _device_name(backend: str, devices: list[str]) -> str:
+    if all("cpu" in device.lower() for device in devices):
+        return processor_name()
+    if backend == "tensorflow":
+        import tensorflow as tf  # Keras has no name for a device
+
+        visible = tf.config.get_visible_devices("GPU")
+        if visible:
+            details = tf.config.experimental.get_device_details(visible[0])
+            return details.get("device_name", "GPU")
+    elif backend == "jax":
+        import jax
+
+        return jax.devices()[0].device_kind
+    return devices[0]

@@ -1,29 +1,21 @@
 """Kernel Inception Distance, the quality corner."""
 
+import hashlib
+
 import numpy as np
 
 from metrics.base import Evaluation, check_features, without_dead_features
+from metrics.mmd import (
+    KERNELS,
+    MINIMUM_ROWS,
+    Kernel,
+    PolynomialKernel,
+    SumsWithin,
+    squared_mmd,
+    sums_within,
+)
 
 TILE = 1024  # rows and columns of the kernel matrix that are computed at once
-
-
-def polynomial_kernel(left: np.ndarray, right: np.ndarray, num_features: int) -> np.ndarray:
-    """k(x, y) = (x . y / d + 1)^3 for all pairs of rows (Binkowski et al. 2018, eq. 4).
-
-    Args:
-        left: float64 `(N, D)`.
-        right: float64 `(M, D)`.
-        num_features: d, which counts features that were left out because they are zero.
-
-    Returns:
-        float64 `(N, M)`.
-    """
-    kernel = left @ right.T
-    kernel /= num_features
-    kernel += 1.0
-    cube = np.square(kernel)  # many times faster than ** 3
-    cube *= kernel
-    return cube
 
 
 def draw_subsets(
@@ -49,71 +41,136 @@ def _indicators(rows: np.ndarray, num_rows: int) -> np.ndarray:
     return indicators
 
 
-def sums_by_full_matrix(
+def _product_sums(left: np.ndarray, kernel: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """m^T K m' of each pair of columns m of `left` and m' of `right`."""
+    return np.einsum("ns,ns->s", left, kernel @ right)
+
+
+def sums_within_by_full_matrix(
+    features: np.ndarray, rows: np.ndarray, kernel: Kernel
+) -> np.ndarray:
+    """m^T K m of all subsets without the diagonal of K, one side of which is computed."""
+    members, sums = _indicators(rows, len(features)), np.zeros(len(rows))
+    for top in range(0, len(features), TILE):
+        tile = slice(top, top + TILE)
+        values = kernel(features[tile], features[tile])
+        np.fill_diagonal(values, 0.0)
+        sums += _product_sums(members[tile], values, members[tile])
+        for start in range(top + TILE, len(features), TILE):
+            other = slice(start, start + TILE)
+            values = kernel(features[tile], features[other])
+            sums += 2.0 * _product_sums(members[tile], values, members[other])
+    return sums
+
+
+def sums_across_by_full_matrix(
     left: np.ndarray,
     right: np.ndarray,
     left_rows: np.ndarray,
     right_rows: np.ndarray,
-    num_features: int,
+    kernel: Kernel,
 ) -> np.ndarray:
-    """Kernel sums m^T K m' of all subsets, every entry of K computed once, tile by tile."""
-    within = left is right  # K is symmetric then, and only one side of its diagonal is computed
+    """m^T K m' of all pairs of subsets, every entry of K computed once, tile by tile."""
     left_members = _indicators(left_rows, len(left))
     right_members = _indicators(right_rows, len(right))
     sums = np.zeros(len(left_rows))
     for top in range(0, len(left), TILE):
         rows = slice(top, top + TILE)
-        for start in range(top if within else 0, len(right), TILE):
+        for start in range(0, len(right), TILE):
             columns = slice(start, start + TILE)
-            kernel = polynomial_kernel(left[rows], right[columns], num_features)
-            if within and start == top:
-                np.fill_diagonal(kernel, 0.0)
-            products = np.einsum("ns,ns->s", left_members[rows], kernel @ right_members[columns])
-            sums += 2.0 * products if within and start > top else products
+            values = kernel(left[rows], right[columns])
+            sums += _product_sums(left_members[rows], values, right_members[columns])
     return sums
 
 
-def sums_by_subset(
+def sums_within_by_subset(features: np.ndarray, rows: np.ndarray, kernel: Kernel) -> np.ndarray:
+    """Kernel sums of all subsets without the diagonal, one small kernel matrix a subset."""
+    sums = np.empty(len(rows))
+    for index, chosen in enumerate(rows):
+        subset = features[chosen]
+        values = kernel(subset, subset)
+        sums[index] = values.sum() - np.trace(values)
+    return sums
+
+
+def sums_across_by_subset(
     left: np.ndarray,
     right: np.ndarray,
     left_rows: np.ndarray,
     right_rows: np.ndarray,
-    num_features: int,
+    kernel: Kernel,
 ) -> np.ndarray:
-    """Kernel sums of all subsets, one small kernel matrix a subset."""
-    within = left is right
-    sums = np.empty(len(left_rows))
-    for index, (i, j) in enumerate(zip(left_rows, right_rows, strict=True)):
-        chosen = left[i]
-        others = chosen if within else right[j]  # the same array: BLAS computes half the products
-        kernel = polynomial_kernel(chosen, others, num_features)
-        sums[index] = kernel.sum() - (np.trace(kernel) if within else 0.0)
-    return sums
+    """Kernel sums of all pairs of subsets, one small kernel matrix a pair."""
+    pairs = zip(left_rows, right_rows, strict=True)
+    return np.array([kernel(left[i], right[j]).sum() for i, j in pairs])
 
 
-def subset_kernel_sums(
-    left: np.ndarray,
-    right: np.ndarray,
-    left_rows: np.ndarray,
-    right_rows: np.ndarray,
-    num_features: int,
-) -> np.ndarray:
-    """Sum of k(x, y) over the rows of each pair of subsets, in the way that needs fewer products.
+def subset_sums_within(features: np.ndarray, rows: np.ndarray, kernel: Kernel) -> np.ndarray:
+    """Sum of k(x, x') over the pairs of different rows of each subset.
 
     Args:
-        left: float64 `(N, D)`.
-        right: float64 `(M, D)`; the same array as `left` for the sums within one set, which leave
-            out k(x, x).
-        left_rows: integers `(num_subsets, subset_size)`, rows of `left`.
-        right_rows: integers `(num_subsets, subset_size)`, rows of `right`.
-        num_features: d of the kernel.
+        features: float64 `(N, D)`.
+        rows: integers `(num_subsets, subset_size)`, rows of `features`.
+        kernel: the kernel.
 
     Returns:
-        float64 `(num_subsets,)`.
+        float64 `(num_subsets,)`, computed in the way that needs fewer products.
     """
+    overlapping = len(features) ** 2 <= rows.size * rows.shape[1]
+    method = sums_within_by_full_matrix if overlapping else sums_within_by_subset
+    return method(features, rows, kernel)
+
+
+def subset_sums_across(
+    left: np.ndarray,
+    right: np.ndarray,
+    left_rows: np.ndarray,
+    right_rows: np.ndarray,
+    kernel: Kernel,
+) -> np.ndarray:
+    """Sum of k(x, y) over the rows of each pair of subsets, as `subset_sums_within`."""
     overlapping = len(left) * len(right) <= left_rows.size * right_rows.shape[1]
-    method = sums_by_full_matrix if overlapping else sums_by_subset
-    return method(left, right, left_rows, right_rows, num_features)
+    method = sums_across_by_full_matrix if overlapping else sums_across_by_subset
+    return method(left, right, left_rows, right_rows, kernel)
+
+
+def _subset_values(
+    real_features: np.ndarray,
+    generated_features: np.ndarray,
+    kernel: Kernel,
+    *,
+    num_subsets: int,
+    subset_size: int,
+    seed: int,
+) -> np.ndarray:
+    """The unbiased estimate from each pair of subsets, float64 `(num_subsets,)`."""
+    num_real, num_generated = len(real_features), len(generated_features)
+    if num_subsets < 1 or subset_size < 2:
+        raise ValueError(
+            "KID needs num_subsets >= 1 and subset_size >= 2. "
+            f"Received: num_subsets={num_subsets}, subset_size={subset_size}"
+        )
+    if min(num_real, num_generated) < subset_size:
+        raise ValueError(
+            f"KID needs at least subset_size={subset_size} real and generated samples. "
+            f"Received: {num_real} real and {num_generated} generated"
+        )
+    real, generated = (
+        np.asarray(features, dtype=np.float64)
+        for features in without_dead_features(real_features, generated_features)
+    )
+    real_rows, generated_rows = draw_subsets(
+        num_real=num_real,
+        num_generated=num_generated,
+        num_subsets=num_subsets,
+        subset_size=subset_size,
+        seed=seed,
+    )
+    # Binkowski et al. 2018, section 4: the two within terms without x = y, the cross term with all.
+    within = subset_sums_within(real, real_rows, kernel)
+    within += subset_sums_within(generated, generated_rows, kernel)
+    across = subset_sums_across(real, generated, real_rows, generated_rows, kernel)
+    return within / (subset_size * (subset_size - 1)) - 2.0 * across / subset_size**2
 
 
 def kid(
@@ -124,11 +181,13 @@ def kid(
     subset_size: int = 1000,
     seed: int = 2020,
 ) -> tuple[float, float]:
-    """Kernel Inception Distance (Binkowski et al. 2018), the unbiased estimate.
+    """Kernel Inception Distance (Binkowski et al. 2018) by torch-fidelity's protocol of subsets.
 
     Squared maximum mean discrepancy under the polynomial kernel of degree 3, gamma 1/d, coef0 1.
     The U-statistic leaves the diagonal out, so small negative values are valid. All sums are
-    float64. Subsets are drawn without replacement as torch-fidelity draws them.
+    float64. Subsets are drawn without replacement as torch-fidelity draws them. Their spread is
+    no error of the mean: they overlap, and where they are the whole set it is zero.
+    `metrics.mmd.squared_mmd` takes all samples at once and knows its standard error.
 
     Args:
         real_features: `(N, D)`.
@@ -144,78 +203,91 @@ def kid(
         ValueError: if there are fewer rows than `subset_size`, or an option is out of range.
     """
     check_features(real_features=real_features, generated_features=generated_features)
-    num_real, num_generated = len(real_features), len(generated_features)
-    if num_subsets < 1 or subset_size < 2:
-        raise ValueError(
-            "KID needs num_subsets >= 1 and subset_size >= 2. "
-            f"Received: num_subsets={num_subsets}, subset_size={subset_size}"
-        )
-    if min(num_real, num_generated) < subset_size:
-        raise ValueError(
-            f"KID needs at least subset_size={subset_size} real and generated samples. "
-            f"Received: {num_real} real and {num_generated} generated"
-        )
-    num_features = np.shape(real_features)[1]
-    real, generated = without_dead_features(real_features, generated_features)
-    real = np.asarray(real, dtype=np.float64)
-    generated = np.asarray(generated, dtype=np.float64)
-    real_rows, generated_rows = draw_subsets(
-        num_real=num_real,
-        num_generated=num_generated,
+    values = _subset_values(
+        real_features,
+        generated_features,
+        PolynomialKernel(np.shape(real_features)[1]),
         num_subsets=num_subsets,
         subset_size=subset_size,
         seed=seed,
     )
-    # Binkowski et al. 2018, section 4: the two within terms without x = y, the cross term with all.
-    within_real = subset_kernel_sums(real, real, real_rows, real_rows, num_features)
-    within_generated = subset_kernel_sums(
-        generated, generated, generated_rows, generated_rows, num_features
-    )
-    cross = subset_kernel_sums(real, generated, real_rows, generated_rows, num_features)
-    values = (within_real + within_generated) / (subset_size * (subset_size - 1))
-    values -= 2.0 * cross / subset_size**2
     return float(values.mean()), float(values.std())
 
 
 class KID:
-    """KID of the samples in one feature space.
+    """KID of all samples against the large reference, in one feature space.
+
+    One U-statistic of all samples and all reference images, with its standard error over draws of
+    both (see `metrics.mmd.squared_mmd`). The subsets of torch-fidelity, drawn from the same two
+    sets, stay beside it in the details.
 
     Args:
         encoder: name of the encoder; `None` means the run's encoder, `"digits"` the classifier.
-        prefix: the numbers are called `{prefix}_mean` and `{prefix}_std`.
-        num_subsets: number of subsets.
+        prefix: the numbers are called `{prefix}_mean`, the estimate; `{prefix}_se`, its standard
+            error; and `{prefix}_std`, the spread over the subsets, which is no error of it.
+        kernel: `"polynomial"`, KID's own, or `"rbf"`, whose bandwidth is the median distance of
+            the reference features.
+        num_subsets: number of subsets; 0 leaves them out.
         subset_size: images of a subset.
         seed: seed of the subsets. Fixed, not the run's: the subset plan is part of the protocol.
     """
 
     requires_sampler = False
+    inputs = ("reference_images", "generated_images", "encoder")
 
     def __init__(
         self,
         *,
         encoder: str | None = None,
         prefix: str = "kid",
+        kernel: str = "polynomial",
         num_subsets: int = 100,
         subset_size: int = 1000,
         seed: int = 2020,
     ):
+        if kernel not in KERNELS:
+            raise ValueError(
+                f"`kernel` must be one of {', '.join(KERNELS)}. Received: kernel={kernel}"
+            )
         self.encoder = encoder
         self.prefix = prefix
-        self.num_subsets = num_subsets
-        self.subset_size = subset_size
-        self.seed = seed
+        self.kernel = kernel
+        self.plan = {"num_subsets": num_subsets, "subset_size": subset_size, "seed": seed}
+        self._within_reference: dict[str, SumsWithin] = {}
 
     @property
     def minimum_samples(self) -> int:
-        return self.subset_size
+        return max(MINIMUM_ROWS, self.plan["subset_size"] if self.plan["num_subsets"] else 0)
 
     def __call__(self, evaluation: Evaluation) -> dict[str, float]:
-        real, generated = evaluation.features(self.encoder)
-        plan = {
-            "num_subsets": self.num_subsets,
-            "subset_size": self.subset_size,
-            "seed": self.seed,
+        reference = evaluation.reference_features(self.encoder)
+        generated = evaluation.features_of("generated", self.encoder)
+        kernel = KERNELS[self.kernel](reference)
+        found = squared_mmd(
+            real_features=reference,
+            generated_features=generated,
+            kernel=kernel,
+            within_real=self._sums_within_reference(reference, kernel),
+        )
+        details = {
+            **evaluation.describe_features(self.encoder, roles=("reference", "generated")),
+            **kernel.describe(),
+            "se_given_reference": found.standard_error_given_real,
         }
-        mean, std = kid(real_features=real, generated_features=generated, **plan)
-        evaluation.details[self.prefix] = {**evaluation.describe_features(self.encoder), **plan}
-        return {f"{self.prefix}_mean": mean, f"{self.prefix}_std": std}
+        numbers = {f"{self.prefix}_mean": found.value, f"{self.prefix}_se": found.standard_error}
+        if self.plan["num_subsets"]:
+            values = _subset_values(reference, generated, kernel, **self.plan)
+            mean, std = float(values.mean()), float(values.std())
+            numbers[f"{self.prefix}_std"] = std
+            details["subsets"] = {"mean": mean, "std": std, **self.plan}
+        evaluation.details[self.prefix] = details
+        return numbers
+
+    def _sums_within_reference(self, reference: np.ndarray, kernel: Kernel) -> SumsWithin:
+        """The reference's own sums, kept for the next row: most of the work is in them."""
+        content = hashlib.sha256(np.ascontiguousarray(reference).tobytes())
+        content.update(f"{reference.shape} {reference.dtype} {kernel.describe()}".encode())
+        key = content.hexdigest()
+        if key not in self._within_reference:
+            self._within_reference = {key: sums_within(reference, kernel)}
+        return self._within_reference[key]

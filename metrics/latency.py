@@ -19,6 +19,7 @@ from metrics.cost import count_flops, peak_memory
 from metrics.host import describe_device, describe_host, read_host, share_of_others
 from metrics.timing import FEWEST_REPEATS, Timing, find_throughput_batch, measure
 
+COMMON_BATCH = 64  # at which the throughput of every sampler is measured
 BUSY_SPREAD = 1.5  # 90th percentile over 10th
 BUSY_SHARE = 0.1  # of the processors, taken by other processes
 SEARCH = {"min_repeats": 5, "min_seconds": 0.0, "max_seconds": 1.0, "warmup": 1}
@@ -31,11 +32,11 @@ class LatencyReport:
     """What `measure_latency` found.
 
     Args:
-        numbers: the table's numbers by column, as of `summarize`.
+        numbers: the table's numbers by column, as of `summarize`, and what was measured on.
         details: every observation, the protocol and the host, ready for JSON.
     """
 
-    numbers: dict[str, float]
+    numbers: dict[str, float | str]
     details: dict[str, Any]
 
 
@@ -44,25 +45,31 @@ def measure_latency(
     sample: Callable[[int], object],
     single_pass: Callable[[int], object] | None = None,
     network_passes: float | None = None,
-    max_batch_size: int = 64,
+    max_batch_size: int = 256,
     device: str | None = None,
     **options: Any,
 ) -> LatencyReport:
-    """Times a sampler end to end, and one of its network passes, by the benchmark's protocol.
+    """Times a sampler end to end by the benchmark's protocol.
 
-    Batch 1 gives the latencies; the largest useful batch, found by a short look at single passes
-    (or whole samples where there is no `single_pass`), gives the throughput. For each of the two
-    batches, and for pass and end to end apart: one call to compile, which is reported apart;
-    then `warmup` calls; then repeats until 30 of them took half a second or 10 s are over, three
-    at the least (all by default; see `metrics.timing.measure`). The clock is read when the result
-    lies in host memory.
+    Batch 1 gives the latencies. Throughput is measured at batch 1, at batch 64 and at the largest
+    batch that pays: a short look at single passes (or at whole samples where there is no
+    `single_pass`) doubles the batch until images per second gain less than 5 %. The fastest of
+    these three is the throughput. Batches above 64 are tried only where the calls to measure them
+    would take no more than `max_seconds`.
+
+    Each timing is: one call to compile, which is reported apart; then `warmup` calls; then
+    repeats until 30 of them took half a second or 10 s are over, three at the least (all by
+    default; see `metrics.timing.measure`). The clock is read when the result lies in host memory.
+
+    A pass costs what an image costs over `network_passes`: within the sampler's loop. One pass
+    that is called by itself costs more, as it is called; its times stay in the details.
 
     Args:
         sample: batch size -> images, from noise to the end.
         single_pass: batch size -> result of one network pass; `None` if that cannot be called.
         network_passes: network passes that one image takes; `None` if unknown.
         max_batch_size: largest batch tried for the throughput.
-        device: name of what computes, for the record; by default the devices that Keras sees.
+        device: name of what computes, for the record; by default what Keras computes on.
         **options: `warmup`, `min_repeats`, `min_seconds`, `max_seconds` and `clock` as of
             `metrics.timing.measure`.
 
@@ -74,31 +81,41 @@ def measure_latency(
         TypeError: if a call returns no arrays.
     """
     check_options(max_batch_size=max_batch_size, **options)
-    calls = {"end_to_end": sample}
-    if single_pass is not None:
-        calls = {"pass": single_pass, **calls}
     before, details = read_host(), describe_host()
-
-    def observe(batch_size: int) -> dict[str, Timing]:
-        return {name: measure(partial(call, batch_size), **options) for name, call in calls.items()}
-
-    batch_1 = observe(1)
-    batch_size, search = _find_batch(single_pass or sample, max_batch_size, options)
-    batch_n = observe(batch_size) if batch_size > 1 else batch_1
-    timings = [*batch_1.values(), *batch_n.values()]
+    batches = {1: measure(partial(sample, 1), **options)}
+    passes = [] if single_pass is None else [measure(partial(single_pass, 1), **options)]
+    largest = max_batch_size
+    if max_batch_size >= COMMON_BATCH:
+        batches[COMMON_BATCH] = measure(partial(sample, COMMON_BATCH), **options)
+        largest = min(largest, _largest_within_time(batches[COMMON_BATCH], options))
+    batch_size, search = _find_batch(single_pass or sample, largest, options)
+    if batch_size not in batches:
+        batches[batch_size] = measure(partial(sample, batch_size), **options)
+    timings = [*batches.values(), *passes]
     details |= {
-        "batch_1": _observations(batch_1),
-        f"batch_{batch_size}": _observations(batch_n),
-        "throughput_batch_size": batch_size,
+        **{f"batch_{size}": _observations("end_to_end", batches[size]) for size in sorted(batches)},
+        "throughput_batch_size": _fastest(batches),
+        "largest_batch_size_tried": max(batches.keys() | search.keys()),
         "images_per_second_by_batch_tried": {str(size): rate for size, rate in search.items()},
+        "not_measured": _not_measured(max_batch_size),
         "protocol": describe_protocol(timings),
         **find_disturbances(timings, share_of_others(before, read_host())),
         **(describe_device() if device is None else {"device": device}),
     }
-    numbers = summarize(
-        batch_1=batch_1, batch_n=batch_n, batch_size=batch_size, network_passes=network_passes
-    )
+    if passes:
+        details["batch_1"] |= _observations("pass", passes[0])
+    numbers: dict[str, float | str] = {**summarize(batches=batches, network_passes=network_passes)}
+    numbers["latency_device"] = details["device"]
+    if "threads" in details:
+        numbers["latency_threads"] = float(details["threads"])
     return LatencyReport(numbers, details)
+
+
+def _largest_within_time(timing: Timing, options: dict[str, Any]) -> int:
+    """The largest batch whose fewest calls take no more than `max_seconds`, at a call's speed."""
+    calls = 1 + options.get("warmup", 5) + FEWEST_REPEATS
+    affordable = options.get("max_seconds", 10.0) / calls / timing.p50  # in calls of that batch
+    return COMMON_BATCH * max(1, int(min(affordable, 1e6)))
 
 
 def _find_batch(
@@ -114,40 +131,43 @@ def _find_batch(
     return find_throughput_batch(fastest, first_batch_size=8, max_batch_size=max_batch_size)
 
 
+def _fastest(batches: dict[int, Timing]) -> int:
+    return max(batches, key=lambda size: size / batches[size].p50)
+
+
+def _not_measured(max_batch_size: int) -> dict[str, str]:
+    if max_batch_size >= COMMON_BATCH:
+        return {}
+    return {f"images_per_second_{COMMON_BATCH}": f"max_batch_size is {max_batch_size}"}
+
+
 def summarize(
-    *,
-    batch_1: dict[str, Timing],
-    batch_n: dict[str, Timing],
-    batch_size: int,
-    network_passes: float | None,
+    *, batches: dict[int, Timing], network_passes: float | None = None
 ) -> dict[str, float]:
     """The table's numbers from the timings.
 
     Args:
-        batch_1: timings `end_to_end`, and `pass` if there is one, at batch 1.
-        batch_n: the same at `batch_size`.
-        batch_size: images in a call of `batch_n`.
+        batches: timings from noise to images, by batch size; batch 1 is among them.
         network_passes: network passes per image; `None` if unknown.
 
     Returns:
-        Numbers by column; milliseconds at batch 1, images per second at `batch_size`.
+        Numbers by column; milliseconds at batch 1, images per second at batch 1, at batch 64 if
+        that was measured, and at the fastest batch.
     """
-    image = batch_1["end_to_end"]
+    image, best = batches[1], _fastest(batches)
     numbers = {
         "latency_ms_per_image_p50": 1e3 * image.p50,
         "latency_ms_per_image_iqr": 1e3 * image.iqr,
-        "images_per_second": batch_size / batch_n["end_to_end"].p50,
-        "throughput_batch_size": float(batch_size),
+        "images_per_second": best / batches[best].p50,
+        "throughput_batch_size": float(best),
         "compile_seconds": image.compile_seconds,
     }
+    for size in (1, COMMON_BATCH):
+        if size in batches:
+            numbers[f"images_per_second_{size}"] = size / batches[size].p50
     if network_passes is not None:
         numbers["network_passes"] = float(network_passes)
-    if "pass" in batch_1:
-        numbers["latency_ms_per_pass_p50"] = 1e3 * batch_1["pass"].p50
-        numbers["latency_ms_per_pass_iqr"] = 1e3 * batch_1["pass"].iqr
-    if "pass" in batch_1 and network_passes is not None:
-        overhead = image.p50 - network_passes * batch_1["pass"].p50
-        numbers["overhead_ms_per_image"] = 1e3 * overhead
+        numbers["latency_ms_per_pass_p50"] = 1e3 * image.p50 / network_passes
     return numbers
 
 
@@ -204,14 +224,14 @@ def check_options(**options: Any) -> None:
 
 
 class Latency:
-    """Milliseconds per network pass and per image, images per second, and what they cost.
+    """Milliseconds per image and network pass, images per second, and what they cost.
 
-    `measure_latency` says how the times are taken. `end to end = network_passes x pass +
-    overhead`; the overhead may be negative where one compiled loop saves what a single call
-    spends on being called. `gflops_per_pass` is in 10^9 operations for one image (see
-    `metrics.cost.count_flops`), `peak_memory_mb` in 10^6 bytes during an end-to-end call at the
-    throughput batch (see `metrics.cost.peak_memory`). What cannot be told is left out, with the
-    reason in the details.
+    `measure_latency` says how the times are taken. `gflops_per_pass` is in 10^9 operations for one
+    image (see `metrics.cost.count_flops`). `peak_memory_mb` is what sampling takes beyond an idle
+    process in 10^6 bytes, weights included: the increase during an end-to-end call at batch 64, or
+    at `max_batch_size` if that is smaller (see `metrics.cost.peak_memory`). `latency_device`,
+    `latency_threads` and `latency_precision` are those of this measurement. What cannot be told is
+    left out, with the reason in the details.
 
     The sampler has `sample(latents, seeds)`, `single_pass(latents)`, `pass_inputs(latents)`,
     `network`, `network_passes` and `latent_shape`.
@@ -226,6 +246,7 @@ class Latency:
 
     requires_sampler = True
     minimum_samples = 0
+    inputs = ("sampler",)
 
     def __init__(
         self,
@@ -233,7 +254,7 @@ class Latency:
         min_repeats: int = 30,
         max_seconds: float = 10.0,
         warmup: int = 5,
-        max_batch_size: int = 64,
+        max_batch_size: int = 256,
         clock: Callable[[], float] = time.perf_counter,
     ):
         self.options: dict[str, Any] = {
@@ -245,7 +266,7 @@ class Latency:
         check_options(**self.options)
         self.clock = clock
 
-    def __call__(self, evaluation: Evaluation) -> dict[str, float]:
+    def __call__(self, evaluation: Evaluation) -> dict[str, float | str]:
         sampler = evaluation.sampler
         if sampler is None:
             raise NotMeasured("latency needs a sampler; here are only its images")
@@ -257,16 +278,20 @@ class Latency:
             clock=self.clock,
             **self.options,
         )
-        batch_size = report.details["throughput_batch_size"]
+        batch_size = min(COMMON_BATCH, self.options["max_batch_size"])
         costs, details = _find_costs(sampler, inputs(1), inputs(batch_size))
+        details["not_measured"] |= report.details["not_measured"]
         evaluation.details["latency"] = {**report.details, **details}
         return {**report.numbers, **costs}
 
 
-def _find_costs(sampler: Any, one: Any, many: Any) -> tuple[dict[str, float], dict[str, Any]]:
-    """Parameters, operations and memory of a sampler, and what is to be said of them."""
-    numbers = {"num_parameters": float(sampler.network.count_params())}
+def _find_costs(sampler: Any, one: Any, many: Any) -> tuple[dict[str, float | str], dict[str, Any]]:
+    """Parameters, operations, precision and memory of a sampler, and what is to be said of them."""
     precision = getattr(getattr(sampler.network, "dtype_policy", None), "name", "unknown")
+    numbers: dict[str, float | str] = {
+        "num_parameters": float(sampler.network.count_params()),
+        "latency_precision": precision,
+    }
     details: dict[str, Any] = {"precision": precision, "not_measured": {}}
     try:
         flops = count_flops(lambda latents: sampler.network(sampler.pass_inputs(latents)), one[0])
@@ -274,9 +299,14 @@ def _find_costs(sampler: Any, one: Any, many: Any) -> tuple[dict[str, float], di
     except NotMeasured as reason:
         details["not_measured"]["gflops_per_pass"] = str(reason)
     try:
-        memory = peak_memory(lambda: sampler.sample(*many)).describe()
-        numbers["peak_memory_mb"] = memory["peak_mb"]
-        details["peak_memory"] = memory
+        sampler.sample(*many)  # compiles, where no timing has had this batch
+        held = sum(
+            math.prod(weight.shape) * np.dtype(weight.dtype).itemsize
+            for weight in sampler.network.weights
+        )
+        memory = peak_memory(lambda: sampler.sample(*many), held_bytes=held).describe()
+        numbers["peak_memory_mb"] = memory["increase_mb"]
+        details["peak_memory"] = {**memory, "batch_size": len(many[0])}
     except NotMeasured as reason:
         details["not_measured"]["peak_memory_mb"] = str(reason)
     return numbers, details
@@ -289,9 +319,5 @@ def _draw_inputs(sampler: Any, seed: int, batch_size: int) -> tuple[np.ndarray, 
     return latents, np.stack([np.full_like(indices, seed), indices], axis=1).astype(np.uint32)
 
 
-def _observations(timings: dict[str, Timing]) -> dict[str, Any]:
-    return {
-        f"{name}_{key}": value
-        for name, timing in timings.items()
-        for key, value in timing.describe().items()
-    }
+def _observations(name: str, timing: Timing) -> dict[str, Any]:
+    return {f"{name}_{key}": value for key, value in timing.describe().items()}

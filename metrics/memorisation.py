@@ -4,6 +4,7 @@ import numpy as np
 
 from metrics.base import Evaluation, NotMeasured
 from metrics.distances import nearest_neighbours
+from metrics.intervals import with_interval
 
 COPY_RATIO = 1.0 / 3.0
 NUM_NEIGHBOURS = 5
@@ -63,11 +64,14 @@ def memorisation(
 class Memorisation:
     """Authenticity of the samples against all training images, in pixels.
 
-    It leaves in the details the nearest training images of the samples that are likeliest copied.
+    Beside the fixed training images each sample is counted or not, whatever the others are: both
+    shares have a binomial interval. The nearest training images of the samples that are likeliest
+    copied are left in the details.
     """
 
     requires_sampler = False
     minimum_samples = 1
+    inputs = ("generated_images", "training_images")
 
     def __call__(self, evaluation: Evaluation) -> dict[str, float]:
         training = evaluation.training_images
@@ -89,4 +93,8 @@ class Memorisation:
             "neighbours": found["neighbours"][likeliest].tolist(),
             "ratios": found["ratios"][likeliest].tolist(),
         }
-        return numbers
+        return {
+            key: number
+            for name, share in numbers.items()
+            for key, number in with_interval(name, share, len(generated)).items()
+        }

@@ -55,17 +55,23 @@ def prdc(
 
 
 class PRDC:
-    """Precision, recall, density and coverage of the samples.
+    """Precision, recall, density and coverage of the samples in one feature space.
+
+    They have no interval. Each is a share of points inside balls whose centres and radii are drawn
+    too, and which overlap: for that a binomial interval is too narrow.
 
     Args:
         encoder: name of the encoder; `None` means the run's encoder, `"digits"` the classifier.
+        suffix: what is put behind the names of the numbers, as in `precision_digits`.
         nearest_k: which neighbour sets the radius of a ball.
     """
 
     requires_sampler = False
+    inputs = ("real_images", "generated_images", "encoder")
 
-    def __init__(self, *, encoder: str | None = None, nearest_k: int = 5):
+    def __init__(self, *, encoder: str | None = None, suffix: str = "", nearest_k: int = 5):
         self.encoder = encoder
+        self.suffix = suffix
         self.nearest_k = nearest_k
 
     @property
@@ -74,8 +80,9 @@ class PRDC:
 
     def __call__(self, evaluation: Evaluation) -> dict[str, float]:
         real, generated = evaluation.features(self.encoder)
-        evaluation.details["prdc"] = {
+        evaluation.details[f"prdc{self.suffix}"] = {
             **evaluation.describe_features(self.encoder),
             "nearest_k": self.nearest_k,
         }
-        return prdc(real_features=real, generated_features=generated, nearest_k=self.nearest_k)
+        shares = prdc(real_features=real, generated_features=generated, nearest_k=self.nearest_k)
+        return {f"{name}{self.suffix}": share for name, share in shares.items()}

@@ -45,6 +45,7 @@ class Vendi:
     """
 
     requires_sampler = False
+    inputs = ("real_images", "generated_images", "encoder")
     minimum_samples = 1
 
     def __init__(self, *, encoder: str | None = None):

@@ -2,11 +2,15 @@ import numpy as np
 import pytest
 
 from metrics.base import (
+    INPUTS,
+    ROLES,
     Evaluation,
     NotMeasured,
     check_features,
     check_images,
     encode_in_batches,
+    metric_encoder,
+    metric_inputs,
     padded_batches,
 )
 
@@ -45,19 +49,67 @@ def test_features_are_encoded_once():
     assert encoder.calls == 2
 
 
+def test_the_large_reference_is_the_real_images_unless_there_is_one():
+    encoder = CountingEncoder()
+    judged = evaluation(encoders={"means": encoder})
+    assert judged.reference_features() is judged.features()[0]
+    assert encoder.calls == 2
+    np.testing.assert_array_equal(judged.reference_images, judged.real_images)
+    judged = evaluation(encoders={"means": encoder}, reference_images=images(5, 4))
+    np.testing.assert_array_equal(judged.reference_features("means"), np.full((5, 1), 4))
+    np.testing.assert_array_equal(judged.features()[0], np.full((3, 1), 7))
+
+
+def test_images_are_found_by_their_role():
+    judged = evaluation(reference_images=images(5, 4))
+    assert [len(judged.images(role)) for role in ROLES] == [3, 2, 5]
+    with pytest.raises(ValueError, match="real, generated, reference. Received: role=training"):
+        judged.images("training")
+
+
 def test_a_runner_may_encode_in_its_own_way():
     asked = []
 
-    def encode(encoder, images):
-        asked.append((encoder.name, len(images)))
-        return np.full((len(images), 1), 5.0)
+    def encode(encoder, role):
+        asked.append((encoder.name, role))
+        return np.full((len(judged.images(role)), 1), 5.0)
 
-    judged = evaluation(encoders={"means": CountingEncoder()}, encode=encode)
+    shared = images(3, 7)  # one array in two roles is told apart by them
+    judged = evaluation(
+        real_images=shared,
+        generated_images=shared,
+        reference_images=images(6),
+        encoders={"means": CountingEncoder()},
+        encode=encode,
+    )
     for _ in range(2):
         real, generated = judged.features("means")
-    assert real.shape == (3, 1)
-    assert generated.shape == (2, 1)
-    assert asked == [("means", 3), ("means", 2)]
+        reference = judged.reference_features("means")
+    assert (len(real), len(generated), len(reference)) == (3, 3, 6)
+    assert asked == [("means", "real"), ("means", "generated"), ("means", "reference")]
+
+
+def test_what_features_rest_on_is_told_by_role():
+    judged = evaluation(encoders={"means": CountingEncoder()}, reference_images=images(5))
+    assert judged.describe_features() == {
+        "encoder": "means 0 @4",
+        "weights_hash": "0",
+        "num_real": 3,
+        "num_generated": 2,
+    }
+    described = judged.describe_features(roles=("reference", "generated"))
+    assert (described["num_reference"], described["num_generated"]) == (5, 2)
+    assert "num_real" not in described
+
+
+def test_a_metric_that_declares_nothing_depends_on_all():
+    class Declared:
+        inputs, encoder = ("generated_images", "encoder"), "digits"
+
+    assert metric_inputs(object()) == INPUTS
+    assert metric_encoder(object()) is None
+    assert metric_inputs(Declared()) == ("generated_images", "encoder")
+    assert metric_encoder(Declared()) == "digits"
 
 
 def test_first_encoder_is_the_run_s_and_the_classifier_is_the_digits_encoder():
@@ -88,6 +140,8 @@ def test_only_uint8_images_are_taken(wrong):
         check_images(wrong)
     with pytest.raises(ValueError, match="generated_images"):
         evaluation(generated_images=wrong)
+    with pytest.raises(ValueError, match="reference_images"):
+        evaluation(reference_images=wrong)
 
 
 def test_features_must_be_comparable_and_finite():

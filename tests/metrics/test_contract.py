@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from metrics.base import Evaluation, NotMeasured
+from metrics.base import INPUTS, Evaluation, NotMeasured, metric_encoder, metric_inputs
 
 CONF = Path(__file__).parents[2] / "conf"
 SMALLEST = {
@@ -80,6 +80,7 @@ def evaluation(**overrides):
         "generated_images": generated,
         "real_labels": np.arange(30) % 2,
         "training_images": real,
+        "reference_images": generator.integers(0, 256, (40, 4, 4, 1), dtype=np.uint8),
         "num_classes": 2,
         "seed": 0,
         "encoders": {"pixels": Encoder("pixels")},
@@ -103,13 +104,43 @@ def test_yaml_belongs_to_its_own_package(path):
 
 
 @pytest.mark.parametrize("path", GROUPS["metric"], ids=identify)
-def test_metric_returns_finite_floats_and_tells_its_needs(path):
+def test_metric_returns_finite_floats_or_words_and_tells_its_needs(path):
     metric = build_small(path)
     numbers = metric(evaluation())
     assert numbers
-    assert all(type(value) is float and np.isfinite(value) for value in numbers.values())
+    assert {type(value) for value in numbers.values()} <= {float, str}
+    assert all(np.isfinite(value) for value in numbers.values() if type(value) is float)
     assert isinstance(metric.requires_sampler, bool)
     assert 0 <= metric.minimum_samples <= 30
+    assert set(metric_inputs(metric)) <= set(INPUTS)
+    assert metric_encoder(metric) in (None, "digits")
+
+
+FORBIDDEN = {
+    "real_images": {"real_images": np.zeros((30, 4, 4, 1), dtype=np.uint8)},
+    "reference_images": {"reference_images": np.zeros((40, 4, 4, 1), dtype=np.uint8)},
+    "training_images": {"training_images": None},
+    "real_labels": {"real_labels": None},
+    "encoder": {"encoders": {}},
+    "classifier": {"classifier": None},
+    "sampler": {"sampler": None},
+}
+
+
+@pytest.mark.parametrize("path", GROUPS["metric"], ids=identify)
+def test_metric_depends_on_nothing_that_it_does_not_declare(path):
+    metric = build_small(path)
+    used = set(metric_inputs(metric))
+    if "encoder" in used and metric_encoder(metric) == "digits":
+        used.add("classifier")
+    overrides = {}
+    for name, override in FORBIDDEN.items():
+        overrides |= {} if name in used else override
+    numbers, expected = metric(evaluation(**overrides)), metric(evaluation())
+    if metric.requires_sampler:  # times are not the same twice
+        assert numbers.keys() == expected.keys()
+    else:
+        assert numbers == expected
 
 
 @pytest.mark.parametrize("path", GROUPS["metric"], ids=identify)

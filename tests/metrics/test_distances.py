@@ -4,6 +4,7 @@ import pytest
 from metrics import distances as distances_module
 from metrics.distances import (
     distance_tiles,
+    distance_tiles_within,
     nearest_neighbours,
     squared_distances,
     squared_radii,
@@ -40,7 +41,7 @@ def test_tiles_cover_all_pairs_once(points, tile):
 def test_tiles_within_a_set_cover_each_pair_once_or_by_its_mirror_image(points, tile):
     features = points[0]
     whole = np.full((40, 40), np.nan)
-    for rows, columns, distances in distance_tiles(features, features):
+    for rows, columns, distances in distance_tiles_within(features):
         assert np.isnan(whole[rows, columns]).all()
         whole[rows, columns] = distances
         whole[columns, rows] = distances.T

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from metrics.fid import fid
+from metrics.base import Evaluation
+from metrics.fid import FID, fid
 
 
 def gaussian(count, *, shift=0.0, scale=1.0, seed=0, dimension=8):
@@ -50,3 +51,36 @@ def test_symmetric_and_grows_with_the_scale():
 def test_too_few_samples_says_how_many():
     with pytest.raises(ValueError, match="Received: 1 real and 4 generated"):
         fid(real_features=gaussian(1), generated_features=gaussian(4))
+
+
+class Pixels:
+    name, label, weights_hash = "pixels", "pixels 0 @2", "0"
+
+    def __call__(self, images, progress=None):
+        return images.reshape(len(images), -1).astype(np.float32) / 255
+
+
+def test_metric_compares_with_the_large_reference_under_its_own_name():
+    generator = np.random.default_rng(0)
+    real, generated, reference = (
+        generator.integers(0, high, (count, 2, 2, 1), dtype=np.uint8)
+        for count, high in ((20, 256), (20, 100), (60, 200))
+    )
+    judged = Evaluation(
+        real_images=real,
+        generated_images=generated,
+        reference_images=reference,
+        seed=0,
+        encoders={"pixels": Pixels()},
+    )
+    expected = fid(real_features=Pixels()(reference), generated_features=Pixels()(generated))
+    assert FID(encoder="pixels", prefix="fid_pixels")(judged) == {"fid_pixels": expected}
+    assert judged.details["fid_pixels"]["num_reference"] == 60
+    assert judged.details["fid_pixels"]["num_generated"] == 20
+
+
+def test_features_that_are_always_zero_change_nothing():
+    real, generated = gaussian(40), gaussian(30, shift=1.0, seed=1)
+    padded = [np.pad(rows, ((0, 0), (3, 50))) for rows in (real, generated)]
+    plain = fid(real_features=real, generated_features=generated)
+    assert fid(real_features=padded[0], generated_features=padded[1]) == pytest.approx(plain)

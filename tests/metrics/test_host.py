@@ -62,6 +62,26 @@ def test_device_and_threads_are_told():
     tensorflow = pytest.importorskip("tensorflow")
     device = host.describe_device()
     assert device["backend"] == "tensorflow"
-    assert "cpu" in device["device"]
+    assert device["devices"] == ["cpu:0"]
+    assert device["device"] == host.processor_name()
     threads = tensorflow.config.threading.get_intra_op_parallelism_threads()
     assert device["intra_op_threads"] == threads
+    assert device["threads"] == (threads or len(usable_processors()))
+
+
+def test_an_accelerator_is_told_by_its_model(monkeypatch):
+    tensorflow = pytest.importorskip("tensorflow")
+    keras = pytest.importorskip("keras")
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda: ["gpu:0"])
+    monkeypatch.setattr(tensorflow.config, "get_visible_devices", lambda kind: ["a card"])
+    monkeypatch.setattr(
+        tensorflow.config.experimental, "get_device_details", lambda gpu: {"device_name": "H200"}
+    )
+    assert host.describe_device()["device"] == "H200"
+
+
+def test_the_processor_is_told_by_its_model(monkeypatch, tmp_path):
+    monkeypatch.setattr(host, "CPU_INFO", tmp_path / "cpuinfo")
+    assert host.processor_name()  # the architecture, where nothing is told
+    (tmp_path / "cpuinfo").write_text("processor : 0\nmodel name\t: A Processor @ 2 GHz\n")
+    assert host.processor_name() == "A Processor @ 2 GHz"

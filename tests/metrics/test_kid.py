@@ -3,7 +3,16 @@ import pytest
 
 from metrics import kid as kid_module
 from metrics.base import Evaluation
-from metrics.kid import KID, draw_subsets, kid, sums_by_full_matrix, sums_by_subset
+from metrics.kid import (
+    KID,
+    draw_subsets,
+    kid,
+    sums_across_by_full_matrix,
+    sums_across_by_subset,
+    sums_within_by_full_matrix,
+    sums_within_by_subset,
+)
+from metrics.mmd import KERNELS, PolynomialKernel, squared_mmd
 
 
 def gaussian(count, *, shift=0.0, seed=0, dimension=16):
@@ -42,29 +51,42 @@ def test_subsets_are_drawn_alternately_without_replacement():
 
 
 @pytest.mark.parametrize("tile", [64, 4096])
-@pytest.mark.parametrize("within", [False, True])
-def test_full_matrix_and_subset_ways_agree_with_the_definition(monkeypatch, tile, within):
+def test_full_matrix_and_subset_ways_agree_with_the_definition(monkeypatch, tile):
     monkeypatch.setattr(kid_module, "TILE", tile)
-    left = gaussian(300)
-    right = left if within else gaussian(250, shift=0.5, seed=1)
-    left_rows, right_rows = draw_subsets(
-        num_real=300, num_generated=len(right), num_subsets=7, subset_size=90, seed=0
-    )
-    if within:
-        right_rows = left_rows
-    arguments = (left, right, left_rows, right_rows, 16)
-    expected = []
-    for i, j in zip(left_rows, right_rows, strict=True):
-        kernel = (left[i] @ right[j].T / 16 + 1) ** 3
-        expected.append(kernel.sum() - within * np.trace(kernel))
-    np.testing.assert_allclose(sums_by_full_matrix(*arguments), expected, rtol=1e-9)
-    np.testing.assert_allclose(sums_by_subset(*arguments), expected, rtol=1e-9)
+    real, generated = gaussian(300), gaussian(250, shift=0.5, seed=1)
+    kernel = PolynomialKernel(16)
+    rows = draw_subsets(num_real=300, num_generated=250, num_subsets=7, subset_size=90, seed=0)
+    within, across = [], []
+    for i, j in zip(*rows, strict=True):
+        matrix = (real[i] @ real[i].T / 16 + 1) ** 3
+        within.append(matrix.sum() - np.trace(matrix))
+        across.append(np.sum((real[i] @ generated[j].T / 16 + 1) ** 3))
+    for method in (sums_within_by_full_matrix, sums_within_by_subset):
+        np.testing.assert_allclose(method(real, rows[0], kernel), within, rtol=1e-9)
+    for method in (sums_across_by_full_matrix, sums_across_by_subset):
+        np.testing.assert_allclose(method(real, generated, *rows, kernel), across, rtol=1e-9)
+
+
+def test_a_set_against_itself_is_no_sum_within_it():
+    features, kernel = gaussian(30), PolynomialKernel(16)
+    rows = np.arange(20).reshape(2, 10)
+    diagonal = [np.trace(kernel(features[i], features[i])) for i in rows]
+    for within, across in (
+        (sums_within_by_full_matrix, sums_across_by_full_matrix),
+        (sums_within_by_subset, sums_across_by_subset),
+    ):
+        np.testing.assert_allclose(
+            across(features, features, rows, rows, kernel) - within(features, rows, kernel),
+            diagonal,
+            rtol=1e-9,
+        )
 
 
 def test_the_way_taken_changes_neither_mean_nor_deviation(monkeypatch, reference_features):
     options = {**reference_features, "num_subsets": 10, "subset_size": 600}
     by_full_matrix = kid(**options)
-    monkeypatch.setattr(kid_module, "sums_by_full_matrix", sums_by_subset)
+    monkeypatch.setattr(kid_module, "sums_within_by_full_matrix", sums_within_by_subset)
+    monkeypatch.setattr(kid_module, "sums_across_by_full_matrix", sums_across_by_subset)
     by_subset = kid(**options)
     assert by_subset != by_full_matrix  # another order of summation: both ways really ran
     assert by_subset == pytest.approx(by_full_matrix, rel=1e-9)
@@ -74,7 +96,8 @@ def test_large_sets_with_few_small_subsets_never_build_the_full_matrix(monkeypat
     def refuse(*_):
         raise AssertionError("the full kernel matrix was built")
 
-    monkeypatch.setattr(kid_module, "sums_by_full_matrix", refuse)
+    monkeypatch.setattr(kid_module, "sums_within_by_full_matrix", refuse)
+    monkeypatch.setattr(kid_module, "sums_across_by_full_matrix", refuse)
     mean, _ = kid(
         real_features=gaussian(2000),
         generated_features=gaussian(2000, shift=1.0, seed=1),
@@ -159,29 +182,83 @@ class FirstPixels:
         return images.reshape(len(images), -1).astype(np.float32) / 255
 
 
-def test_metric_names_its_numbers_and_leaves_its_plan():
+def pixels_evaluation():
     generator = np.random.default_rng(0)
-    real = generator.integers(0, 256, (60, 4, 4, 1), dtype=np.uint8)
+    real = generator.integers(0, 256, (50, 4, 4, 1), dtype=np.uint8)
+    reference = generator.integers(0, 256, (90, 4, 4, 1), dtype=np.uint8)
     generated = generator.integers(0, 128, (50, 4, 4, 1), dtype=np.uint8)
-    evaluation = Evaluation(
-        real_images=real, generated_images=generated, seed=0, encoders={"pixels": FirstPixels()}
+    return Evaluation(
+        real_images=real,
+        generated_images=generated,
+        reference_images=reference,
+        seed=0,
+        encoders={"pixels": FirstPixels()},
     )
+
+
+def test_metric_compares_all_samples_with_the_large_reference():
+    evaluation = pixels_evaluation()
     metric = KID(prefix="kid_pixels", num_subsets=4, subset_size=30)
     numbers = metric(evaluation)
-    features = FirstPixels()
-    assert (numbers["kid_pixels_mean"], numbers["kid_pixels_std"]) == kid(
-        real_features=features(real),
-        generated_features=features(generated),
-        num_subsets=4,
-        subset_size=30,
-    )
+    features = {
+        "real_features": FirstPixels()(evaluation.reference_images),
+        "generated_features": FirstPixels()(evaluation.generated_images),
+    }
+    found = squared_mmd(**features, kernel=PolynomialKernel(16))
+    mean, std = kid(**features, num_subsets=4, subset_size=30)
+    assert numbers == {
+        "kid_pixels_mean": found.value,
+        "kid_pixels_se": found.standard_error,
+        "kid_pixels_std": std,
+    }
+    assert mean != found.value
     assert metric.minimum_samples == 30
     assert evaluation.details["kid_pixels"] == {
         "encoder": "pixels 0 @4",
         "weights_hash": "0",
-        "num_real": 60,
+        "num_reference": 90,
         "num_generated": 50,
-        "num_subsets": 4,
-        "subset_size": 30,
-        "seed": 2020,
+        "kernel": "polynomial",
+        "degree": 3,
+        "gamma": 1 / 16,
+        "coef0": 1.0,
+        "se_given_reference": found.standard_error_given_real,
+        "subsets": {"mean": mean, "std": std, "num_subsets": 4, "subset_size": 30, "seed": 2020},
     }
+
+
+def test_another_kernel_is_an_option():
+    evaluation = pixels_evaluation()
+    metric = KID(prefix="kid_rbf", kernel="rbf", num_subsets=0, subset_size=0)
+    numbers = metric(evaluation)
+    reference = FirstPixels()(evaluation.reference_images)
+    kernel = KERNELS["rbf"](reference)
+    found = squared_mmd(
+        real_features=reference,
+        generated_features=FirstPixels()(evaluation.generated_images),
+        kernel=kernel,
+    )
+    assert numbers == {"kid_rbf_mean": found.value, "kid_rbf_se": found.standard_error}
+    assert evaluation.details["kid_rbf"]["bandwidth"] == kernel.bandwidth
+    assert "subsets" not in evaluation.details["kid_rbf"]
+    assert metric.minimum_samples == 4
+    with pytest.raises(ValueError, match="one of polynomial, rbf. Received: kernel=linear"):
+        KID(kernel="linear")
+
+
+def test_sums_within_the_reference_are_kept_by_its_content(monkeypatch):
+    evaluation, calls = pixels_evaluation(), []
+    computed = kid_module.sums_within
+
+    def count(features, kernel):
+        calls.append(len(features))
+        return computed(features, kernel)
+
+    monkeypatch.setattr(kid_module, "sums_within", count)
+    metric = KID(num_subsets=0)
+    first = metric(evaluation)
+    assert metric(pixels_evaluation()) == first  # other arrays of the same content
+    assert calls == [90]
+    evaluation.reference_features()[0, 0] += 0.25  # the same array of another content
+    assert metric(evaluation) == KID(num_subsets=0)(evaluation) != first
+    assert calls == [90, 90, 90]

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from metrics.base import Evaluation, NotMeasured
+from metrics.intervals import wilson_interval
 from metrics.memorisation import Memorisation, memorisation
 
 
@@ -66,6 +67,11 @@ def test_metric_shows_the_likeliest_copies_first():
     judged = evaluation(generated, training_images=training)
     numbers = Memorisation()(judged)
     assert numbers["copied_share"] == pytest.approx(1 / 12)
+    assert (numbers["copied_share_low"], numbers["copied_share_high"]) == wilson_interval(1, 12)
+    authentic = round(12 * numbers["authenticity"])
+    assert 0 < authentic < 12
+    low, high = wilson_interval(authentic, 12)
+    assert (numbers["authenticity_low"], numbers["authenticity_high"]) == (low, high)
     details = judged.details["memorisation"]
     assert details["samples"][0] == 7
     assert details["neighbours"][0][0] == 33

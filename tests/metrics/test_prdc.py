@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from metrics import distances as distances_module
+from metrics.base import Evaluation
 from metrics.prdc import PRDC, prdc
 
 
@@ -90,3 +91,20 @@ def test_too_few_samples_says_how_many():
     with pytest.raises(ValueError, match="nearest_k=5, 5 real and 9 generated"):
         prdc(real_features=gaussian(5), generated_features=gaussian(9))
     assert PRDC(nearest_k=5).minimum_samples == 6
+
+
+class Pixels:
+    name, label, weights_hash = "digits", "digits 0 @2", "0"
+
+    def __call__(self, images, progress=None):
+        return images.reshape(len(images), -1).astype(np.float32)
+
+
+def test_metric_names_its_numbers_by_its_suffix():
+    generator = np.random.default_rng(0)
+    real, generated = generator.integers(0, 256, (2, 30, 2, 2, 1), dtype=np.uint8)
+    judged = Evaluation(real_images=real, generated_images=generated, seed=0, classifier=Pixels())
+    numbers = PRDC(encoder="digits", suffix="_digits", nearest_k=3)(judged)
+    plain = prdc(real_features=Pixels()(real), generated_features=Pixels()(generated), nearest_k=3)
+    assert numbers == {f"{name}_digits": share for name, share in plain.items()}
+    assert judged.details["prdc_digits"]["nearest_k"] == 3
