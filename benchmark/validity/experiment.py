@@ -1,7 +1,7 @@
 """Measures every number on every set at the number of images of a preset."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -12,14 +12,20 @@ from benchmark.evaluation import REFERENCE_SEED
 from benchmark.provenance import code_version
 from benchmark.results import digest
 from benchmark.validity import sets
-from benchmark.validity.candidates import Encoded, Reference, Space, choose_rows, measure
+from benchmark.validity.candidates import (
+    CLASSIFIER_COLUMNS,
+    ENCODER_COLUMNS,
+    Judged,
+    classifier_numbers,
+    join,
+)
 from benchmark.validity.pools import REFERENCE, Pools
 from benchmark.validity.sets import Damage, Draw, Parts, Plan, SetName
+from benchmark.validity.spaces import Space
 
 MEASURING_CODE = (
-    "benchmark/validity/candidates.py",
-    "benchmark/validity/sets.py",
-    "metrics/*.py",
+    "benchmark/validity/spaces.py",
+    *(f"metrics/{name}.py" for name in ("base", "distances", "fid", "mmd", "prdc")),
 )
 SURE = 0.9  # metrics.coverage.mode_coverage's default
 COPIED_OF = (
@@ -57,7 +63,9 @@ class Experiment:
 
     def __init__(self, pools: Pools) -> None:
         self.pools = pools
-        self.key = digest([pools.feature_key, pools.digit_key, code_version(MEASURING_CODE)])
+        code = code_version(MEASURING_CODE)
+        self.encoder_key = digest([pools.feature_key, code])
+        self.classifier_key = digest([pools.digit_key, code])
 
     def run(self, num_samples: int) -> Measured:
         """Measures all sets at a number of images."""
@@ -99,43 +107,77 @@ class Experiment:
     @cached_property
     def rejected_rows(self) -> np.ndarray:
         """The superposed images of which the classifier is not sure."""
-        judged = self.pools.encoded(sets.SUPERPOSED.name).judged
-        return np.flatnonzero(judged.confidences < SURE) if judged else np.empty(0, dtype=int)
-
-    def encoded(self, parts: Parts) -> Encoded:
-        return choose_rows([(self.pools.encoded(pool), rows) for pool, rows in parts])
+        return np.flatnonzero(self.pools.judged(sets.SUPERPOSED.name).confidences < SURE)
 
     def measured_once(self, name: SetName, plan: Plan) -> dict[str, list[float]]:
         """The numbers of a set for each draw, and the `seconds` that they took when measured."""
-        content = [self.key, plan.num_samples, name, [draw.rows.tolist() for draw in plan.draws]]
-        file = f"{digest(content)}.json"
+        pools, wholes = self.pools, [self.parts(name, draw) for draw in plan.draws]
+
+        def by_encoder(parts: Parts) -> dict[str, float]:
+            features = np.concatenate([pools.features(pool)[rows] for pool, rows in parts])
+            return self.encoder_space.numbers(features, plan.num_samples)
+
+        def by_classifier(parts: Parts) -> dict[str, float]:
+            return self.classifier_space.numbers(self.judged(parts).features, plan.num_samples)
+
+        found = self._once(wholes, plan, self.encoder_key, by_encoder)
+        numbers = {column: found[known_as] for column, known_as in ENCODER_COLUMNS.items()}
+        seconds = sum(found["seconds"])
+        if pools.classifier is not None:
+            found = self._once(wholes, plan, self.classifier_key, by_classifier)
+            numbers |= {column: found[known_as] for column, known_as in CLASSIFIER_COLUMNS.items()}
+            seconds += sum(found["seconds"])
+            decided = [classifier_numbers(self.judged(p), self.class_shares) for p in wholes]
+            numbers |= {column: [one[column] for one in decided] for column in decided[0]}
+        return {**numbers, "seconds": [seconds]}
+
+    def judged(self, parts: Parts) -> Judged:
+        """A set as the classifier sees it."""
+        return join([self.pools.judged(pool)[rows] for pool, rows in parts])
+
+    def _once(
+        self,
+        wholes: list[Parts],
+        plan: Plan,
+        key: str,
+        numbers_of: Callable[[Parts], dict[str, float]],
+    ) -> dict[str, list[float]]:
+        """The numbers of some sets, by name, from the cache where they are there."""
+        rows = [[(pool, rows.tolist()) for pool, rows in parts] for parts in wholes]
+        file = f"{digest([key, plan.num_samples, rows])}.json"
         numbers = self.pools.cache.read_json(file)
         if not numbers:
-            for draw in plan.draws:
-                encoded, reference = self.encoded(self.parts(name, draw)), self.reference
-                start = time.perf_counter()
-                found = measure(encoded, reference, plan.num_samples)
-                found["seconds"] = time.perf_counter() - start
-                for column, value in found.items():
-                    numbers.setdefault(column, []).append(value)
+            for parts in wholes:
+                start = time.perf_counter() - self.pools.waiting_seconds
+                found = numbers_of(parts)
+                found["seconds"] = time.perf_counter() - self.pools.waiting_seconds - start
+                for name, value in found.items():
+                    numbers.setdefault(name, []).append(value)
             self.pools.cache.write_json(file, numbers)
         return numbers
 
     @cached_property
-    def reference(self) -> Reference:
-        """The real images in all spaces."""
-        pool, dataset = self.pools.encoded(REFERENCE), self.pools.dataset
-        inception = Space(pool.features)
-        if pool.judged is None:
-            return Reference(inception)
+    def encoder_space(self) -> Space:
+        """The real images as the encoder sees them."""
+        return Space(self.pools.features(REFERENCE))
+
+    @cached_property
+    def classifier_space(self) -> Space:
+        """The real images as the classifier sees them."""
+        return Space(self.pools.judged(REFERENCE).features)
+
+    @cached_property
+    def class_shares(self) -> np.ndarray:
+        """Shares of the classes in the training split."""
+        dataset = self.pools.dataset
         counts = np.bincount(dataset.train_labels, minlength=dataset.num_classes)
-        return Reference(inception, Space(pool.judged.features), counts / counts.sum())
+        return counts / counts.sum()
 
     def copied_share(self, name: SetName, draw: Draw) -> float:
         """Fraction of a set that are copies of training images."""
         from metrics.memorisation import memorisation
 
-        file = f"{digest([self.key, 'copied', name, draw.rows.tolist()])}.json"
+        file = f"{digest([self.pools.feature_key, 'copied', name, draw.rows.tolist()])}.json"
         numbers = self.pools.cache.read_json(file)
         if not numbers:
             images = self.pools.images_of(self.parts(name, draw))

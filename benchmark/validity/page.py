@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.validity import sets, verdict
-from benchmark.validity.candidates import CANDIDATES
+from benchmark.validity.candidates import CANDIDATES, COMPANIONS, Candidate
 from benchmark.validity.experiment import Measured
 from benchmark.validity.sets import DIVERSITY, QUALITY, UNDAMAGED, Damage, SetName
 from benchmark.validity.verdict import RULE, SEEN, Score
@@ -165,31 +165,37 @@ def preset_section(name: str, result: Measured, facts: dict[str, Any]) -> list[s
         else f"{len(plan.draws)} draws that share no image"
     )
     scores = ranking(result, facts["has_classifier"])
+    columns = [score.column for score in scores]
+    titles = [title_of(column) for column in columns]
+    companions = [c.column for c in COMPANIONS if c.column in result.values[UNDAMAGED]]
     return [
         f"## {name}: N = {plan.num_samples:,}",
         f"{draws}. z-scores, positive where the damaged set is judged worse; {SEEN:g} and more is "
         "seen. Numbers in the order of the rule.",
-        to_markdown(["damage", *titles_of(scores)], z_lines(result, scores)),
+        to_markdown(["damage", *titles], z_lines(result, columns, QUALITY, DIVERSITY)),
         "Kendall's tau between known order and values, undamaged sets included. *Across*: a tenth "
         "of the images damaged in one way against all in another.",
-        to_markdown(["damage", *titles_of(scores)], tau_lines(result.damages, scores)),
+        to_markdown(["damage", *titles], tau_lines(result.damages, scores)),
         "What each number cannot see at the strongest:",
         "\n".join(
             f"- {title_of(s.column)}: {', '.join((*s.unseen, *s.unseen_collapse)) or 'nothing'}"
             for s in scores
         ),
+        "What is there for diversity sees of it (z):",
+        to_markdown(["damage", *map(title_of, companions)], z_lines(result, companions, DIVERSITY)),
         *stated_errors(result),
     ]
 
 
-def z_lines(result: Measured, scores: Sequence[Score]) -> list[list[str]]:
+def z_lines(result: Measured, columns: Sequence[str], *kinds: str) -> list[list[str]]:
     return [
         [
             damage.label(strength),
-            *(shown_z(z_of(result, s.column, (damage.name, strength))) for s in scores),
+            *(shown_z(z_of(result, column, (damage.name, strength))) for column in columns),
         ]
         for damage in result.damages
         for strength in damage.strengths
+        if damage.kind in kinds
     ]
 
 
@@ -266,11 +272,10 @@ def units(damage: Damage) -> list[str]:
 
 def z_of(result: Measured, column: str, name: SetName, difference: bool = False) -> float:
     """The z-score of a set; with `difference`, over the error of the difference of two sets."""
-    (candidate,) = (candidate for candidate in CANDIDATES if candidate.column == column)
     z = verdict.z_score(
         result.values[name][column],
         result.values[UNDAMAGED][column],
-        sign=-1.0 if candidate.higher_is_better else 1.0,
+        sign=-1.0 if described(column).higher_is_better else 1.0,
         spread_factor=result.plan.spread_factor,
     )
     return z / math.sqrt(2.0) if difference else z
@@ -289,12 +294,12 @@ def shown_z(z: float) -> str:
     )
 
 
-def titles_of(scores: Sequence[Score]) -> list[str]:
-    return [title_of(score.column) for score in scores]
-
-
 def title_of(column: str) -> str:
-    return next(candidate.title for candidate in CANDIDATES if candidate.column == column)
+    return described(column).title
+
+
+def described(column: str) -> Candidate:
+    return next(one for one in (*CANDIDATES, *COMPANIONS) if one.column == column)
 
 
 def minutes(seconds: float) -> str:

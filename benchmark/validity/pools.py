@@ -10,7 +10,7 @@ from benchmark.features import encode
 from benchmark.provenance import code_version
 from benchmark.results import Folder, digest
 from benchmark.validity import damages
-from benchmark.validity.candidates import Encoded, Judged
+from benchmark.validity.candidates import Judged
 from benchmark.validity.sets import BLUR, HOLES, MEMORISED, NOISE, SUPERPOSED, SWAPPED, TEST, Parts
 
 REFERENCE = "reference"
@@ -32,6 +32,10 @@ class Pools:
         encoder: A `metrics.base.Encoder`.
         classifier: The dataset's `ModeClassifier`, or `None`.
         cache: Folder of all caches.
+
+    Attributes:
+        seconds: What making the pools took, whenever that was.
+        waiting_seconds: What making or reading them took in this process.
     """
 
     def __init__(self, dataset, *, encoder, classifier, cache: Folder) -> None:
@@ -40,7 +44,9 @@ class Pools:
         self.classifier = classifier
         self.cache = Folder(cache.path / "validity")
         self.seconds = 0.0
-        self._encoded: dict[str, Encoded] = {}
+        self.waiting_seconds = 0.0
+        self._features: dict[str, np.ndarray] = {}
+        self._judged: dict[str, Judged] = {}
         self.feature_key = digest([dataset.fingerprint, encoder.recipe, code_version(ENCODER_CODE)])
         self.digit_key = digest(
             [
@@ -68,17 +74,21 @@ class Pools:
             return np.asarray(self.dataset.train_images[last])
         return make_pool(name, self.test_images, REFERENCE_SEED)
 
-    def encoded(self, name: str) -> Encoded:
-        """A pool as the instruments see it, from memory, from the cache or made now."""
-        if name not in self._encoded:
-            arrays = self._once(name, self.feature_key, self._features)
-            if self.classifier is not None:
-                arrays |= self._once(name, self.digit_key, self._judged)
-            self._encoded[name] = unpack(arrays)
-        return self._encoded[name]
+    def features(self, name: str) -> np.ndarray:
+        """A pool as the encoder sees it, float32 `(T, D)`: from memory, from the cache, or made."""
+        if name not in self._features:
+            self._features[name] = unpack(self._once(name, self.feature_key, self._encode))
+        return self._features[name]
+
+    def judged(self, name: str) -> Judged:
+        """A pool as the classifier sees it, likewise."""
+        if name not in self._judged:
+            self._judged[name] = Judged(**self._once(name, self.digit_key, self._judge))
+        return self._judged[name]
 
     def _once(self, name: str, key: str, make) -> dict[str, np.ndarray]:
         """What `make` gives of the images of a pool, from the cache where it is there."""
+        begin = time.perf_counter()
         file = f"{digest([key, name])}.npz"
         arrays = self.cache.recall_arrays(file)
         if arrays is None:
@@ -87,19 +97,20 @@ class Pools:
             arrays["seconds"] = np.array(time.perf_counter() - start)
             self.cache.write_arrays(file, arrays)
         self.seconds += float(arrays.pop("seconds"))
+        self.waiting_seconds += time.perf_counter() - begin
         return arrays
 
-    def _features(self, images: np.ndarray, name: str) -> dict[str, np.ndarray]:
+    def _encode(self, images: np.ndarray, name: str) -> dict[str, np.ndarray]:
         return pack(encode(self.encoder, images, f"images, {name}"))
 
-    def _judged(self, images: np.ndarray, name: str) -> dict[str, np.ndarray]:
+    def _judge(self, images: np.ndarray, name: str) -> dict[str, np.ndarray]:
         from metrics.coverage import predict_modes
 
         classes, confidences = predict_modes(
             classifier=self.classifier, images=images, num_classes=self.dataset.num_classes
         )
-        digits = self.classifier(images)
-        return {"digits": digits, "classes": classes, "confidences": confidences}
+        features = self.classifier(images)
+        return {"features": features, "classes": classes, "confidences": confidences}
 
     def images_of(self, parts: Parts) -> np.ndarray:
         """The images of a set."""
@@ -112,13 +123,11 @@ def pack(features: np.ndarray) -> dict[str, np.ndarray]:
     return {"features": features[:, alive], "alive": alive, "width": np.array(features.shape[1])}
 
 
-def unpack(arrays: dict[str, np.ndarray]) -> Encoded:
-    """The inverse of `pack`, and what the classifier said."""
+def unpack(arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """The inverse of `pack`."""
     features = np.zeros((len(arrays["features"]), int(arrays["width"])), np.float32)
     features[:, arrays["alive"]] = arrays["features"]
-    if "digits" not in arrays:
-        return Encoded(features)
-    return Encoded(features, Judged(*(arrays[n] for n in ("digits", "classes", "confidences"))))
+    return features
 
 
 def make_pool(name: str, test_images: np.ndarray, seed: int) -> np.ndarray:

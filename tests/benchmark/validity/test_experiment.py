@@ -14,7 +14,7 @@ from benchmark.validity.experiment import Experiment
 from benchmark.validity.pools import REFERENCE, Pools, pack, unpack
 
 NUM_TEST, NUM_TRAIN = 300, 700
-NEEDED = [candidate.column for candidate in CANDIDATES]
+NEEDED = {candidate.column for candidate in (*CANDIDATES, *COMPANIONS)}
 
 
 class Projection:
@@ -83,7 +83,7 @@ def test_dead_columns_are_not_kept_and_come_back():
     features = np.array([[0, 1, 0, 2], [0, 3, 0, 0]], np.float32)
     packed = pack(features)
     assert packed["features"].shape == (2, 2)
-    np.testing.assert_array_equal(unpack(packed).features, features)
+    np.testing.assert_array_equal(unpack(packed), features)
 
 
 def test_the_copies_are_training_images_outside_the_reference(pools, dataset):
@@ -111,7 +111,7 @@ def test_all_is_measured_and_nothing_twice(pools, dataset, classifier):
     names |= {(damage.name, s) for damage in sets.DAMAGES for s in damage.strengths}
     assert set(measured.values) == names
     for values in measured.values.values():
-        assert set(values) >= {*NEEDED, *COMPANIONS}
+        assert set(values) >= NEEDED
         assert all(len(found) == 3 and np.isfinite(found).all() for found in values.values())
     assert measured.copied[sets.MEMORISED.name, 1.0] == 1.0
     assert measured.copied[sets.UNDAMAGED] < 0.1
