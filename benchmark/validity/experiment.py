@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,7 @@ MEASURING_CODE = (
     "benchmark/validity/spaces.py",
     *(f"metrics/{name}.py" for name in ("base", "distances", "fid", "mmd", "prdc")),
 )
+COPIES_CODE = ("metrics/distances.py", "metrics/memorisation.py")
 SURE = 0.9  # metrics.coverage.mode_coverage's default
 COPIED_OF = (
     sets.UNDAMAGED,
@@ -64,8 +66,8 @@ class Experiment:
     def __init__(self, pools: Pools) -> None:
         self.pools = pools
         code = code_version(MEASURING_CODE)
-        self.encoder_key = digest([pools.feature_key, code])
-        self.classifier_key = digest([pools.digit_key, code])
+        self.encoder_key = digest([pools.encoder_key, code])
+        self.classifier_key = digest([pools.classifier_key, code])
 
     def run(self, num_samples: int) -> Measured:
         """Measures all sets at a number of images."""
@@ -143,8 +145,9 @@ class Experiment:
         numbers_of: Callable[[Parts], dict[str, float]],
     ) -> dict[str, list[float]]:
         """The numbers of some sets, by name, from the cache where they are there."""
-        rows = [[(pool, rows.tolist()) for pool, rows in parts] for parts in wholes]
-        file = f"{digest([key, plan.num_samples, rows])}.json"
+        content = [key, self.pools.hash(REFERENCE), plan.num_samples]
+        content += [self.identity(parts) for parts in wholes]
+        file = f"{digest(content)}.json"
         numbers = self.pools.cache.read_json(file)
         if not numbers:
             for parts in wholes:
@@ -155,6 +158,10 @@ class Experiment:
                     numbers.setdefault(name, []).append(value)
             self.pools.cache.write_json(file, numbers)
         return numbers
+
+    def identity(self, parts: Parts) -> list[Any]:
+        """What tells a set from others, ready for JSON."""
+        return [[self.pools.hash(pool), rows.tolist()] for pool, rows in parts]
 
     @cached_property
     def encoder_space(self) -> Space:
@@ -177,10 +184,12 @@ class Experiment:
         """Fraction of a set that are copies of training images."""
         from metrics.memorisation import memorisation
 
-        file = f"{digest([self.pools.feature_key, 'copied', name, draw.rows.tolist()])}.json"
+        parts, code = self.parts(name, draw), code_version(COPIES_CODE)
+        content = [code, self.pools.dataset.fingerprint, self.identity(parts)]
+        file = f"{digest(content)}.json"
         numbers = self.pools.cache.read_json(file)
         if not numbers:
-            images = self.pools.images_of(self.parts(name, draw))
+            images = self.pools.images_of(parts)
             training = np.asarray(self.pools.dataset.train_images)
             numbers, _ = memorisation(
                 generated=images.reshape(len(images), -1),

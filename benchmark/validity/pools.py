@@ -8,16 +8,15 @@ import numpy as np
 from benchmark.evaluation import REFERENCE_SEED
 from benchmark.features import encode
 from benchmark.provenance import code_version
-from benchmark.results import Folder, digest
+from benchmark.results import Folder, digest, hash_arrays
 from benchmark.validity import damages
 from benchmark.validity.candidates import Judged
 from benchmark.validity.sets import BLUR, HOLES, MEMORISED, NOISE, SUPERPOSED, SWAPPED, TEST, Parts
 
 REFERENCE = "reference"
 REFERENCE_SIZE = 10_000
-IMAGES_CODE = ("benchmark/validity/damages.py", "benchmark/validity/pools.py", "metrics/base.py")
-ENCODER_CODE = (*IMAGES_CODE, "metrics/inception.py")
-CLASSIFIER_CODE = (*IMAGES_CODE, "metrics/classifier.py", "metrics/coverage.py")
+ENCODER_CODE = ("metrics/base.py", "metrics/inception.py")
+CLASSIFIER_CODE = ("metrics/base.py", "metrics/classifier.py", "metrics/coverage.py")
 
 
 class Pools:
@@ -47,14 +46,11 @@ class Pools:
         self.waiting_seconds = 0.0
         self._features: dict[str, np.ndarray] = {}
         self._judged: dict[str, Judged] = {}
-        self.feature_key = digest([dataset.fingerprint, encoder.recipe, code_version(ENCODER_CODE)])
-        self.digit_key = digest(
-            [
-                dataset.fingerprint,
-                classifier.recipe if classifier else None,
-                code_version(CLASSIFIER_CODE),
-            ]
+        self.encoder_key = digest([encoder.recipe, code_version(ENCODER_CODE)])
+        self.classifier_key = digest(
+            [classifier.recipe if classifier else None, code_version(CLASSIFIER_CODE)]
         )
+        self._hashes: dict[str, str] = {}
 
     @cached_property
     def test_images(self) -> np.ndarray:
@@ -74,22 +70,28 @@ class Pools:
             return np.asarray(self.dataset.train_images[last])
         return make_pool(name, self.test_images, REFERENCE_SEED)
 
+    def hash(self, name: str) -> str:
+        """SHA-256 of the images of a pool."""
+        if name not in self._hashes:
+            self._hashes[name] = hash_arrays({"images": self.images(name)})
+        return self._hashes[name]
+
     def features(self, name: str) -> np.ndarray:
         """A pool as the encoder sees it, float32 `(T, D)`: from memory, from the cache, or made."""
         if name not in self._features:
-            self._features[name] = unpack(self._once(name, self.feature_key, self._encode))
+            self._features[name] = unpack(self._once(name, self.encoder_key, self._encode))
         return self._features[name]
 
     def judged(self, name: str) -> Judged:
         """A pool as the classifier sees it, likewise."""
         if name not in self._judged:
-            self._judged[name] = Judged(**self._once(name, self.digit_key, self._judge))
+            self._judged[name] = Judged(**self._once(name, self.classifier_key, self._judge))
         return self._judged[name]
 
     def _once(self, name: str, key: str, make) -> dict[str, np.ndarray]:
         """What `make` gives of the images of a pool, from the cache where it is there."""
         begin = time.perf_counter()
-        file = f"{digest([key, name])}.npz"
+        file = f"{digest([key, self.hash(name)])}.npz"
         arrays = self.cache.recall_arrays(file)
         if arrays is None:
             start = time.perf_counter()
