@@ -192,14 +192,16 @@ def peak_memory(call: Callable[[], object], *, held_bytes: int = 0) -> PeakMemor
     the framework, the data and what training left behind are no part of it, in a process that has
     just trained as in a fresh one. Programs that were compiled are no part of it either.
 
-    With TensorFlow on a GPU it is what TensorFlow's tensors take of the memory of that GPU. On a
-    processor it is the resident memory of the process. Before the call, garbage is collected and
-    the allocator returns what it keeps of memory that was freed (glibc's `malloc_trim`): the call
-    would reuse that, and the increase would not show.
+    With TensorFlow it is what its tensors take, on a GPU or on a processor, as its allocator counts
+    them (in chunks, which may be larger than what was asked for). That allocator keeps freed memory
+    for the next call, so the process would not be seen to grow. Where TensorFlow does not count on
+    a processor (without oneDNN), and with another backend, it is the growth of the process's
+    resident memory. Before the call, garbage is then collected and the C library returns what it
+    keeps of freed memory (glibc's `malloc_trim`): the call would reuse it unseen.
 
     Args:
-        call: what is called, once, and returns arrays; it should have been called before, so that
-            nothing is compiled now.
+        call: what is called, once or twice, and returns arrays; it should have been called before,
+            so that nothing is compiled now.
         held_bytes: what is in memory already on the call's account.
 
     Returns:
@@ -213,13 +215,19 @@ def peak_memory(call: Callable[[], object], *, held_bytes: int = 0) -> PeakMemor
     gc.collect()
     backend = keras.backend.backend()
     accelerators = [name for name in keras.distribution.list_devices() if "cpu" not in name.lower()]
-    if not accelerators:
-        return _process_peak(call, held_bytes)
-    if backend != "tensorflow":
+    if backend != "tensorflow" and accelerators:
         raise NotMeasured(f"with {backend} the peak of an accelerator cannot be reset")
+    if backend == "tensorflow":
+        device = accelerators[0] if accelerators else "cpu:0"
+        peak = _tensorflow_peak(call, device.upper(), held_bytes)  # it writes "GPU:0"
+        if peak.peak_bytes > peak.before_bytes or accelerators:
+            return peak
+    return _process_peak(call, held_bytes)
+
+
+def _tensorflow_peak(call: Callable[[], object], device: str, held_bytes: int) -> PeakMemory:
     import tensorflow as tf  # Keras does not tell the memory in use
 
-    device = accelerators[0].upper()  # Keras writes "gpu:0", TensorFlow "GPU:0"
     tf.config.experimental.reset_memory_stats(device)
     before = tf.config.experimental.get_memory_info(device)["current"]
     to_host(call())

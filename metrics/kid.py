@@ -11,6 +11,7 @@ from metrics.mmd import (
     Kernel,
     PolynomialKernel,
     SumsWithin,
+    live_features,
     squared_mmd,
     sums_within,
 )
@@ -142,8 +143,13 @@ def _subset_values(
     num_subsets: int,
     subset_size: int,
     seed: int,
-) -> np.ndarray:
-    """The unbiased estimate from each pair of subsets, float64 `(num_subsets,)`."""
+    within_real: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The unbiased estimate from each pair of subsets, float64 `(num_subsets,)`.
+
+    The second array is `within_real`, the sums within the real subsets: where they are known from
+    another call of the same plan and numbers of rows, they need not be computed again.
+    """
     num_real, num_generated = len(real_features), len(generated_features)
     if num_subsets < 1 or subset_size < 2:
         raise ValueError(
@@ -155,10 +161,6 @@ def _subset_values(
             f"KID needs at least subset_size={subset_size} real and generated samples. "
             f"Received: {num_real} real and {num_generated} generated"
         )
-    real, generated = (
-        np.asarray(features, dtype=np.float64)
-        for features in without_dead_features(real_features, generated_features)
-    )
     real_rows, generated_rows = draw_subsets(
         num_real=num_real,
         num_generated=num_generated,
@@ -167,10 +169,16 @@ def _subset_values(
         seed=seed,
     )
     # Binkowski et al. 2018, section 4: the two within terms without x = y, the cross term with all.
-    within = subset_sums_within(real, real_rows, kernel)
-    within += subset_sums_within(generated, generated_rows, kernel)
+    if within_real is None:
+        within_real = subset_sums_within(live_features(real_features), real_rows, kernel)
+    within = subset_sums_within(live_features(generated_features), generated_rows, kernel)
+    real, generated = (
+        np.asarray(features, dtype=np.float64)
+        for features in without_dead_features(real_features, generated_features)
+    )
     across = subset_sums_across(real, generated, real_rows, generated_rows, kernel)
-    return within / (subset_size * (subset_size - 1)) - 2.0 * across / subset_size**2
+    values = (within_real + within) / (subset_size * (subset_size - 1))
+    return values - 2.0 * across / subset_size**2, within_real
 
 
 def kid(
@@ -203,7 +211,7 @@ def kid(
         ValueError: if there are fewer rows than `subset_size`, or an option is out of range.
     """
     check_features(real_features=real_features, generated_features=generated_features)
-    values = _subset_values(
+    values, _ = _subset_values(
         real_features,
         generated_features,
         PolynomialKernel(np.shape(real_features)[1]),
@@ -253,7 +261,9 @@ class KID:
         self.prefix = prefix
         self.kernel = kernel
         self.plan = {"num_subsets": num_subsets, "subset_size": subset_size, "seed": seed}
-        self._within_reference: dict[str, SumsWithin] = {}
+        self._reference = ""  # hash of the features whose sums these are
+        self._within_reference: SumsWithin | None = None
+        self._subsets_within_reference: dict[int, np.ndarray] = {}  # by number of samples
 
     @property
     def minimum_samples(self) -> int:
@@ -263,11 +273,14 @@ class KID:
         reference = evaluation.reference_features(self.encoder)
         generated = evaluation.features_of("generated", self.encoder)
         kernel = KERNELS[self.kernel](reference)
+        self._remember(reference)
+        if self._within_reference is None:
+            self._within_reference = sums_within(reference, kernel)
         found = squared_mmd(
             real_features=reference,
             generated_features=generated,
             kernel=kernel,
-            within_real=self._sums_within_reference(reference, kernel),
+            within_real=self._within_reference,
         )
         details = {
             **evaluation.describe_features(self.encoder, roles=("reference", "generated")),
@@ -276,18 +289,28 @@ class KID:
         }
         numbers = {f"{self.prefix}_mean": found.value, f"{self.prefix}_se": found.standard_error}
         if self.plan["num_subsets"]:
-            values = _subset_values(reference, generated, kernel, **self.plan)
-            mean, std = float(values.mean()), float(values.std())
+            mean, std = self._over_subsets(reference, generated, kernel)
             numbers[f"{self.prefix}_std"] = std
             details["subsets"] = {"mean": mean, "std": std, **self.plan}
         evaluation.details[self.prefix] = details
         return numbers
 
-    def _sums_within_reference(self, reference: np.ndarray, kernel: Kernel) -> SumsWithin:
-        """The reference's own sums, kept for the next row: most of the work is in them."""
-        content = hashlib.sha256(np.ascontiguousarray(reference).tobytes())
-        content.update(f"{reference.shape} {reference.dtype} {kernel.describe()}".encode())
-        key = content.hexdigest()
-        if key not in self._within_reference:
-            self._within_reference = {key: sums_within(reference, kernel)}
-        return self._within_reference[key]
+    def _over_subsets(self, reference, generated, kernel: Kernel) -> tuple[float, float]:
+        values, within_reference = _subset_values(
+            reference,
+            generated,
+            kernel,
+            within_real=self._subsets_within_reference.get(len(generated)),
+            **self.plan,
+        )
+        self._subsets_within_reference[len(generated)] = within_reference
+        return float(values.mean()), float(values.std())
+
+    def _remember(self, reference: np.ndarray) -> None:
+        """Forgets the sums within another reference; most of a row's work would be in them."""
+        content = hashlib.sha256(f"{reference.shape} {reference.dtype}".encode())
+        content.update(np.ascontiguousarray(reference).tobytes())
+        if content.hexdigest() != self._reference:
+            self._reference = content.hexdigest()
+            self._within_reference = None
+            self._subsets_within_reference = {}

@@ -146,6 +146,11 @@ class SumsAcross:
         return float(centred / ((num_rows - 1) * (num_columns - 1)))
 
 
+def live_features(features: np.ndarray) -> np.ndarray:
+    """The columns of one set that are not zero everywhere, float64: the others are in no sum."""
+    return np.asarray(features[:, np.any(features, axis=0)], dtype=np.float64)
+
+
 def sums_within(features: np.ndarray, kernel: Kernel) -> SumsWithin:
     """Kernel sums of one set; of the symmetric matrix one side of the diagonal is computed.
 
@@ -153,7 +158,7 @@ def sums_within(features: np.ndarray, kernel: Kernel) -> SumsWithin:
         features: `(N, D)`.
         kernel: of two float64 arrays.
     """
-    features = np.asarray(features[:, np.any(features, axis=0)], dtype=np.float64)
+    features = live_features(features)
     sums, squares = np.zeros(len(features)), 0.0
     for top in range(0, len(features), TILE):
         rows = slice(top, top + TILE)

@@ -235,8 +235,9 @@ def test_a_sampler_shows_the_tensors_that_it_makes_after_training_too():
     network = keras.Sequential([keras.Input((500,)), layers.Dense(2000), layers.Dense(1)])
     network.compile("adam", "mse")
     network.fit(np.ones((2000, 500)), np.ones((2000, 1)), batch_size=500, verbose=0)
-    assert 195 * MEGABYTE < before < 420 * MEGABYTE  # its numbers, once or twice
-    assert increase() == pytest.approx(before, rel=0.1)
+    # 200 MB, in chunks of the allocator which may be larger; none are hidden by what is kept.
+    assert 195 * MEGABYTE < before < 290 * MEGABYTE
+    assert 195 * MEGABYTE < increase() < 290 * MEGABYTE
 
 
 @needs_peaks

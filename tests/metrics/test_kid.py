@@ -248,17 +248,30 @@ def test_another_kernel_is_an_option():
 
 def test_sums_within_the_reference_are_kept_by_its_content(monkeypatch):
     evaluation, calls = pixels_evaluation(), []
-    computed = kid_module.sums_within
 
-    def count(features, kernel):
-        calls.append(len(features))
-        return computed(features, kernel)
+    def count(name):
+        computed = getattr(kid_module, name)
 
-    monkeypatch.setattr(kid_module, "sums_within", count)
-    metric = KID(num_subsets=0)
+        def call(features, *arguments):
+            calls.append((name, len(features)))
+            return computed(features, *arguments)
+
+        monkeypatch.setattr(kid_module, name, call)
+
+    count("sums_within")
+    count("subset_sums_within")
+    metric = KID(num_subsets=4, subset_size=30)
     first = metric(evaluation)
+    whole, subsets, samples = (
+        ("sums_within", 90),
+        ("subset_sums_within", 90),
+        ("subset_sums_within", 50),
+    )
+    assert calls == [whole, subsets, samples]
     assert metric(pixels_evaluation()) == first  # other arrays of the same content
-    assert calls == [90]
+    assert calls[3:] == [samples]
+    fewer = pixels_evaluation()
+    fewer.generated_images = fewer.generated_images[:40]  # subsets are drawn otherwise
+    assert metric(fewer) == KID(num_subsets=4, subset_size=30)(fewer)
     evaluation.reference_features()[0, 0] += 0.25  # the same array of another content
-    assert metric(evaluation) == KID(num_subsets=0)(evaluation) != first
-    assert calls == [90, 90, 90]
+    assert metric(evaluation) == KID(num_subsets=4, subset_size=30)(evaluation) != first
