@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from metrics.base import Evaluation, NotMeasured
+from metrics.class_shares import correct_shares, corrected_covariance, expected_corrected_kl
+from metrics.intervals import wilson_interval
 
 
 def kl_divergence(*, generated_shares: np.ndarray, reference_shares: np.ndarray) -> float:
@@ -80,6 +82,7 @@ def mode_coverage(
     real_shares: np.ndarray,
     minimum_confidence: float = 0.9,
     minimum_share: float = 0.1,
+    confusion: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Modes covered, divergence of the class histogram and share of unrecognisable samples.
 
@@ -91,17 +94,23 @@ def mode_coverage(
     real images, so a histogram of sure samples alone would blame a perfect sampler for the
     classifier's taste; what is unrecognisable shows in `rejected_share` instead.
 
+    With a `confusion` matrix, the histogram is first corrected for the classifier's mistakes, and
+    the floor is that of corrected shares, which is higher; `modes_covered` stays as it is.
+
     Args:
         generated_classes: integers `(N,)`, the most probable class of each sample.
         confidences: `(N,)` in [0, 1], its probability.
         real_shares: `(K,)`, the classes' shares among real images, sums to one.
         minimum_confidence: from here on the classifier is sure (`>=`).
         minimum_share: part of the real share that makes a class covered (`>=`).
+        confusion: integers `(K, K)`, test images by true class (row) and prediction (column);
+            `None` leaves the shares as they are counted.
 
     Returns:
         `modes_covered`, `num_modes` (classes that real images have), `mode_kl` and `mode_kl_floor`
-        (that of a perfect sampler at the same N) in nats, `rejected_share` (samples the classifier
-        is not sure of) and `confident_share`.
+        (that of a perfect sampler at the same N) in nats, `shares_corrected` (1 or 0),
+        `rejected_share` (samples the classifier is not sure of) with its 95 % interval
+        `rejected_share_low` and `rejected_share_high`, and `confident_share`.
 
     Raises:
         ValueError: if there are no samples or the arguments do not fit together.
@@ -113,16 +122,33 @@ def mode_coverage(
     sure_shares = sure_counts / max(1, sure.sum())
     covered = (real_shares > 0) & (sure_counts > 0) & (sure_shares >= minimum_share * real_shares)
     all_counts = np.bincount(generated_classes, minlength=num_classes)
+    if confusion is None:
+        generated_shares = all_counts / num_samples
+        floor = expected_kl(
+            true_shares=real_shares, reference_shares=real_shares, num_samples=num_samples
+        )
+    else:
+        generated_shares = correct_shares(counts=all_counts, confusion=confusion)
+        floor = expected_corrected_kl(
+            real_shares=real_shares, confusion=confusion, num_samples=num_samples
+        )
     return {
         "modes_covered": float(covered.sum()),
         "num_modes": float((real_shares > 0).sum()),
-        "mode_kl": kl_divergence(
-            generated_shares=all_counts / num_samples, reference_shares=real_shares
-        ),
-        "mode_kl_floor": expected_kl(
-            true_shares=real_shares, reference_shares=real_shares, num_samples=num_samples
-        ),
-        "rejected_share": float(1.0 - sure.mean()),
+        "mode_kl": kl_divergence(generated_shares=generated_shares, reference_shares=real_shares),
+        "mode_kl_floor": floor,
+        "shares_corrected": float(confusion is not None),
+        **_rejected_shares(sure),
+    }
+
+
+def _rejected_shares(sure: np.ndarray) -> dict[str, float]:
+    num_rejected = int(np.sum(~sure))
+    low, high = wilson_interval(num_rejected, len(sure))
+    return {
+        "rejected_share": num_rejected / len(sure),
+        "rejected_share_low": low,
+        "rejected_share_high": high,
         "confident_share": float(sure.mean()),
     }
 
@@ -156,7 +182,6 @@ def stacked_mode_coverage(
     num_samples, num_classes = len(generated_classes), len(real_shares)
     counts = np.bincount(generated_classes, minlength=num_classes)
     equal_shares = np.full(num_classes, 1.0 / num_classes)
-    confident_share = float(np.mean(np.asarray(confidences) >= minimum_confidence))
     return {
         "modes_covered": float(np.sum(counts > 0)),
         "num_modes": float(num_classes),
@@ -166,8 +191,8 @@ def stacked_mode_coverage(
         "mode_kl_floor": expected_kl(
             true_shares=real_shares, reference_shares=equal_shares, num_samples=num_samples
         ),
-        "rejected_share": 1.0 - confident_share,
-        "confident_share": confident_share,
+        "shares_corrected": 0.0,
+        **_rejected_shares(np.asarray(confidences) >= minimum_confidence),
     }
 
 
@@ -258,6 +283,8 @@ class ModeCoverage:
 
     Args:
         minimum_accuracy: a classifier below this test accuracy is not believed.
+        corrected_below: below this test accuracy the class shares are corrected by the classifier's
+            confusion matrix; those of stacked images cannot be, and are not measured then.
         minimum_confidence: from here on the classifier is sure of a sample.
         minimum_share: part of its real share at which a class counts as covered; 0: one sample.
     """
@@ -268,14 +295,16 @@ class ModeCoverage:
     def __init__(
         self,
         *,
-        minimum_accuracy: float = 0.992,
+        minimum_accuracy: float = 0.8,
+        corrected_below: float = 0.992,
         minimum_confidence: float = 0.9,
         minimum_share: float = 0.1,
     ):
-        for name in ("minimum_accuracy", "minimum_confidence", "minimum_share"):
+        for name in ("minimum_accuracy", "corrected_below", "minimum_confidence", "minimum_share"):
             if not 0.0 <= locals()[name] <= 1.0:
                 raise ValueError(f"`{name}` must be in [0, 1]. Received: {locals()[name]}")
         self.minimum_accuracy = minimum_accuracy
+        self.corrected_below = corrected_below
         self.minimum_confidence = minimum_confidence
         self.minimum_share = minimum_share
 
@@ -301,7 +330,7 @@ class ModeCoverage:
             "minimum_confidence": self.minimum_confidence,
         }
         sure = classes[confidences >= self.minimum_confidence]
-        evaluation.details["mode_coverage"] = {
+        details = evaluation.details["mode_coverage"] = {
             "generated_histogram": np.bincount(classes, minlength=num_classes).tolist(),
             "confident_histogram": np.bincount(sure, minlength=num_classes).tolist(),
             "real_histogram": real_counts.tolist(),
@@ -311,11 +340,15 @@ class ModeCoverage:
         }
         if evaluation.stacked:
             numbers = stacked_mode_coverage(**judged)
-            evaluation.details["mode_coverage"]["expected_modes"] = expected_modes(
+            details["expected_modes"] = expected_modes(
                 true_shares=judged["real_shares"], num_samples=len(classes)
             )
         else:
-            numbers = mode_coverage(**judged, minimum_share=self.minimum_share)
+            confusion = None
+            if classifier.test_accuracy < self.corrected_below:
+                confusion = classifier.confusion
+                details |= describe_correction(classes, confusion)
+            numbers = mode_coverage(**judged, minimum_share=self.minimum_share, confusion=confusion)
         if evaluation.generated_labels is not None:
             numbers["conditional_accuracy"] = conditional_accuracy(
                 generated_classes=classes, generated_labels=evaluation.generated_labels
@@ -326,9 +359,26 @@ class ModeCoverage:
         classifier = evaluation.classifier
         if classifier is None:
             raise NotMeasured("mode coverage needs a classifier, and there is none")
-        if classifier.test_accuracy < self.minimum_accuracy:
+        minimum = self.minimum_accuracy
+        if evaluation.stacked:
+            minimum = max(minimum, self.corrected_below)
+        if classifier.test_accuracy < minimum:
             raise NotMeasured(
                 f"the classifier is right on {classifier.test_accuracy:.2%} of the test images; "
-                f"mode coverage is believed from {self.minimum_accuracy:.2%} on"
+                f"mode coverage is believed from {minimum:.2%} on"
             )
         return classifier
+
+
+def describe_correction(classes: np.ndarray, confusion: np.ndarray) -> dict[str, Any]:
+    """What corrected class shares are and how far they are known, ready for JSON."""
+    shares = correct_shares(
+        counts=np.bincount(classes, minlength=len(confusion)), confusion=confusion
+    )
+    covariance = corrected_covariance(shares=shares, confusion=confusion, num_samples=len(classes))
+    return {
+        "correction": "most likely shares under the confusion matrix of the test images",
+        "corrected_shares": shares.tolist(),
+        "corrected_share_standard_errors": np.sqrt(np.diag(covariance)).tolist(),
+        "confusion": np.asarray(confusion).tolist(),
+    }

@@ -1,4 +1,4 @@
-"""Fashion-MNIST (Xiao, Rasul, Vollgraf 2017), from TensorFlow Datasets or from IDX files."""
+"""Fashion-MNIST (Xiao, Rasul, Vollgraf 2017), from IDX files or from TensorFlow Datasets."""
 
 from pathlib import Path
 
@@ -26,9 +26,10 @@ CHECKSUMS = {
     "test_images": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "test_labels": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 HINT = (
-    "The four IDX files may be plain or .gz; "
-    "Debian's package dataset-fashion-mnist puts them into /usr/share/datasets/fashion-mnist."
+    "The four IDX files may be plain or .gz; Debian's package dataset-fashion-mnist puts them into "
+    f"{DEBIAN}, where they are found without any option."
 )
 
 
@@ -46,7 +47,8 @@ def load_fashion_mnist(
     Args:
         name: Name of the dataset. What is called `fashion_mnist` must have its checksums; under
             another name, `source` may hold any images.
-        source: Folder with the four IDX files, plain or `.gz`; `None` for TensorFlow Datasets.
+        source: Folder with the four IDX files, plain or `.gz`; `None` for the folder of Debian's
+            package dataset-fashion-mnist or, where it is not installed, TensorFlow Datasets.
         image_size: Side of the images in pixels; other than 28 means resizing.
         cache_dir: Folder of all caches.
 
@@ -57,6 +59,8 @@ def load_fashion_mnist(
         UserError: If a file is missing, damaged or another one, or `image_size` out of range.
         EnvironmentProblem: If the dataset must be fetched and cannot be.
     """
+    if source is None and DEBIAN.is_dir():
+        source = DEBIAN
     if source is None:
         return _load_from_tfds(image_size, cache_dir)
     known = name == "fashion_mnist"

@@ -45,7 +45,7 @@ def _row(**values):
 
 @pytest.fixture(scope="session")
 def shared_cache(tmp_path_factory):
-    """A cache folder for all modules, so that the digit classifier is trained once."""
+    """A cache folder for all modules, so that datasets are decoded and features encoded once."""
     return tmp_path_factory.mktemp("cache")
 
 

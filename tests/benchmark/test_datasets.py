@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.datasets import ImageDataset, cache, mnist
+from benchmark.datasets import ImageDataset, cache, fashion_mnist, mnist
 from benchmark.datasets.base import check_flip, flip_in_training
 from benchmark.datasets.fashion_mnist import load_fashion_mnist
 from benchmark.datasets.idx import IDX_FILES, read_idx
@@ -398,3 +398,12 @@ class TestFashionMnist:
     def test_checks_the_contents(self, digits, tmp_path):
         with pytest.raises(UserError, match="not the fashion_mnist file"):
             load_fashion_mnist(source=digits, cache_dir=tmp_path)
+
+    def test_finds_the_folder_of_debian_s_package(self, digits, tmp_path, monkeypatch):
+        monkeypatch.setattr(fashion_mnist, "DEBIAN", digits)
+        with pytest.raises(UserError, match="not the fashion_mnist file"):
+            load_fashion_mnist(cache_dir=tmp_path)
+        monkeypatch.setattr(fashion_mnist, "CHECKSUMS", None)
+        dataset = load_fashion_mnist(image_size=12, cache_dir=tmp_path)
+        assert len(dataset.train_images) == 30 and dataset.name == "fashion_mnist"
+        assert dataset.class_names[9] == "Ankle boot"

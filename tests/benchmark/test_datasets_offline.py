@@ -7,7 +7,7 @@ import pytest
 
 from benchmark import config as configuration
 from benchmark.cli import Parts
-from benchmark.datasets import tfds_builder
+from benchmark.datasets import fashion_mnist, tfds_builder
 from benchmark.datasets.fashion_mnist import load_fashion_mnist
 from benchmark.datasets.idx import IDX_FILES
 from benchmark.datasets.tfds import load_tfds
@@ -33,6 +33,7 @@ def offline(monkeypatch, tmp_path):
     """No network, and nothing prepared."""
     import tensorflow  # noqa: F401, whose import is not what is timed
 
+    monkeypatch.setattr(fashion_mnist, "DEBIAN", tmp_path / "not-installed")
     # TFDS reads TFDS_DATA_DIR once, when it is imported.
     monkeypatch.setattr("tensorflow_datasets.core.constants.DATA_DIR", str(tmp_path / "tfds"))
     monkeypatch.setenv("no_proxy", "")

@@ -71,3 +71,9 @@ def reference_features():
 def inception_features():
     with np.load(DATA / "inception_v3_int8_features.npz") as arrays:
         return {75: arrays["features_75"], 299: arrays["features_299"]}
+
+
+@pytest.fixture(scope="session")
+def poor_digits():
+    with np.load(DATA / "poor_digits.npz") as arrays:
+        return arrays["images"]

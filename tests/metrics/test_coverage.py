@@ -35,6 +35,9 @@ class BrightnessClassifier:
 
     def __init__(self, test_accuracy=0.999):
         self.test_accuracy = test_accuracy
+        right = round(2000 * test_accuracy)
+        others = (2000 - right) // 2
+        self.confusion = np.full((3, 3), others) + np.diag([2000 - 3 * others] * 3)
 
     def predict_probabilities(self, images, progress=None):
         brightness = images.mean(axis=(1, 2, 3))
@@ -284,7 +287,7 @@ def test_metric_judges_stacked_images_by_their_own_rule():
     [
         ({"real_labels": None}, "needs labels"),
         ({"classifier": None}, "needs a classifier"),
-        ({"classifier": BrightnessClassifier(0.987)}, "98.70%.*99.20%"),
+        ({"classifier": BrightnessClassifier(0.79)}, "79.00%.*80.00%"),
     ],
 )
 def test_metric_refuses_itself(overrides, reason):
@@ -293,8 +296,44 @@ def test_metric_refuses_itself(overrides, reason):
 
 
 def test_the_least_accuracy_is_an_option():
-    judged = evaluation(classifier=BrightnessClassifier(0.987))
-    assert ModeCoverage(minimum_accuracy=0.98)(judged)["num_modes"] == 3
+    judged = evaluation(classifier=BrightnessClassifier(0.79))
+    assert ModeCoverage(minimum_accuracy=0.78)(judged)["num_modes"] == 3
+
+
+def test_below_99_2_percent_shares_are_corrected_and_said_to_be():
+    exact, corrected = evaluation(), evaluation(classifier=BrightnessClassifier(0.9))
+    numbers, others = ModeCoverage()(exact), ModeCoverage()(corrected)
+    assert (numbers["shares_corrected"], others["shares_corrected"]) == (0.0, 1.0)
+    assert numbers["mode_kl"] == pytest.approx(0.0)  # as counted: 2, 1, 1
+    details = corrected.details["mode_coverage"]
+    shares = np.array(details["corrected_shares"])
+    assert shares.sum() == pytest.approx(1.0)
+    # Half of the images are taken for class 0, so more than half of them are of class 0.
+    assert shares[0] == pytest.approx((0.5 - 0.05) / (0.9 - 0.05), abs=0.001)
+    expected = kl_divergence(generated_shares=shares, reference_shares=np.array([2, 1, 1]) / 4)
+    assert others["mode_kl"] == pytest.approx(expected)
+    assert others["mode_kl_floor"] > numbers["mode_kl_floor"]
+    assert min(details["corrected_share_standard_errors"]) > 0.1  # of four samples
+    assert "corrected_shares" not in exact.details["mode_coverage"]
+    assert others["modes_covered"] == numbers["modes_covered"]
+
+
+def test_stacked_shares_are_not_corrected():
+    samples = np.concatenate([grey(200, 10), grey(90, 100), grey(0, 250)], axis=-1)
+    options = {"real_images": samples, "generated_images": samples, "num_classes": 27}
+    judged = evaluation(**options, stacked=True, classifier=BrightnessClassifier(0.99))
+    with pytest.raises(NotMeasured, match="99.00%.*99.20%"):
+        ModeCoverage()(judged)
+
+
+def test_the_rejected_share_has_its_interval():
+    numbers = coverage_of([0] * 200, shares=[1.0], confidences=[0.5] * 20 + [1.0] * 180)
+    assert numbers["rejected_share"] == 0.1
+    # Wilson's, by another implementation (statsmodels 0.14).
+    assert numbers["rejected_share_low"] == pytest.approx(0.0657, abs=1e-4)
+    assert numbers["rejected_share_high"] == pytest.approx(0.1494, abs=1e-4)
+    stacked = stacked_coverage_of(np.array([0, 1]), confidences=np.array([0.5, 1.0]))
+    assert stacked["rejected_share_low"] < 0.1 < 0.9 < stacked["rejected_share_high"]
 
 
 def test_conditional_accuracy_is_the_share_of_right_classes():
