@@ -10,9 +10,9 @@ import sys
 from typing import Any
 
 from benchmark import console
+from benchmark.classifiers import load_classifier
 from benchmark.cli import choose_device, compose, import_backend, mistakes_end_the_program
 from benchmark.errors import UserError
-from benchmark.evaluation import load_classifier
 from benchmark.machine import seated
 from benchmark.results import Folder
 
@@ -49,7 +49,7 @@ def examine(parts, presets: list[str], command: str) -> None:
     if dataset.channel_dataset is not None:
         raise UserError(f"dataset {dataset.name} is of channels; try the dataset of one channel")
     cache = Folder(parts.settings["cache_dir"])
-    classifier = load_classifier(dataset, cache) if dataset.num_classes else None
+    classifier = believed_classifier(dataset, cache, parts.settings["metric"])
     pools = Pools(dataset, encoder=parts.build_encoder(), classifier=classifier, cache=cache)
     experiment, results = Experiment(pools), {}
     for preset in presets:
@@ -72,6 +72,15 @@ def examine(parts, presets: list[str], command: str) -> None:
     for kind, column in decision["headline"].items():
         console.say(f"headline {kind.replace('_', ' a ')}: {column}", style="bold")
     console.say(str(folder.path / f"{stem}.md"))
+
+
+def believed_classifier(dataset, cache: Folder, metrics: dict[str, Any]):
+    """The dataset's classifier, or `None` where there is none or mode coverage would refuse it."""
+    if not dataset.num_classes:
+        return None
+    classifier = load_classifier(dataset, cache)
+    least = metrics["mode_coverage"]["minimum_accuracy"]
+    return classifier if classifier.test_accuracy >= least else None
 
 
 def machine() -> str:

@@ -147,6 +147,7 @@ class FewParts:
             "cache_dir": str(folder / "cache"),
             "results_dir": str(folder / "results"),
             "device": "cpu",
+            "metric": {"mode_coverage": {"minimum_accuracy": 0.8}},
         }
 
     def load_dataset(self):
