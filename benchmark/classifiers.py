@@ -210,14 +210,14 @@ def show(record: Mapping[str, Any]) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs `python -m benchmark.classifiers dataset=NAME`; 0 is success."""
-    from benchmark.cli import choose_device, compose, import_backend, mistakes_end_the_program
+    from benchmark.cli import choose_device, compose, exit_on_user_error, import_backend
     from metrics.encoders import hash_file
 
     parser = argparse.ArgumentParser(prog="python -m benchmark.classifiers", description=__doc__)
     parser.add_argument("overrides", nargs="+", metavar="dataset=NAME", help="and its options")
     parser.add_argument("--folder", type=Path, default=Path(), help="where the file goes (here)")
     options = parser.parse_intermixed_args(arguments)
-    with mistakes_end_the_program():
+    with exit_on_user_error():
         parts = compose(*options.overrides)
         choose_device(parts.settings)
         import_backend()
