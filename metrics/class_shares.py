@@ -3,6 +3,11 @@
 A classifier that takes every tenth shirt for a coat finds too many coats in whatever it judges. Its
 confusion matrix on test images says how many, as long as the judged images of a class are mistaken
 as often as the test images of that class (label shift: Saerens et al. 2002; Lipton et al. 2018).
+
+On Fashion-MNIST (half of the test images give the matrix, 20,000 are drawn from the other half) the
+root mean square error of a share is 0.29 to 0.35 percentage points; uncorrected it is 0.28 where
+classes are equally frequent and up to 1.05 where they are not, and by expectation maximisation over
+the classifier's probabilities (Saerens et al. 2002) 0.44 to 0.53.
 """
 
 import numpy as np
