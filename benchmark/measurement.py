@@ -63,7 +63,7 @@ class Measured:
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
-    def values(self) -> dict[str, float]:
+    def values(self) -> dict[str, Any]:
         return {
             name: value
             for number in self.numbers.values()

@@ -24,6 +24,7 @@ from benchmark.run import run
 SMALL = [
     "preset=smoke",
     "encoder=digits",
+    "~metric.memorisation",
     "training.num_steps=4",
     "training.batch_size=16",
     "training.validation.num_samples=10",
@@ -36,7 +37,7 @@ SMALL = [
     "metric.latency.max_batch_size=2",
     "sampling.batch_size=10",
 ]
-METRICS = {"kid", "kid_digits", "prdc", "vendi", "mode_coverage", "memorisation", "latency"}
+METRICS = {"kid", "kid_digits", "prdc", "vendi", "mode_coverage", "latency"}
 MODELS = {"vae": ["decoder"], "dcgan": ["generator"], "ddpm": ["ddpm-10", "ddim-5"]}
 
 
@@ -88,14 +89,14 @@ def samples_folder(folders, row):
 
 def measured_anew(text, model="decoder"):
     """The metrics that a run measured of its samples, by what it said."""
-    start = text.find(f"Measuring {model}")
-    part = "" if start < 0 else text[start : text.index("▸", start)]
-    return {name for name in METRICS | {"fid", "brightness"} if f"  {name}: " in part}
+    _, _, after = text.partition(f"Measuring {model}\n")
+    said = after.partition("▸")[0]
+    return {name for name in METRICS | {"brightness", "memorisation"} if f"  {name}: " in said}
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_run_writes_its_rows_files_and_report(start, folders, model):
-    rows, text = start(f"model={model}", *diffusion_options(model), with_report=True)
+    rows, text = start(f"model={model}", *diffusion_options(model), with_report=model == "ddpm")
     ours = rows_of(rows, model)
     assert sorted(ours["sampler"]) == sorted(MODELS[model])
     assert (ours["status"] == "finished").all() and (ours["sampling_seed"] == 0).all()
@@ -113,7 +114,7 @@ def test_a_run_writes_its_rows_files_and_report(start, folders, model):
         assert (folder / "process.gif").exists() == (model == "ddpm")
         run_folder = folder.parents[1]
         stages = json.loads((run_folder / "run.json").read_text())["stage_seconds"]
-        assert stages["training"] > 0 and stages["report"] > 0
+        assert stages["training"] > 0 and "report" in stages
         for stage in ("sampling", "measuring", "latency"):
             assert stages[stage].keys() == set(MODELS[model])
         expected = {"config.yaml", "run.json", "history.csv", "loss.png"}
@@ -125,9 +126,13 @@ def test_a_run_writes_its_rows_files_and_report(start, folders, model):
     assert ("collapsed_latents" in ours and ours["collapsed_latents"].notna().all()) == (
         model == "vae"
     )
+
+
+def test_tables_and_figures_are_of_all_runs(folders):
     table = pd.read_csv(folders / "results" / "trilemma.csv")
-    assert model in set(table["model"])
+    assert {*MODELS, *SANITY_ROWS} == set(table["model"])
     assert (folders / "results" / "report.html").exists()
+    assert list((folders / "results" / "figures").glob("mnist_smoke_*pareto.png"))
 
 
 def test_a_finished_run_is_found(start):
@@ -193,7 +198,7 @@ def test_sampling_seeds_are_rows_of_which_the_first_is_timed(start, folders):
     own, other = (
         np.load(samples_folder(folders, each) / "samples.npy") for each in (before.iloc[0], row)
     )
-    assert len(other) == 24 and (own[:24] != other).mean() > 0.1
+    assert len(other) == 24 and (own[:24] != other).any()
     _, again = start("model=vae", "sampling.seeds=2")
     assert "finished already" in again
 
@@ -212,34 +217,41 @@ def test_a_metric_is_added_by_one_file_and_its_options(start, folders, tmp_path,
     (tmp_path / "brightness.py").write_text(BRIGHTNESS)
     monkeypatch.syspath_prepend(tmp_path)
     start("model=vae")
-    option = "+metric.brightness={_target_: brightness.Brightness}"
-    rows, text = start("model=vae", option, with_report=True)
-    assert measured_anew(text) == {"brightness"}
+    monkeypatch.setattr(runner, "measure_sanity_rows", lambda *arguments: None)
+    options = [
+        "+metric.brightness={_target_: brightness.Brightness}",
+        "+metric.memorisation={_target_: metrics.memorisation.Memorisation}",
+    ]
+    rows, text = start("model=vae", *options, with_report=True)
+    assert measured_anew(text) == {"brightness", "memorisation"}
     row = rows_of(rows)[rows_of(rows)["brightness_mean"].notna()].iloc[0]
     images = np.load(samples_folder(folders, row) / "samples.npy")[: int(row["num_samples"])]
     assert row["brightness_mean"] == images.mean()
+    assert (samples_folder(folders, row) / "neighbours.png").exists()
     table = pd.read_csv(folders / "results" / "trilemma.csv")
     assert row["brightness_mean"] in table["brightness_mean"].tolist()
     _, text = start("model=vae")
     assert "finished already" in text  # of the metrics that are asked for now
 
 
-def test_weights_and_samples_of_the_older_layout_are_found(start, folders):
+def test_weights_and_samples_of_the_older_layout_are_found(start, folders, tmp_path, monkeypatch):
     """There, metrics.json lay beside the samples, and samples.json had no key."""
-    (row,) = (
-        row for _, row in rows_of(start("model=vae", "seed=5")[0]).iterrows() if row.seed == 5
-    )
-    folder = samples_folder(folders, row)
-    images = np.load(folder / "samples.npy")
+    row = rows_of(start("model=vae")[0]).iloc[0]
+    old = samples_folder(folders, row).parents[1]
+    run_folder = tmp_path / "results" / old.relative_to(folders / "results")
+    shutil.copytree(old, run_folder)
+    folder = run_folder / "samplers" / "decoder"
+    images = np.load(folder / "samples.npy")[:24]
+    np.save(folder / "samples.npy", images)
     for name in ("measurements", "features"):
         shutil.rmtree(folder / name)
     (folder / "samples.json").write_text('{"num_samples": 24, "seconds": 1.5}')
     (folder / "metrics.json").write_text('{"key": "k", "row": {"model": "old"}, "details": {}}')
-    rows, text = start("model=vae", "seed=5")
+    monkeypatch.setattr(runner, "measure_sanity_rows", lambda *arguments: None)
+    rows, text = start("model=vae", f"results_dir={tmp_path}/results")
     assert "Training" not in text and measured_anew(text) == METRICS
-    assert "old" not in set(rows["model"])
-    (row,) = (row for _, row in rows_of(rows).iterrows() if row.seed == 5)
-    assert row["sample_seconds"] == 1.5
+    (row,) = (row for _, row in rows.iterrows() if row["path"].count("decoder/"))
+    assert row["model"] == "vae" and row["sample_seconds"] == 1.5
     np.testing.assert_array_equal(np.load(folder / "samples.npy"), images)
 
 
