@@ -12,7 +12,7 @@ from benchmark.cli import Parts
 from benchmark.datasets import ImageDataset
 from benchmark.errors import EnvironmentProblem
 from benchmark.results import RunFolder
-from tests.conftest import trainings
+from tests.conftest import small, trainings
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (70, 28, 28, 1), dtype="uint8")
 DATASET = ImageDataset(
@@ -40,6 +40,7 @@ def build(compose_config):
             f"model={name}",
             "preset=smoke",
             *(f"training.{key}={value}" for key, value in PLAN.items()),
+            *small(name),
             *overrides,
         )
         return Parts(configuration.validate(config), []).build_model(IMAGES.shape[1:])
