@@ -13,8 +13,12 @@ from hydra import compose, initialize_config_module
 from benchmark import config as configuration
 
 CONF = Path(__file__).parent.parent / "conf"
-UNET = ["model.multipliers=[1]", "model.middle_attention=false"]
-SMALL = {"ddim": UNET, "ddpm": UNET, "ddgan": [*UNET, "model.discriminator_widths=[16]"]}
+ONE_LEVEL = ["model.multipliers=[1]"]
+SMALL = {
+    "ddim": [*ONE_LEVEL, "model.middle_attention=false"],
+    "ddpm": [*ONE_LEVEL, "model.middle_attention=false"],
+    "ddgan": [*ONE_LEVEL, "model.discriminator_widths=[16]"],
+}
 
 
 def options(group):
@@ -48,7 +52,7 @@ def small(name):
 
 
 def ready_to_train(model):
-    """Builds the optimizer, as `benchmark.training` does: else Keras traces the first step twice."""
+    """Builds the optimizer, as training does; else Keras traces the first step twice."""
     model.optimizer.build(model.trainable_variables)
     return model
 
