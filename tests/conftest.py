@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import functools
 import os
 from pathlib import Path
 
@@ -12,6 +13,12 @@ from hydra import compose, initialize_config_module
 from benchmark import config as configuration
 
 CONF = Path(__file__).parent.parent / "conf"
+ONE_LEVEL = ["model.multipliers=[1]"]
+SMALL = {
+    "ddim": [*ONE_LEVEL, "model.middle_attention=false"],
+    "ddpm": [*ONE_LEVEL, "model.middle_attention=false"],
+    "ddgan": [*ONE_LEVEL, "model.discriminator_widths=[16]"],
+}
 
 
 def options(group):
@@ -19,15 +26,35 @@ def options(group):
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-def trainings():
-    """The options of conf/model, of those that train alike and differ in their rows the first."""
+@functools.cache
+def first_of_those_that_train_alike():
+    """For each option of conf/model the first that differs from it in its rows alone."""
     configuration.register()
-    distinct = {}
+    firsts, first_of = {}, {}
     for name in options("model"):
         with initialize_config_module("conf", version_base="1.3"):
             config = compose("config", overrides=[f"model={name}"])
-        distinct.setdefault(str((config.model, config.training)), name)
-    return sorted(distinct.values())
+        first_of[name] = firsts.setdefault(str((config.model, config.training)), name)
+    return first_of
+
+
+def trainings():
+    """The options of conf/model, of those that train alike and differ in their rows the first."""
+    return sorted(set(first_of_those_that_train_alike().values()))
+
+
+def small(name):
+    """Overrides for the smallest network of an option of conf/model, where its size is no matter.
+
+    Tracing and compiling take most of the time of a few steps, and go with the number of layers.
+    """
+    return SMALL.get(name, [])
+
+
+def ready_to_train(model):
+    """Builds the optimizer, as training does; else Keras traces the first step twice."""
+    model.optimizer.build(model.trainable_variables)
+    return model
 
 
 @pytest.fixture(scope="session")

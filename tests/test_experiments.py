@@ -7,7 +7,7 @@ import pytest
 from benchmark import config as configuration
 from benchmark.cli import Parts
 from benchmark.datasets.mnist import load_mnist
-from tests.conftest import options
+from tests.conftest import options, ready_to_train
 
 GREY = ("mnist", "fashion_mnist")
 SMALL = {"base_width": 8, "num_blocks": 1, "batch_size": 16}
@@ -53,7 +53,7 @@ def test_a_shrunk_experiment_learns(settings_of, experiment, digits):
     settings = settings_of(experiment)
     shape = image_shape(settings)
     settings["model"] = shrink(settings["model"])
-    model = Parts(settings, []).build_model(shape)
+    model = ready_to_train(Parts(settings, []).build_model(shape))
     images, losses = pictures(digits, shape), []
     for step in range(24):
         batch = images[step * 8 % 256 :][:8]

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import time
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ from benchmark.cli import Parts
 from benchmark.datasets import ImageDataset
 from benchmark.errors import EnvironmentProblem
 from benchmark.results import RunFolder
-from tests.conftest import trainings
+from tests.conftest import small, trainings
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (70, 28, 28, 1), dtype="uint8")
 DATASET = ImageDataset(
@@ -32,7 +33,7 @@ class Killed(Exception):
     pass
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def build(compose_config):
     def build_model(name, *overrides):
         keras.utils.clear_session()  # as a new process would be
@@ -40,11 +41,25 @@ def build(compose_config):
             f"model={name}",
             "preset=smoke",
             *(f"training.{key}={value}" for key, value in PLAN.items()),
+            *small(name),
             *overrides,
         )
         return Parts(configuration.validate(config), []).build_model(IMAGES.shape[1:])
 
     return build_model
+
+
+@pytest.fixture(scope="module")
+def whole(build, tmp_path_factory):
+    """What a training that nobody stops comes to, once for each model: weights and history."""
+
+    @functools.cache
+    def train_whole(name):
+        model = build(name)
+        history = train(model, tmp_path_factory.mktemp("whole")).history
+        return model.get_weights(), history
+
+    return train_whole
 
 
 def train(model, folder, seed=0):
@@ -53,9 +68,10 @@ def train(model, folder, seed=0):
 
 
 @pytest.mark.parametrize(("name", "kill_step"), [("vae", 2), *((name, 9) for name in trainings())])
-def test_a_killed_training_goes_on_bit_for_bit(build, name, kill_step, tmp_path, monkeypatch):
-    whole = build(name)
-    history = train(whole, tmp_path / "whole").history
+def test_a_killed_training_goes_on_bit_for_bit(
+    build, whole, name, kill_step, tmp_path, monkeypatch
+):
+    weights, history = whole(name)
 
     def kill(watch, batch, logs=None):
         end(watch, batch, logs)
@@ -69,45 +85,47 @@ def test_a_killed_training_goes_on_bit_for_bit(build, name, kill_step, tmp_path,
     resumed = build(name)
     resumed_history = train(resumed, tmp_path / "killed").history
 
-    for expected, received in zip(whole.weights, resumed.weights, strict=True):
-        np.testing.assert_array_equal(expected.numpy(), received.numpy())
+    for expected, received in zip(weights, resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(expected, received)
     assert [row["step"] for row in resumed_history] == [4, 8, 12]
     assert [row["loss"] for row in resumed_history] == [row["loss"] for row in history]
 
 
-def test_the_order_of_the_images_is_part_of_the_seed(build, tmp_path):
-    first = train(build("vae"), tmp_path / "first").history
+def test_the_order_of_the_images_is_part_of_the_seed(build, whole, tmp_path):
+    _, first = whole("vae")
     other = train(build("vae"), tmp_path / "other", seed=1).history
     assert first[-1]["loss"] != other[-1]["loss"]
 
 
-def test_standing_still_changes_no_bit_and_counts_as_no_training(build, tmp_path, monkeypatch):
+def test_standing_still_changes_no_bit_and_counts_as_no_training(
+    build, whole, tmp_path, monkeypatch
+):
     def stand_still():
         with machine.standing_still():
             time.sleep(0.3)
 
-    plain = build("vae")
-    train(plain, tmp_path / "plain")
+    weights, _ = whole("vae")
     monkeypatch.setattr(console, "at_updates", [stand_still])
     paused, start = build("vae"), time.perf_counter()
     history = train(paused, tmp_path / "paused").history
     assert time.perf_counter() - start - history[-1]["seconds"] > 12 * 0.3
-    for expected, received in zip(plain.weights, paused.weights, strict=True):
-        np.testing.assert_array_equal(expected.numpy(), received.numpy())
+    for expected, received in zip(weights, paused.get_weights(), strict=True):
+        np.testing.assert_array_equal(expected, received)
     state = RunFolder(tmp_path / "paused", "random", "model", "key").state
     assert state["stage_seconds"]["training"] == pytest.approx(history[-1]["seconds"], abs=0.01)
 
 
 @pytest.mark.parametrize("name", ["vae", "dcgan"])
-def test_several_steps_at_once_are_the_same_steps(build, name, tmp_path):
+def test_several_steps_at_once_are_the_same_steps(build, whole, name, tmp_path):
     """Two at a time, as 3 divide no checkpoint of 4 steps."""
-    one, several = build(name), build(name)
+    weights, expected = whole(name)
+    several = build(name)
     several.steps_per_execution = 3
-    expected, received = (train(m, tmp_path / str(i)) for i, m in enumerate((one, several)))
+    received = train(several, tmp_path).history
     assert several.steps_per_execution == 2
-    assert [row["step"] for row in received.history] == [4, 8, 12]
-    assert received.history[-1]["loss"] == pytest.approx(expected.history[-1]["loss"], rel=1e-4)
-    for weight, other in zip(one.get_weights(), several.get_weights(), strict=True):
+    assert [row["step"] for row in received] == [4, 8, 12]
+    assert received[-1]["loss"] == pytest.approx(expected[-1]["loss"], rel=1e-4)
+    for weight, other in zip(weights, several.get_weights(), strict=True):
         np.testing.assert_allclose(weight, other, atol=1e-4)
 
 
@@ -148,7 +166,8 @@ def test_any_loss_that_is_not_a_number_stops_the_training(build, name, tmp_path,
 
 
 def test_a_real_divergence_is_noticed(build, tmp_path):
-    result = train(build("vae", "model.optimizer.learning_rate=1e6"), tmp_path)
+    model = build("vae", "model.optimizer.learning_rate=1e6")
+    result = train(model, tmp_path)
     assert "loss" in result.diverged
 
 

@@ -17,6 +17,7 @@ from metrics.kid import kid
 from models.base import to_uint8
 from models.optimizers import AveragedAdam
 from models.samplers import DDIM
+from tests.conftest import small
 
 PLAN = {"batch_size": 8, "num_steps": 12, "num_checkpoints": 3}
 MODELS = ("dcgan", "ddpm")  # batch statistics; averages of the weights
@@ -74,7 +75,7 @@ def build(compose_config, dataset):
     def build_model(name):
         keras.utils.clear_session()  # as a new process would be
         options = [f"training.{key}={value}" for key, value in PLAN.items()]
-        config = compose_config(f"model={name}", "preset=smoke", *options)
+        config = compose_config(f"model={name}", "preset=smoke", *options, *small(name))
         return Parts(configuration.validate(config), []).build_model(dataset.image_shape)
 
     return build_model

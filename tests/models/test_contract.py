@@ -13,13 +13,28 @@ from benchmark.drawing import figures
 from benchmark.report.columns import COLUMNS
 from benchmark.training import load_weights, weights
 from models.base import Illustration, Sampler, to_float, to_uint8
-from tests.conftest import options, trainings
+from tests.conftest import (
+    first_of_those_that_train_alike,
+    options,
+    small,
+    trainings,
+)
 
 SHAPES = [(28, 28, 1), (32, 32, 3)]
+COUNT = 5  # images; of the same number everywhere, as samplers are compiled for each number
 
 
 def real_images(shape, count=16):
     return np.random.default_rng(0).integers(0, 256, (count, *shape), dtype="uint8")
+
+
+def train_step(model, batch):
+    """Trains one step that is not compiled, which takes a tenth of the time of one that is.
+
+    Every model's compiled training is in tests/benchmark/test_training.py.
+    """
+    model.run_eagerly = True
+    return model.train_on_batch(batch, return_dict=True)
 
 
 @dataclass
@@ -50,13 +65,28 @@ def train(build):
 
     @functools.cache
     def train_once(name, shape):
-        parts = build(name)
-        model, method = parts.build_model(shape), parts.build_methods()[-1]
+        model = build(name).build_model(shape)
         before = weights(model)
-        logs = model.train_on_batch(real_images(shape), return_dict=True)
-        return Trained(model, method, model.sampler(method), logs, before, weights(model))
+        logs = train_step(model, real_images(shape))
+        return model, logs, before, weights(model)
 
-    return lambda name, shape=SHAPES[0]: train_once(name, shape)
+    @functools.cache
+    def sample_by_name(name, shape):
+        model, *told = train_once(first_of_those_that_train_alike()[name], shape)
+        method = build(name).build_methods()[-1]
+        return Trained(model, method, model.sampler(method), *told)
+
+    return lambda name, shape=SHAPES[0]: sample_by_name(name, shape)
+
+
+@pytest.fixture(scope="module")
+def class_conditional(build):
+    """A class-conditional model after one step, once for all samplers."""
+    parts = build("ddpm", "model.num_classes=10", *small("ddpm"))
+    model = parts.build_model(SHAPES[0])
+    images = real_images(SHAPES[0])
+    train_step(model, (images, np.arange(len(images)) % 10))
+    return model
 
 
 @pytest.fixture(params=options("model"))
@@ -72,8 +102,8 @@ def test_one_step_changes_the_weights_and_samples_are_images(train, name, shape)
     assert before.keys() == after.keys()
     assert any(not np.array_equal(before[key], after[key]) for key in before)
 
-    images = sampler.sample(*sampler.inputs(0, 3))
-    assert images.shape == (3, *shape)
+    images = sampler.sample(*sampler.inputs(0, COUNT))
+    assert images.shape == (COUNT, *shape)
     assert images.dtype == np.float32
     assert -1.0 <= images.min() <= images.max() <= 1.0
     assert sampler.network_passes >= 1
@@ -82,39 +112,37 @@ def test_one_step_changes_the_weights_and_samples_are_images(train, name, shape)
 
 def test_images_depend_on_seed_and_index_alone(train, name, monkeypatch):
     sampler = train(name).sampler
-    together = sampler.sample(*sampler.inputs(0, 5))
+    together = sampler.sample(*sampler.inputs(0, COUNT))
     alone = sampler.sample(*sampler.inputs(3, 1))
     np.testing.assert_allclose(together[3:4], alone, atol=1e-4)
     assert np.abs(together[0] - together[1]).max() > 1e-4
 
     monkeypatch.setattr(sampler, "seed", 1)
-    others = sampler.sample(*sampler.inputs(0, 5))
+    others = sampler.sample(*sampler.inputs(0, COUNT))
     assert np.abs(together - others).max() > 1e-4
 
 
 @pytest.mark.parametrize("schedule", options("model/schedule"))
 def test_every_schedule_trains_and_is_walked(build, schedule):
-    parts = build("ddpm", f"model/schedule={schedule}", "sampler=ddpm", "sampler.num_steps=6")
+    steps = ["sampler=ddpm", "sampler.num_steps=6"]
+    parts = build("ddpm", f"model/schedule={schedule}", *steps, *small("ddpm"))
     model = parts.build_model(SHAPES[0])
-    model.train_on_batch(real_images(SHAPES[0]))
+    train_step(model, real_images(SHAPES[0]))
     sampler = model.sampler(*parts.build_methods())
-    images = sampler.sample(*sampler.inputs(0, 5))
-    assert images.shape == (5, *SHAPES[0]) and sampler.network_passes == 6
+    images = sampler.sample(*sampler.inputs(0, COUNT))
+    assert images.shape == (COUNT, *SHAPES[0]) and sampler.network_passes == 6
     assert np.isfinite(images).all() and np.abs(images).max() <= 1.0
     np.testing.assert_allclose(images[3:4], sampler.sample(*sampler.inputs(3, 1)), atol=1e-4)
 
 
 @pytest.mark.parametrize("sampler_name", options("sampler"))
-def test_every_sampler_guides_a_class_conditional_model(build, sampler_name):
+def test_every_sampler_guides_a_class_conditional_model(build, class_conditional, sampler_name):
     guidance = ["model.num_classes=10", "sampler.guidance_scale=2"]
     parts = build("ddpm", f"sampler={sampler_name}", "sampler.num_steps=4", *guidance)
-    model = parts.build_model(SHAPES[0])
-    images = real_images(SHAPES[0])
-    model.train_on_batch((images, np.arange(len(images)) % 10))
     (method,) = parts.build_methods()
-    sampler = model.sampler(method)
-    samples = sampler.sample(*sampler.inputs(0, 5))
-    assert samples.shape == (5, *SHAPES[0]) and sampler.network_passes == 8
+    sampler = class_conditional.sampler(method)
+    samples = sampler.sample(*sampler.inputs(0, COUNT))
+    assert samples.shape == (COUNT, *SHAPES[0]) and sampler.network_passes == 8
     assert method.name.startswith(f"{sampler_name.split('_')[0]}-4")
     np.testing.assert_allclose(samples[3:4], sampler.sample(*sampler.inputs(3, 1)), atol=1e-4)
     assert sampler.single_pass(sampler.inputs(0, 2)[0]).shape[0] == 2
@@ -125,7 +153,7 @@ def test_every_sampler_guides_a_class_conditional_model(build, sampler_name):
 def test_training_is_a_function_of_the_seed(build, train, name):
     def trained(seed):
         model = build(name, f"seed={seed}").build_model(SHAPES[0])
-        model.train_on_batch(real_images(SHAPES[0]))
+        train_step(model, real_images(SHAPES[0]))
         return weights(model)
 
     first, again, other = train(name).after, trained(0), trained(1)
@@ -138,12 +166,13 @@ def test_saved_weights_give_the_same_images(build, train, name):
     trained = train(name)
     loaded = build(name, "seed=5").build_model(SHAPES[0])
     load_weights(loaded, trained.after)
-    inputs = trained.sampler.inputs(0, 3)
+    inputs = trained.sampler.inputs(0, COUNT)
     np.testing.assert_array_equal(
         trained.sampler.sample(*inputs), loaded.sampler(trained.method).sample(*inputs)
     )
 
 
+@pytest.mark.parametrize("name", trainings())
 def test_illustrations_are_pictures_that_can_be_drawn(train, name):
     images = real_images(SHAPES[0])
     pictures = train(name).model.illustrate(images, np.arange(len(images)) % 10)
@@ -155,6 +184,7 @@ def test_illustrations_are_pictures_that_can_be_drawn(train, name):
             assert len(picture.column_labels) in (0, picture.images.shape[1])
 
 
+@pytest.mark.parametrize("name", trainings())
 def test_facts_are_finite_numbers_of_columns_of_their_own(train, name):
     facts = train(name).model.facts(real_images(SHAPES[0]))
     assert all(np.isfinite(value) for value in facts.values())
