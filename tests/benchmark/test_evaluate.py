@@ -15,8 +15,9 @@ from benchmark import console
 from benchmark.cli import Parts
 from benchmark.datasets.mnist import load_mnist
 from benchmark.evaluation import build_evaluator
-from benchmark.external.measure import evaluate
+from benchmark.external import measure
 from benchmark.external.samples import take_samples
+from benchmark.results import collect_rows
 from tests.conftest import options
 
 ROOT = Path(__file__).parents[2]
@@ -42,8 +43,13 @@ def images(shared_cache):
 
 
 @pytest.fixture
-def start(compose_config, folders, shared_cache):
-    def start_with(*overrides):
+def start(compose_config, folders, shared_cache, monkeypatch):
+    """Measures; sanity rows and tables are made where a test is about them."""
+
+    def start_with(*overrides, alone=True):
+        if alone:
+            monkeypatch.setattr(measure, "report", lambda folder, **_: collect_rows(folder))
+            monkeypatch.setattr(measure, "measure_sanity_rows", lambda *arguments: None)
         config = compose_config(
             *SMALL,
             f"results_dir={folders}/results",
@@ -53,7 +59,7 @@ def start(compose_config, folders, shared_cache):
         )
         parts = Parts(configuration.validate_evaluation(config), [])
         with console.console.capture() as captured:
-            rows = evaluate(parts, *take_samples(parts))
+            rows = measure.evaluate(parts, *take_samples(parts))
         return rows, captured.get()
 
     return start_with
@@ -61,15 +67,15 @@ def start(compose_config, folders, shared_cache):
 
 @pytest.fixture
 def start_with_file(start, folders, images):
-    def start_with(name="real", images=images, **arguments):
+    def start_with(name="real", images=images, overrides=(), alone=True):
         np.savez(folders / f"{name}.npz", samples=images)
-        return start(f"samples={folders}/{name}.npz", *arguments.get("overrides", []))
+        return start(f"samples={folders}/{name}.npz", *overrides, alone=alone)
 
     return start_with
 
 
 def test_samples_become_a_row_of_the_tables(start_with_file, folders, images):
-    rows, text = start_with_file()
+    rows, text = start_with_file(alone=False)
     (row,) = (row for _, row in rows.iterrows() if row["model"] == "real")
     assert "120 images of 28x28x1 from real.npz, array `samples`" in text
     assert row["sampler"] == "external" and row["status"] == "finished"
@@ -92,7 +98,7 @@ def test_samples_become_a_row_of_the_tables(start_with_file, folders, images):
 
 
 def test_real_images_score_as_real_images(start_with_file):
-    rows, _ = start_with_file()
+    rows, _ = start_with_file(alone=False)
     rows = rows[rows["protocol"].str.contains("N=120;")].set_index("model")
     assert abs(rows.loc["real", "kid_mean"] - rows.loc["test_images", "kid_mean"]) < 0.002
     assert rows.loc["real", "kid_mean"] < rows.loc["noise", "kid_mean"] / 20
@@ -159,7 +165,7 @@ def test_a_folder_of_jpegs_leaves_its_warning_in_the_notes(start, folders, image
     folder.mkdir()
     for index, image in enumerate(np.concatenate([images, 255 - images[:1]])):
         Image.fromarray(image[..., 0]).save(folder / f"{index}.jpg")
-    rows, text = start(f"samples={folder}")
+    rows, text = start(f"samples={folder}", alone=False)
     notes = rows.set_index("model").loc["jpegs", "notes"]
     for warning in ("121 images are JPEG", "120 of 121 samples, drawn with seed 0"):
         assert warning in notes and f"warning: {warning}" in text
