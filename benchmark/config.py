@@ -297,7 +297,7 @@ def check_validation(settings: dict[str, Any]) -> None:
 
 def check_sample_count(settings: dict[str, Any]) -> None:
     for name, metric in settings["metric"].items():
-        subset_size = metric.get("subset_size", 0)
+        subset_size = metric.get("subset_size") or 0
         if settings["num_samples"] < subset_size:
             raise UserError(
                 f"`num_samples` must be at least metric.{name}.subset_size={subset_size}. "

@@ -235,8 +235,8 @@ class KID:
             error; and `{prefix}_std`, the spread over the subsets, which is no error of it.
         kernel: `"polynomial"`, KID's own, or `"rbf"`, whose bandwidth is the median distance of
             the reference features.
-        num_subsets: number of subsets; 0 leaves them out.
-        subset_size: images of a subset.
+        num_subsets: number of subsets; `None` leaves them out.
+        subset_size: images of a subset; `None` leaves the subsets out, too.
         seed: seed of the subsets. Fixed, not the run's: the subset plan is part of the protocol.
     """
 
@@ -248,8 +248,8 @@ class KID:
         encoder: str | None = None,
         prefix: str = "kid",
         kernel: str = "polynomial",
-        num_subsets: int = 100,
-        subset_size: int = 1000,
+        num_subsets: int | None = 100,
+        subset_size: int | None = 1000,
         seed: int = 2020,
     ):
         if kernel not in KERNELS:
@@ -259,14 +259,16 @@ class KID:
         self.encoder = encoder
         self.prefix = prefix
         self.kernel = kernel
-        self.plan = {"num_subsets": num_subsets, "subset_size": subset_size, "seed": seed}
+        self.plan: dict[str, int] = {}
+        if num_subsets is not None and subset_size is not None:
+            self.plan = {"num_subsets": num_subsets, "subset_size": subset_size, "seed": seed}
         self._reference = ""  # hash of the features whose sums these are
         self._within_reference: SumsWithin | None = None
         self._subsets_within_reference: dict[int, np.ndarray] = {}  # by number of samples
 
     @property
     def minimum_samples(self) -> int:
-        return max(MINIMUM_ROWS, self.plan["subset_size"] if self.plan["num_subsets"] else 0)
+        return max(MINIMUM_ROWS, self.plan.get("subset_size", 0))
 
     def __call__(self, evaluation: Evaluation) -> dict[str, float]:
         reference = evaluation.reference_features(self.encoder)
@@ -287,7 +289,7 @@ class KID:
             "se_given_reference": found.standard_error_given_real,
         }
         numbers = {f"{self.prefix}_mean": found.value, f"{self.prefix}_se": found.standard_error}
-        if self.plan["num_subsets"]:
+        if self.plan:
             mean, std = self._over_subsets(reference, generated, kernel)
             numbers[f"{self.prefix}_std"] = std
             details["subsets"] = {"mean": mean, "std": std, **self.plan}

@@ -205,6 +205,6 @@ def _plan(count: int, settings: dict[str, Any]) -> str:
         return "Make more"
     options = [f"num_samples={count}"]
     for name, metric in settings["metric"].items():
-        if metric.get("subset_size", 0) > count:
+        if (metric.get("subset_size") or 0) > count:
             options.append(f"metric.{name}.subset_size={count // 2}")
     return f"Make more, or compare fewer in a table of their own: {' '.join(options)}"

@@ -34,7 +34,8 @@ def load(path):
 
 def build_small(path):
     target, options = load(path)
-    return target(**{key: SMALLEST.get(key, value) for key, value in options.items()})
+    small = {key: SMALLEST.get(key) for key in SMALLEST if options.get(key) is not None}
+    return target(**{**options, **small})
 
 
 class Encoder:

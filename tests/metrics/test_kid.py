@@ -229,7 +229,7 @@ def test_metric_compares_all_samples_with_the_large_reference():
 
 def test_another_kernel_is_an_option():
     evaluation = pixels_evaluation()
-    metric = KID(prefix="kid_rbf", kernel="rbf", num_subsets=0, subset_size=0)
+    metric = KID(prefix="kid_rbf", kernel="rbf", num_subsets=None)
     numbers = metric(evaluation)
     reference = FirstPixels()(evaluation.reference_images)
     kernel = KERNELS["rbf"](reference)
