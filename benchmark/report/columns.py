@@ -192,8 +192,8 @@ COLUMNS = (
     ),
     Column(
         "images_per_second", "images/s", SPEED, HIGHER, ALL,
-        meaning="Images per second, end to end, at the fastest of the batches 1, 64 and the largest "
-        "that pays on the device; the seeds' table says which.",
+        meaning="Images per second, end to end, at the fastest of the batches 1, 64 and the "
+        "largest that pays on the device; the seeds' table says which.",
     ),
     whole("throughput_batch_size", "at batch", group=SPEED, tables=SEEDS,
           meaning="The batch of images/s."),
@@ -278,8 +278,8 @@ COLUMNS = (
     ),
     Column(
         "peak_memory_mb", "Peak memory", COST, LOWER, BOTH, formats.in_megabytes,
-        meaning="What a sampler adds to the memory of the idle process while it makes 64 images end "
-        "to end: its weights, and the most that is allocated beyond them.",
+        meaning="What a sampler adds to the memory of the idle process while it makes 64 images "
+        "end to end: its weights, and the most that is allocated beyond them.",
     ),
     Column(
         "train_seconds", "Train time", COST, LOWER, ALL, formats.in_time,
