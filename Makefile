@@ -1,14 +1,16 @@
 # make run                     trains and measures the default model
 # make run ARGS="model=vae"    passes these arguments to `python -m benchmark` instead
 # make run EXTRAS=gpu,sweep    installs optional groups too: gpu, sweep, tensorboard
-# make test                    everything that is checked before a change goes in
+# make test                    everything that is checked before a change goes in; minutes
+# make test-slow               the tests that `make test` leaves out as they take long
 # make clean                   removes the environment and the caches, never the results
 
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?= model=ddpm dataset=mnist
 EXTRAS ?=
-PYTEST_ARGS ?= --numprocesses=2 --dist=loadfile --durations=25
+# Files are started in the order in which they are collected, the longest first: tests/conftest.py.
+PYTEST_ARGS ?= --numprocesses=2 --dist=loadfile --no-loadscope-reorder --durations=25
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
@@ -20,13 +22,16 @@ comma := ,
 RUN_STAMP := $(VENV)/.installed-run-$(EXTRAS)
 TEST_STAMP := $(VENV)/.installed-test-$(EXTRAS)
 
-.PHONY: run test lint typecheck clean
+.PHONY: run test test-slow lint typecheck clean
 
 run: $(RUN_STAMP)
 	@$(BIN)/python -m benchmark $(ARGS)
 
 test: lint typecheck
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-slow: $(TEST_STAMP)
+	$(BIN)/python -m pytest $(PYTEST_ARGS) -m 'slow and not gpu'
 
 lint: $(TEST_STAMP)
 	$(BIN)/ruff format --check .

@@ -15,10 +15,31 @@ from benchmark import config as configuration
 CONF = Path(__file__).parent.parent / "conf"
 ONE_LEVEL = ["model.multipliers=[1]"]
 SMALL = {
+    "dcgan": ["model.widths=[8]"],
     "ddim": [*ONE_LEVEL, "model.middle_attention=false"],
     "ddpm": [*ONE_LEVEL, "model.middle_attention=false"],
     "ddgan": [*ONE_LEVEL, "model.discriminator_widths=[16]"],
+    "vae": ["model.widths=[8]"],
 }
+# A worker that takes one of these last keeps the other waiting.
+LONGEST = (
+    "test_run.py",
+    "test_external.py",
+    "test_backends.py",
+    "test_multirun.py",
+    "test_devices.py",
+    "test_experiments.py",
+    "test_training.py",
+    "test_validation.py",
+    "test_page.py",
+    "test_behaviour.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Puts the files that take longest first."""
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(LONGEST)))
 
 
 def options(group):

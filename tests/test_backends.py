@@ -22,7 +22,7 @@ from benchmark.validation import Validation
 from models.samplers import DDPM
 from tests.benchmark.test_devices import Killed, PixelEncoder, random_dataset
 from tests.benchmark.test_multirun import SMALL
-from tests.conftest import trainings
+from tests.conftest import small, trainings
 
 ROOT = Path(__file__).parents[1]
 SHAPE = (28, 28, 1)
@@ -45,6 +45,10 @@ def parts_of(name, folder, *overrides):
     settings = [f"model={name}", "preset=smoke", *plan, *folders, *overrides]
     with initialize_config_module("conf", version_base="1.3"):
         return Parts(configuration.validate(compose("config", overrides=settings)), [])
+
+
+def trained_parts(name, folder):
+    return parts_of(name, folder, *small(name), *OPTIONS.get(name, []))
 
 
 def built(parts):
@@ -96,7 +100,7 @@ def validation_of(parts, model, folder):
 
 def told_of_training(name, folder):
     """What becomes of a model of conf/model that is trained and validated under JAX."""
-    parts = parts_of(name, folder, *OPTIONS.get(name, []))
+    parts = trained_parts(name, folder)
     model = built(parts)
     validation = validation_of(parts, model, folder)
     result = train(model, folder / name, validation=validation)
@@ -126,7 +130,7 @@ def kill_and_resume(expected, folder):
         if watch.step == 13:
             raise Killed
 
-    parts, folder = parts_of(RESUMED, folder, *OPTIONS[RESUMED]), folder / "killed"
+    parts, folder = trained_parts(RESUMED, folder), folder / "killed"
     end, training.Watch.on_train_batch_end = training.Watch.on_train_batch_end, kill
     try:
         train(built(parts), folder)

@@ -3,12 +3,21 @@
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 from benchmark import config as configuration
 from benchmark.cli import Parts
 from benchmark.datasets.mnist import load_mnist
 from tests.conftest import options, ready_to_train
 
+# With so many blocks, compiling takes longer than learning.
+LONG_TO_COMPILE = (
+    "celeba_ddpm_64",
+    "flowers_ddpm_1000",
+    "mnist_ddpm_200",
+    "single_image_300",
+    "stacked_mnist_trilemma",
+)
 GREY = ("mnist", "fashion_mnist")
 SMALL = {"base_width": 8, "num_blocks": 1, "batch_size": 16}
 
@@ -48,13 +57,37 @@ def pictures(digits, shape):
     return np.tile(digits, (1, repeats, repeats, shape[2]))[:, : shape[0], : shape[1]]
 
 
+def shrunk_model(settings):
+    settings["model"] = shrink(settings["model"])
+    return ready_to_train(Parts(settings, []).build_model(image_shape(settings)))
+
+
 @pytest.mark.parametrize("experiment", options("experiment"))
+def test_a_shrunk_experiment_takes_a_step_and_passes(settings_of, experiment, digits):
+    settings = settings_of(experiment)
+    model = shrunk_model(settings)
+    model.run_eagerly = True
+    before = model.get_weights()
+    logs = model.train_on_batch(pictures(digits, model.image_shape)[:8], return_dict=True)
+    assert np.isfinite(list(logs.values())).all()
+    assert not all(map(np.array_equal, before, model.get_weights()))
+    for method in Parts(settings, []).build_methods():
+        sampler = model.sampler(method)
+        outputs = sampler.pass_once(ops.convert_to_tensor(sampler.inputs(0, 2)[0]))
+        assert outputs.shape[0] == 2
+
+
+@pytest.mark.parametrize(
+    "experiment",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in LONG_TO_COMPILE else ())
+        for name in options("experiment")
+    ],
+)
 def test_a_shrunk_experiment_learns(settings_of, experiment, digits):
     settings = settings_of(experiment)
-    shape = image_shape(settings)
-    settings["model"] = shrink(settings["model"])
-    model = ready_to_train(Parts(settings, []).build_model(shape))
-    images, losses = pictures(digits, shape), []
+    model = shrunk_model(settings)
+    images, losses = pictures(digits, model.image_shape), []
     for step in range(24):
         batch = images[step * 8 % 256 :][:8]
         losses.append(model.train_on_batch(batch, return_dict=True)["loss"])

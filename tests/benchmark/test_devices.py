@@ -27,6 +27,8 @@ from tests.conftest import small, trainings
 ROOT = Path(__file__).parents[2]
 PLAN = {"batch_size": 16, "num_steps": 24, "num_checkpoints": 3}
 RESUMED = "dcgan"  # the model with the most state: batch statistics and, here, instance noise
+# Two kinds of state and of noise; the others take long to compile for two devices.
+SOON_COMPILED = (RESUMED, "ddim")
 OPTIONS = {"ddim": ["model.dropout=0.1"], "dcgan": ["model.instance_noise=0.1"]}
 SHAPE = (28, 28, 1)
 
@@ -202,17 +204,22 @@ def refusals(folder):
             yield str(error)
 
 
-def main(folder):
-    """Runs in a process of its own, as a processor is halved before TensorFlow is first used."""
+def halve_the_processor():
+    """Must come before TensorFlow is first used, and so in a process of its own."""
     import tensorflow as tf
 
     (processor,) = tf.config.list_physical_devices("CPU")
     halves = [tf.config.LogicalDeviceConfiguration()] * 2
     tf.config.set_logical_device_configuration(processor, halves)
+
+
+def main(folder):
+    """Runs in a process of its own."""
+    halve_the_processor()
     (one, one_result), (two, two_result) = (
         train_autoencoder(strategy, folder) for strategy in ("none", "mirrored")
     )
-    reports = {name: report_on(name, folder) for name in trainings()}
+    reports = {name: report_on(name, folder) for name in trainings() if name in SOON_COMPILED}
     changes = zip(one.get_weights(), two.get_weights(), strict=True)
     report = {
         "largest_difference": max(float(np.abs(a - b).max()) for a, b in changes),
@@ -221,6 +228,14 @@ def main(folder):
         "resumed": kill_and_resume(reports[RESUMED][0], folder),
         "refusals": list(refusals(folder)),
     }
+    (folder / "report.json").write_text(json.dumps(report))
+
+
+def main_of_others(folder):
+    """Trains the other models, likewise."""
+    halve_the_processor()
+    others = [name for name in trainings() if name not in SOON_COMPILED]
+    report = {"models": {name: report_on(name, folder)[1] for name in others}}
     (folder / "report.json").write_text(json.dumps(report))
 
 
@@ -234,15 +249,33 @@ def run_alone(code, **environment):
     )
 
 
-@pytest.fixture(scope="module")
-def report(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("devices")
-    process = run_alone(
-        "from pathlib import Path; from tests.benchmark.test_devices import main; "
-        f"main(Path({str(folder)!r}))"
-    )
+def report_of(function, folder):
+    code = f"from tests.benchmark.test_devices import {function.__name__} as main"
+    process = run_alone(f"from pathlib import Path; {code}; main(Path({str(folder)!r}))")
     assert process.returncode == 0, process.stderr
     return json.loads((folder / "report.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    return report_of(main, tmp_path_factory.mktemp("devices"))
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory):
+    return report_of(main_of_others, tmp_path_factory.mktemp("others"))
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=() if name in SOON_COMPILED else pytest.mark.slow)
+        for name in trainings()
+    ]
+)
+def name_and_told(request):
+    """A model and what was told of its training."""
+    report = request.getfixturevalue("report" if request.param in SOON_COMPILED else "others")
+    return request.param, report["models"][request.param]
 
 
 def test_two_devices_learn_what_one_learns(report):
@@ -252,9 +285,8 @@ def test_two_devices_learn_what_one_learns(report):
     assert report["largest_difference"] < 1e-5
 
 
-@pytest.mark.parametrize("name", trainings())
-def test_every_model_trains_on_two_devices(report, name):
-    told = report["models"][name]
+def test_every_model_trains_on_two_devices(name_and_told):
+    name, told = name_and_told
     assert told["num_devices"] == 2
     assert told["weights_agree"]
     assert np.isfinite(told["losses"]).all() and np.isfinite(told["validation_kids"]).all()
@@ -263,9 +295,9 @@ def test_every_model_trains_on_two_devices(report, name):
     assert told["images"] == [3, *SHAPE]
 
 
-@pytest.mark.parametrize("name", trainings())
-def test_no_device_draws_the_noise_of_another(report, name):
-    generators = report["models"][name]["draws"]
+def test_no_device_draws_the_noise_of_another(name_and_told):
+    name, told = name_and_told
+    generators = told["draws"]
     assert len(generators) > (name == "ddim")  # its dropout draws too
     for first, second in generators:
         assert first != second

@@ -35,10 +35,13 @@ PLUGINS = {"joblib": "hydra_joblib_launcher", "submitit_local": "hydra_submitit_
 LAUNCHERS = [
     pytest.param(
         name,
-        marks=pytest.mark.skipif(
-            importlib.util.find_spec(f"hydra_plugins.{plugin}") is None,
-            reason=f"the launcher is not installed: pip install -e '.[sweep]' brings {plugin}",
-        ),
+        marks=[
+            pytest.mark.skipif(
+                importlib.util.find_spec(f"hydra_plugins.{plugin}") is None,
+                reason=f"the launcher is not installed: pip install -e '.[sweep]' brings {plugin}",
+            ),
+            *([] if name == "joblib" else [pytest.mark.slow]),
+        ],
     )
     for name, plugin in PLUGINS.items()
 ]

@@ -27,6 +27,7 @@ DATASET = ImageDataset(
     class_names=tuple("0123456789"),
 )
 PLAN = {"batch_size": 8, "num_steps": 12, "num_checkpoints": 3}
+LONG_TO_COMPILE = ("ddgan",)  # two networks as dcgan, averages of the weights as ddim
 
 
 class Killed(Exception):
@@ -67,7 +68,16 @@ def train(model, folder, seed=0):
     return training.train(model, DATASET, run=run, seed=seed, **PLAN)
 
 
-@pytest.mark.parametrize(("name", "kill_step"), [("vae", 2), *((name, 9) for name in trainings())])
+@pytest.mark.parametrize(
+    ("name", "kill_step"),
+    [
+        ("vae", 2),
+        *(
+            pytest.param(name, 9, marks=pytest.mark.slow if name in LONG_TO_COMPILE else ())
+            for name in trainings()
+        ),
+    ],
+)
 def test_a_killed_training_goes_on_bit_for_bit(
     build, whole, name, kill_step, tmp_path, monkeypatch
 ):

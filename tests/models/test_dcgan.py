@@ -5,6 +5,7 @@ from keras import ops
 
 from benchmark.training import restore, state
 from models.dcgan import DCGAN
+from tests.conftest import ready_to_train
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 28, 28, 1), dtype="uint8")
 
@@ -151,7 +152,7 @@ def test_the_discriminator_sees_all_images_through_noise():
 
 
 def test_spectral_norm_makes_the_largest_singular_value_one():
-    model = build_dcgan(keras.optimizers.Adam(2e-4), spectral_norm=True)
+    model = ready_to_train(build_dcgan(keras.optimizers.Adam(2e-4), spectral_norm=True))
     kinds = {type(layer).__name__ for layer in model.discriminator.layers}
     assert "SpectralNormalization" in kinds
     assert not kinds & {"BatchNormalization", "Conv2D", "Dense"}
@@ -179,13 +180,9 @@ def test_judging_for_the_generator_changes_no_variable_of_the_discriminator():
 def test_a_training_with_all_options_goes_on_from_its_state():
     def build():
         keras.utils.clear_session()
-        return build_dcgan(
-            keras.optimizers.Adam(2e-4),
-            label_smoothing=0.1,
-            instance_noise=0.3,
-            instance_noise_steps=5,
-            spectral_norm=True,
-        )
+        options = {"label_smoothing": 0.1, "instance_noise": 0.3, "instance_noise_steps": 5}
+        optimizer = keras.optimizers.Adam(2e-4)
+        return ready_to_train(build_dcgan(optimizer, spectral_norm=True, **options))
 
     whole, resumed = build(), build()
     for _ in range(3):

@@ -5,6 +5,7 @@ from keras import layers, ops
 
 from models.ddgan import DenoisingDiffusionGAN
 from models.noise import step_noise
+from tests.conftest import ready_to_train
 
 SHAPE = (8, 8, 1)
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, *SHAPE), dtype="uint8")
@@ -204,7 +205,8 @@ def test_the_penalty_of_a_linear_discriminator_by_hand():
 
 
 def test_the_losses_are_logged():
-    logs = build_ddgan(keras.optimizers.SGD(0.1)).train_on_batch(IMAGES, return_dict=True)
+    model = ready_to_train(build_ddgan(keras.optimizers.SGD(0.1)))
+    logs = model.train_on_batch(IMAGES, return_dict=True)
     parts = ("generator_loss", "discriminator_loss", "gradient_penalty")
     assert logs["loss"] == pytest.approx(sum(logs[part] for part in parts))
 

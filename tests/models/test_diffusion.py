@@ -7,6 +7,7 @@ from models.diffusion import LOSSES, DiffusionModel
 from models.reverse_process import DiffusionSampler
 from models.samplers import DDIM, DDPM
 from models.schedules import ContinuousCosineSchedule, LinearSchedule
+from tests.conftest import ready_to_train
 
 SHAPE = (8, 8, 1)
 LINEAR = LinearSchedule(num_timesteps=50, reference_timesteps=1000)
@@ -90,7 +91,8 @@ def test_wrong_options_are_refused(options):
 
 def test_a_class_conditional_model_learns_what_each_class_is():
     """Class 0 is black and class 1 white: the sampled classes must be, too."""
-    model = build_model(num_classes=2, schedule=CONTINUOUS, prediction="velocity")
+    options = {"num_classes": 2, "schedule": CONTINUOUS, "prediction": "velocity"}
+    model = ready_to_train(build_model(**options))
     labels = np.tile([0, 1], 32)
     images = np.where(labels[:, None, None, None] == 1, 255, 0).astype("uint8")
     images = np.broadcast_to(images, (64, *SHAPE))

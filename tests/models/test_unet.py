@@ -154,10 +154,10 @@ def test_batch_normalization_uses_moving_averages_at_inference():
 
 
 def test_moving_averages_become_those_of_the_data(monkeypatch):
-    monkeypatch.setattr("models.unet.MOMENTUM", 0.9)
+    monkeypatch.setattr("models.unet.MOMENTUM", 0.5)
     unet, images = small_unet(normalization="batch"), 3.0 + 5.0 * random_images(32)
     times = np.zeros(32)
-    for _ in range(60):
+    for _ in range(12):
         together = unet([images, times], training=True)
     np.testing.assert_allclose(
         outputs_of(unet, images, times), ops.convert_to_numpy(together), rtol=0.01, atol=0.01
