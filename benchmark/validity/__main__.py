@@ -9,6 +9,8 @@ import argparse
 import sys
 from typing import Any
 
+import numpy as np
+
 from benchmark import console
 from benchmark.classifiers import load_classifier
 from benchmark.cli import choose_device, compose, exit_on_user_error, import_backend
@@ -17,6 +19,7 @@ from benchmark.machine import seated
 from benchmark.results import Folder
 
 PRESETS = {"smoke": 300, "quick": 2_000, "standard": 10_000}
+SHOWN = 20  # images of each kind in the picture
 ENCODER = ("encoder=inception_v3", "encoder.weights=embedded", "encoder.image_size=75")
 
 
@@ -63,15 +66,26 @@ def examine(parts, presets: list[str], command: str) -> None:
         "machine": machine(),
     }
     seconds = pools.seconds + sum(result.seconds for result in results.values())
-    page = write_page(results, facts=facts, seconds=seconds, command=command)
     stem = "validity" if dataset.name == "mnist" else f"validity_{dataset.name}"
+    facts["picture"] = f"{stem}.png"
+    page = write_page(results, facts=facts, seconds=seconds, command=command)
     folder = Folder(parts.settings["results_dir"])
     decision = choose(results, facts["has_classifier"])
     folder.write_text(f"{stem}.md", page)
+    folder.write_image(f"{stem}.png", draw_pools(pools))
     folder.write_json(f"{stem}.json", {**facts, **decision, "presets": to_json(results)})
     for kind, column in decision["headline"].items():
         console.say(f"headline {kind.replace('_', ' a ')}: {column}", style="bold")
     console.say(str(folder.path / f"{stem}.md"))
+
+
+def draw_pools(pools):
+    """A row of the test images, then one of the same images in each pool of damaged ones."""
+    from benchmark.drawing.figures import image_grid
+    from benchmark.validity.page import picture_rows
+
+    rows = [pools.images(name)[:SHOWN] for name in picture_rows()]
+    return image_grid(np.concatenate(rows), columns=SHOWN, scale=1)
 
 
 def believed_classifier(dataset, cache: Folder, metrics: dict[str, Any]):

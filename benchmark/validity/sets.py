@@ -89,7 +89,7 @@ class Plan:
 
 
 def plan_draws(
-    *, num_images: int, num_samples: int, seed: int, most_draws: int = 10, num_parts: int = 5
+    *, num_images: int, num_samples: int, seed: int, most_draws: int = 5, num_parts: int = 5
 ) -> Plan:
     """Draws that share no image; where there are not three of these, a jackknife.
 

@@ -4,7 +4,7 @@ Values are given as `values[set][column]`, a list over the draws; a set is `UNDA
 (name of the damage, strength). Strengths are told from the damages, the weakest first.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +37,7 @@ class Score:
         unseen: Names of the quality damages that it does not see at their strongest.
         unseen_collapse: The same of few images and dropped classes.
         taus: Kendall's tau, by damage.
-        across: Tau of pairs of different damages, a tenth damaged against all.
+        across: Tau over pairs of different damages, one at its weakest, the other at its strongest.
         mean_tau: Over the quality damages.
         weakest_z: Median z over the quality damages at their weakest.
     """
@@ -140,20 +140,21 @@ def score(
     )
 
 
-def across_damages(of, damages: Sequence[Damage]) -> float:
-    """Tau over pairs of sets of which one has a tenth of its images damaged, the other all.
+def across_damages(of: Callable[[SetName], list[float]], damages: Sequence[Damage]) -> float:
+    """Tau over pairs of sets: one damage at its weakest against another at its strongest.
 
-    Of two different damages only these pairs have an order that needs no taste: nine tenths of the
-    one set are real images, of the other none.
+    Of two different damages these pairs alone have an order that needs no taste: nine tenths of the
+    images of the one set are real, or all are so slightly changed that each is still recognisable;
+    of the other, all images are plainly damaged.
     """
-    some = [damage for damage in damages if damage.of_some]
+    pairs = [(weak, strong) for weak in damages for strong in damages if weak is not strong]
     return float(
         np.mean(
             [
-                kendall([of((few.name, few.strengths[0])), of((all_.name, all_.strengths[-1]))])
-                for few in some
-                for all_ in some
-                if few is not all_
+                kendall(
+                    [of((weak.name, weak.strengths[0])), of((strong.name, strong.strengths[-1]))]
+                )
+                for weak, strong in pairs
             ]
         )
     )

@@ -125,16 +125,16 @@ def test_a_number_for_which_higher_is_better_is_turned_round():
     assert len(precision.unseen) == 5 and precision.mean_tau < -0.99  # it praises the damage
 
 
-def test_across_compares_a_tenth_of_one_damage_with_all_of_another():
+def test_across_compares_the_weakest_of_one_damage_with_the_strongest_of_another():
     shown = seeing([QUALITY])
-    by_one = {**shown, "holes": (0.1, 0.2, 0.3)}  # all with holes look better than a tenth swapped
+    by_one = {**shown, "holes": (0.1, 0.2, 0.3)}  # all with holes look better than any other damage
     values = table(kid_mean=shown, fid=by_one)
     scores = {
         score.column: score
         for score in rank_candidates(values, DAMAGES, spread_factor=1.0, has_classifier=True)
     }
     assert scores["kid_mean"].across == pytest.approx(1.0)
-    assert scores["fid"].across == pytest.approx((4 - 2) / 6)
+    assert scores["fid"].across == pytest.approx((16 - 4) / 20)
     assert scores["fid"].mean_tau == pytest.approx(1.0)
 
 
