@@ -1,7 +1,7 @@
 """The number by which the quality of a generator is told, chosen by experiment."""
 
-WITH_CLASSIFIER = "kid_digits_mean"
-WITHOUT_CLASSIFIER = "kid_rbf_mean"
+WITH_CLASSIFIER = "fid_digits"
+WITHOUT_CLASSIFIER = "fid"
 
 
 def headline(has_classifier: bool) -> str:

@@ -44,12 +44,56 @@ def fid(*, real_features: np.ndarray, generated_features: np.ndarray) -> float:
         np.asarray(features, dtype=np.float64)
         for features in without_dead_features(real_features, generated_features)
     )
-    real_root, generated_root = _covariance_root(real), _covariance_root(generated)
-    difference = real.mean(axis=0) - generated.mean(axis=0)
+    return _distance(real.mean(axis=0), _covariance_root(real), generated)
+
+
+def _distance(real_mean: np.ndarray, real_root: np.ndarray, generated: np.ndarray) -> float:
+    generated_root = _covariance_root(generated)
+    difference = real_mean - generated.mean(axis=0)
     shared = np.linalg.svd(real_root @ generated_root.T, compute_uv=False).sum()
     return float(
         difference @ difference + np.sum(real_root**2) + np.sum(generated_root**2) - 2.0 * shared
     )
+
+
+def fid_standard_error(
+    *, real_features: np.ndarray, generated_features: np.ndarray, num_groups: int = 20
+) -> float:
+    """Standard error of `fid` over draws of the samples, beside the same reference.
+
+    The delete-a-group jackknife (Efron and Stein 1981): each of G groups of samples is left out in
+    turn, and the error is sqrt((G - 1) / G times the sum of squared differences to their mean).
+    The bias of the distance, which all of them share, is no part of it. Samples that repeat each
+    other are not independent: their error is larger than stated.
+
+    Args:
+        real_features: `(R, D)`, R >= 2.
+        generated_features: `(N, D)`, in no particular order, N >= 2 G.
+        num_groups: G, 2 or more.
+
+    Returns:
+        The standard error.
+
+    Raises:
+        ValueError: if there are too few rows.
+    """
+    check_features(real_features=real_features, generated_features=generated_features)
+    if num_groups < 2 or len(generated_features) < 2 * num_groups or len(real_features) < 2:
+        raise ValueError(
+            "the jackknife needs num_groups >= 2, two samples a group and two real ones. Received: "
+            f"num_groups={num_groups}, {len(real_features)} real and "
+            f"{len(generated_features)} generated"
+        )
+    real, generated = (
+        np.asarray(features, dtype=np.float64)
+        for features in without_dead_features(real_features, generated_features)
+    )
+    real_mean, real_root = real.mean(axis=0), _covariance_root(real)
+    groups = np.arange(len(generated)) % num_groups
+    distances = [
+        _distance(real_mean, real_root, generated[groups != group]) for group in range(num_groups)
+    ]
+    return float(np.std(distances) * np.sqrt(num_groups - 1))
 
 
 class FID:
@@ -57,20 +101,34 @@ class FID:
 
     Args:
         encoder: name of the encoder; `None` means the run's encoder, `"digits"` the classifier.
-        prefix: what the number is called.
+        prefix: what the number is called; its standard error is `{prefix}_se`.
+        num_groups: groups of the jackknife for the standard error; `None` leaves it out, as it
+            takes as many times as long as the distance.
     """
 
     requires_sampler = False
-    minimum_samples = 2
 
-    def __init__(self, *, encoder: str | None = None, prefix: str = "fid"):
+    def __init__(
+        self, *, encoder: str | None = None, prefix: str = "fid", num_groups: int | None = 20
+    ):
         self.encoder = encoder
         self.prefix = prefix
+        self.num_groups = num_groups
+
+    @property
+    def minimum_samples(self) -> int:
+        return 2 * (self.num_groups or 1)
 
     def __call__(self, evaluation: Evaluation) -> dict[str, float]:
         reference = evaluation.reference_features(self.encoder)
         generated = evaluation.features_of("generated", self.encoder)
-        evaluation.details[self.prefix] = evaluation.describe_features(
-            self.encoder, roles=("reference", "generated")
-        )
-        return {self.prefix: fid(real_features=reference, generated_features=generated)}
+        evaluation.details[self.prefix] = {
+            **evaluation.describe_features(self.encoder, roles=("reference", "generated")),
+            "num_groups": self.num_groups,
+        }
+        sets = {"real_features": reference, "generated_features": generated}
+        numbers = {self.prefix: fid(**sets)}
+        if self.num_groups is not None:
+            error = fid_standard_error(**sets, num_groups=self.num_groups)
+            numbers[f"{self.prefix}_se"] = error
+        return numbers

@@ -148,8 +148,11 @@ COLUMNS = (
     ),
     Column(
         "fid_digits", "digit FID", QUALITY, LOWER, BOTH, rounded(2), paper="Heusel et al. 2017",
-        meaning="The Fréchet distance in the features of the dataset's classifier.",
+        error="fid_digits_se",
+        meaning="The Fréchet distance in the features of the dataset's classifier, which tell its "
+        "classes apart where ImageNet features hardly do.",
     ),
+    Column("fid_digits_se", group=QUALITY),
     share(
         "precision", "Precision", group=QUALITY, better=HIGHER, tables=SEEDS,
         paper="Kynkäänniemi et al. 2019",

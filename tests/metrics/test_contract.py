@@ -14,6 +14,7 @@ from metrics.base import Evaluation, NotMeasured
 CONF = Path(__file__).parents[2] / "conf"
 SMALLEST = {
     "subset_size": 8,
+    "num_groups": 3,
     "num_subsets": 3,
     "max_batch_size": 1,
     "max_seconds": 0.01,

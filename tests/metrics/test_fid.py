@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from metrics.base import Evaluation
-from metrics.fid import FID, fid
+from metrics.fid import FID, fid, fid_standard_error
 
 
 def gaussian(count, *, shift=0.0, scale=1.0, seed=0, dimension=8):
@@ -74,7 +74,8 @@ def test_metric_compares_with_the_large_reference_under_its_own_name():
         encoders={"pixels": Pixels()},
     )
     expected = fid(real_features=Pixels()(reference), generated_features=Pixels()(generated))
-    assert FID(encoder="pixels", prefix="fid_pixels")(judged) == {"fid_pixels": expected}
+    metric = FID(encoder="pixels", prefix="fid_pixels", num_groups=None)
+    assert metric(judged) == {"fid_pixels": expected}
     assert judged.details["fid_pixels"]["num_reference"] == 60
     assert judged.details["fid_pixels"]["num_generated"] == 20
 
@@ -84,3 +85,23 @@ def test_features_that_are_always_zero_change_nothing():
     padded = [np.pad(rows, ((0, 0), (3, 50))) for rows in (real, generated)]
     plain = fid(real_features=real, generated_features=generated)
     assert fid(real_features=padded[0], generated_features=padded[1]) == pytest.approx(plain)
+
+
+def test_the_standard_error_is_the_spread_over_draws():
+    real = gaussian(2000, seed=99)
+    draws = [gaussian(400, shift=0.1, scale=1.1, seed=seed) for seed in range(120)]
+    distances = [fid(real_features=real, generated_features=draw) for draw in draws]
+    errors = [fid_standard_error(real_features=real, generated_features=draw) for draw in draws]
+    assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(np.std(distances, ddof=1), rel=0.2)
+
+
+def test_two_groups_are_half_the_difference_of_the_halves():
+    real, generated = gaussian(50), gaussian(40, shift=0.5, seed=1)
+    halves = [fid(real_features=real, generated_features=generated[k::2]) for k in (0, 1)]
+    error = fid_standard_error(real_features=real, generated_features=generated, num_groups=2)
+    assert error == pytest.approx(abs(halves[0] - halves[1]) / 2)
+
+
+def test_too_few_samples_for_the_groups_say_so():
+    with pytest.raises(ValueError, match="num_groups=20, 50 real and 39 generated"):
+        fid_standard_error(real_features=gaussian(50), generated_features=gaussian(39))
