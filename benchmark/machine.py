@@ -1,4 +1,4 @@
-"""The runs of one user on one machine: how many work at a time, and who stands still.
+"""The runs of one user on one machine: how many work at a time, and which of them pause.
 
 A run holds a seat from its start to its end, and the seat's working lock while it works. The one
 that measures its speed holds the speed lock, then the working locks of all other seats; a run
@@ -104,13 +104,13 @@ def pause() -> None:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        with standing_still():
-            _acquire(lock, "standing still: another run is measuring its speed")
+        with paused():
+            _acquire(lock, "paused: another run is measuring its speed")
     lock.release()
 
 
 @contextlib.contextmanager
-def standing_still() -> Iterator[None]:
+def paused() -> Iterator[None]:
     """A block that waits for other runs: nobody waits for this one, and no clock of it runs."""
     start = time.perf_counter()
     if place.working is not None:
@@ -124,8 +124,8 @@ def standing_still() -> Iterator[None]:
 
 @contextlib.contextmanager
 def waited_for(lock: FileLock, message: str = "") -> Iterator[None]:
-    """Holds a lock that another run may hold for long; waits for it standing still."""
-    with standing_still():
+    """Holds a lock that another run may hold for long; is paused while it waits."""
+    with paused():
         _acquire(lock, message)
     try:
         yield
@@ -134,7 +134,7 @@ def waited_for(lock: FileLock, message: str = "") -> Iterator[None]:
 
 
 def working_seconds() -> float:
-    """A clock, `time.perf_counter` without the time for which this process stood still."""
+    """A clock, `time.perf_counter` without the time for which this process was paused."""
     return time.perf_counter() - place.idle_seconds
 
 
@@ -142,13 +142,13 @@ def working_seconds() -> float:
 def measuring_alone() -> Iterator[None]:
     """Waits, with a message, until no other run measures its speed or works on this machine."""
     with contextlib.ExitStack() as locks:
-        with standing_still():
+        with paused():
             speed = speed_lock()
             _acquire(speed, "waiting: another run is measuring its speed on this machine")
             locks.callback(speed.release)
             for seat in set(range(num_seats())) - {place.seat}:
                 other = working_lock(seat)
-                _acquire(other, "waiting until another run stands still")
+                _acquire(other, "waiting until another run pauses")
                 locks.callback(other.release)
         place.is_measuring = True
         locks.callback(setattr, place, "is_measuring", False)

@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from benchmark.datasets.base import ARRAY_NAMES, ImageDataset, check_name
 from benchmark.errors import EnvironmentProblem
-from benchmark.machine import standing_still
+from benchmark.machine import paused
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -64,7 +64,7 @@ def load_cached(
         with _reported_disk_errors(cache_dir):
             folder.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(f"{folder}.lock")
-            with standing_still():
+            with paused():
                 lock.acquire()
         try:
             dataset = _read(folder, name) or _write(folder, name, preprocessing, decode)

@@ -39,7 +39,7 @@ def test_the_time_of_a_stage_adds_up_over_stops(folder):
 
 
 def test_no_stage_includes_the_time_of_waiting(folder):
-    with timed(folder, "data"), machine.standing_still():
+    with timed(folder, "data"), machine.paused():
         time.sleep(0.1)
     assert folder.state["stage_seconds"]["data"] < 0.05
 
