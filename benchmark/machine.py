@@ -26,7 +26,7 @@ SECONDS_BETWEEN_LOOKS = 0.25
 
 
 class Place:
-    """Where this process works, and for how long it has stood still there."""
+    """Where this process works, and for how long it has been paused."""
 
     def __init__(self) -> None:
         self.seat: int | None = None
