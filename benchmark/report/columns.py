@@ -265,7 +265,7 @@ COLUMNS = (
     Column("copied_share_low", group=DIVERSITY),
     Column("copied_share_high", group=DIVERSITY),
     whole(
-        "collapsed_latents", group=DIVERSITY, paper="after Lucas et al. 2019",
+        "collapsed_latents", group=OTHER, paper="after Lucas et al. 2019",
         meaning="In trilemma.csv, of a VAE: latent dimensions whose posterior tells nothing of the "
         "image. Their KL divergence from the prior is below 0.01 nats, mean over test images.",
     ),

@@ -107,9 +107,7 @@ def test_the_order_of_the_images_is_part_of_the_seed(build, whole, tmp_path):
     assert first[-1]["loss"] != other[-1]["loss"]
 
 
-def test_paused_changes_no_bit_and_counts_as_no_training(
-    build, whole, tmp_path, monkeypatch
-):
+def test_paused_changes_no_bit_and_counts_as_no_training(build, whole, tmp_path, monkeypatch):
     def stand_still():
         with machine.paused():
             time.sleep(0.3)
