@@ -121,7 +121,7 @@ COLUMNS = (
     text("run"),
     text("overrides"),
     distance(
-        "kid_digits_mean", "digit KID", tables=ALL, paper="Bińkowski et al. 2018",
+        "kid_digits_mean", "digit KID", tables=BOTH, paper="Bińkowski et al. 2018",
         meaning="Kernel distance in the features of the dataset's classifier, as ImageNet "
         "features say little about digits; otherwise as KID.",
     ),
@@ -251,11 +251,14 @@ COLUMNS = (
         "images' row.",
     ),
     percentage(
-        "authenticity", "Authentic", group=DIVERSITY, tables=BOTH, paper="Alaa et al. 2022",
+        "authenticity", "Authentic", group=DIVERSITY, tables=BOTH, interval=True,
+        paper="Alaa et al. 2022",
         meaning="Fraction of the samples that are farther from their nearest training image than "
         "that is from its own nearest other one, in pixels, over all training images. Even unseen "
         "real images are below 100: compare with their row.",
     ),
+    Column("authenticity_low", group=DIVERSITY),
+    Column("authenticity_high", group=DIVERSITY),
     percentage(
         "copied_share", "Copied", group=DIVERSITY, better=LOWER, tables=BOTH, interval=True,
         paper="Yoon et al. 2023",

@@ -163,15 +163,16 @@ def split(table):
     return [*parts, *([replace(_select(table, [*names, *fast]), sanity=[])] if fast else [])]
 
 
-def summarize(table):
+def summarize(table, headline=""):
     """Picks what fits a terminal: quality and diversity, then speed, if it is known of any row.
 
+    The column of the headline quality is always among them.
     The numbers stand without their errors, the headings in two lines.
     """
     chosen = [
         index
         for index, key in enumerate(table.keys)
-        if _is_name(key) or (key and TERMINAL in column(key).tables.split())
+        if _is_name(key) or (key and (key == headline or TERMINAL in column(key).tables.split()))
     ]
     return [_shortened(part) for part in split(_select(table, chosen))]
 

@@ -30,7 +30,7 @@ def report(results_dir: str, *, dataset: str, protocol: str, run: str) -> pd.Dat
     ours = complete[(complete["run"] == run) | (complete["status"] == "sanity")]
     ours = ours[(ours["dataset"] == dataset) & ours["protocol"].isin([protocol, ""])]
     for group in groups.group_rows(ours):
-        for table in tables.summarize(tables.build_table(group)):
+        for table in tables.summarize(tables.build_table(group), group.headline):
             console.table(table.titles, table.right, table.body, table.sanity)
     for path in paths:
         if path.suffix in (".md", ".html", ".csv"):
