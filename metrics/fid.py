@@ -103,10 +103,11 @@ class FID:
         encoder: name of the encoder; `None` means the run's encoder, `"digits"` the classifier.
         prefix: what the number is called; its standard error is `{prefix}_se`.
         num_groups: groups of the jackknife for the standard error; `None` leaves it out, as it
-            takes as many times as long as the distance.
+            takes as many times as long as the distance. Fewer than two samples a group have none.
     """
 
     requires_sampler = False
+    minimum_samples = 2
 
     def __init__(
         self, *, encoder: str | None = None, prefix: str = "fid", num_groups: int | None = 20
@@ -114,10 +115,6 @@ class FID:
         self.encoder = encoder
         self.prefix = prefix
         self.num_groups = num_groups
-
-    @property
-    def minimum_samples(self) -> int:
-        return 2 * (self.num_groups or 1)
 
     def __call__(self, evaluation: Evaluation) -> dict[str, float]:
         reference = evaluation.reference_features(self.encoder)
@@ -128,7 +125,7 @@ class FID:
         }
         sets = {"real_features": reference, "generated_features": generated}
         numbers = {self.prefix: fid(**sets)}
-        if self.num_groups is not None:
+        if self.num_groups is not None and len(generated) >= 2 * self.num_groups:
             error = fid_standard_error(**sets, num_groups=self.num_groups)
             numbers[f"{self.prefix}_se"] = error
         return numbers

@@ -125,7 +125,7 @@ def test_a_run_would_be_measured_alike(compose_config, shared_cache):
 def test_another_encoder_adds_a_row_of_the_same_samples(start_with_file):
     start_with_file()
     rows, text = start_with_file(overrides=["encoder=digits"])
-    assert "measured already: kid_digits, vendi, mode_coverage, memorisation" in text
+    assert "measured already: kid_digits, fid_digits, vendi, mode_coverage, memorisation" in text
     pair = rows[rows["model"] == "real"]
     assert len(pair) == 2 and pair["run"].nunique() == 1
     assert pair["kid_encoder"].nunique() == 2

@@ -74,8 +74,11 @@ def test_metric_compares_with_the_large_reference_under_its_own_name():
         encoders={"pixels": Pixels()},
     )
     expected = fid(real_features=Pixels()(reference), generated_features=Pixels()(generated))
-    metric = FID(encoder="pixels", prefix="fid_pixels", num_groups=None)
-    assert metric(judged) == {"fid_pixels": expected}
+    for num_groups in (None, 11):  # 20 samples are too few for 11 groups
+        metric = FID(encoder="pixels", prefix="fid_pixels", num_groups=num_groups)
+        assert metric(judged) == {"fid_pixels": expected}
+    numbers = FID(encoder="pixels", prefix="fid_pixels", num_groups=5)(judged)
+    assert numbers["fid_pixels"] == expected and numbers["fid_pixels_se"] > 0
     assert judged.details["fid_pixels"]["num_reference"] == 60
     assert judged.details["fid_pixels"]["num_generated"] == 20
 
