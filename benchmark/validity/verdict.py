@@ -62,7 +62,12 @@ class Score:
 
 
 def z_score(
-    damaged: Sequence[float], undamaged: Sequence[float], *, sign: float, spread_factor: float
+    damaged: Sequence[float],
+    undamaged: Sequence[float],
+    *,
+    sign: float,
+    spread_factor: float,
+    pooled: bool = True,
 ) -> float:
     """How far a damaged set lies behind undamaged ones, in standard errors of one set.
 
@@ -74,12 +79,15 @@ def z_score(
         undamaged: Its values of undamaged sets.
         sign: 1 where a higher number is worse, -1 where it is better.
         spread_factor: Standard error of one set over the standard deviation of the values.
+        pooled: `False` leaves s_d out and takes s_u alone, which asks whether a damaged set may be
+            an undamaged one, and not how well single sets of the two are told apart.
 
     Returns:
         Positive where the damaged sets are judged worse; infinite where no value varies.
     """
     difference = sign * (float(np.mean(damaged)) - float(np.mean(undamaged)))
-    variances = [np.var(values, ddof=1) for values in (damaged, undamaged)]
+    sides = (damaged, undamaged) if pooled else (undamaged,)
+    variances = [np.var(values, ddof=1) for values in sides]
     error = spread_factor * float(np.sqrt(np.mean(variances)))
     if error == 0.0:
         return 0.0 if difference == 0.0 else float(np.copysign(np.inf, difference))
@@ -104,7 +112,12 @@ def kendall(groups: Sequence[Sequence[float]]) -> float:
 
 
 def score(
-    candidate: Candidate, values: Values, damages: Sequence[Damage], spread_factor: float
+    candidate: Candidate,
+    values: Values,
+    damages: Sequence[Damage],
+    *,
+    spread_factor: float,
+    pooled: bool = True,
 ) -> Score:
     """Scores one candidate by the values of one preset."""
     sign = -1.0 if candidate.higher_is_better else 1.0
@@ -114,7 +127,11 @@ def score(
 
     def z_of(damage: Damage, strength: float) -> float:
         return z_score(
-            of((damage.name, strength)), of(UNDAMAGED), sign=1.0, spread_factor=spread_factor
+            of((damage.name, strength)),
+            of(UNDAMAGED),
+            sign=1.0,
+            spread_factor=spread_factor,
+            pooled=pooled,
         )
 
     quality = [damage for damage in damages if damage.kind == QUALITY]
@@ -161,7 +178,12 @@ def across_damages(of: Callable[[SetName], list[float]], damages: Sequence[Damag
 
 
 def rank_candidates(
-    values: Values, damages: Sequence[Damage], *, spread_factor: float, has_classifier: bool
+    values: Values,
+    damages: Sequence[Damage],
+    *,
+    spread_factor: float,
+    has_classifier: bool,
+    pooled: bool = True,
 ) -> list[Score]:
     """Scores of the candidates, the winner first.
 
@@ -170,9 +192,10 @@ def rank_candidates(
         damages: Those that were measured.
         spread_factor: That of the preset's `Plan`.
         has_classifier: Whether numbers that rest on the dataset's classifier may win.
+        pooled: As of `z_score`. The rule pools; the other way tells how firm its verdict is.
     """
     scores = [
-        score(candidate, values, damages, spread_factor)
+        score(candidate, values, damages, spread_factor=spread_factor, pooled=pooled)
         for candidate in CANDIDATES
         if candidate.column in values[UNDAMAGED]
         and (has_classifier or not candidate.requires_classifier)

@@ -44,6 +44,15 @@ def test_z_by_hand():
     assert z_score(damaged, undamaged, sign=-1.0, spread_factor=2.0) == pytest.approx(-2.0)
 
 
+def test_z_without_the_spread_of_damaged_sets():
+    """It matters where damaged sets differ from each other, as few images do."""
+    damaged, undamaged = [50.0, 150.0], [0.0, 2.0]
+    told_apart = z_score(damaged, undamaged, sign=1.0, spread_factor=1.0)
+    unlike = z_score(damaged, undamaged, sign=1.0, spread_factor=1.0, pooled=False)
+    assert told_apart == pytest.approx(99 / np.sqrt((5000 + 2) / 2))
+    assert unlike == pytest.approx(99 / np.sqrt(2))
+
+
 def test_z_of_numbers_that_do_not_vary():
     assert z_score([2.0, 2.0], [1.0, 1.0], sign=1.0, spread_factor=1.0) == math.inf
     assert z_score([2.0, 2.0], [1.0, 1.0], sign=-1.0, spread_factor=1.0) == -math.inf
