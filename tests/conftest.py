@@ -24,22 +24,27 @@ SMALL = {
 # A worker that takes one of these last keeps the other waiting.
 LONGEST = (
     "test_run.py",
-    "test_external.py",
-    "test_backends.py",
-    "test_multirun.py",
-    "test_devices.py",
-    "test_experiments.py",
-    "test_training.py",
-    "test_validation.py",
+    "test_evaluate.py",
+    "models/test_contract.py",
     "test_page.py",
     "test_behaviour.py",
+    "test_validation.py",
+    "test_training.py",
+    "test_backends.py",
+    "test_multirun.py",
+    "test_experiments.py",
+    "test_devices.py",
 )
 
 
 def pytest_collection_modifyitems(items):
     """Puts the files that take longest first."""
-    ranks = {name: rank for rank, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: ranks.get(item.path.name, len(LONGEST)))
+
+    def rank(item):
+        names = [name for name in LONGEST if item.path.as_posix().endswith(f"/{name}")]
+        return LONGEST.index(names[0]) if names else len(LONGEST)
+
+    items.sort(key=rank)
 
 
 def options(group):
