@@ -107,14 +107,15 @@ def _readme(results_dir, target_dir, rows):
 def commands(rows):
     """The commands that make a results folder's rows of trained models."""
     trained = rows[~is_sanity(rows) & rows["seed"].notna()]
-    models = defaultdict(set)
-    for row in trained.itertuples():
-        options = " ".join(part for part in row.overrides.split() if not part.startswith("model="))
-        start = f"dataset={row.dataset} preset={row.preset}"
-        models[start, options, row.model].add(int(row.seed))
     alike = defaultdict(list)
-    for (start, options, model), seeds in models.items():
-        alike[start, options, tuple(sorted(seeds))].append(model)
+    for (dataset, preset, overrides, model), part in trained.groupby(
+        ["dataset", "preset", "overrides", "model"], sort=False
+    ):
+        options = [text for text in overrides.split() if not text.startswith("model=")]
+        if part["sampling_seed"].max() > 0:  # counted from 0
+            options.append(f"sampling.seeds={part['sampling_seed'].max() + 1:g}")
+        seeds = tuple(sorted({int(seed) for seed in part["seed"]}))
+        alike[f"dataset={dataset} preset={preset}", " ".join(options), seeds].append(model)
     return [
         f"python -m benchmark --multirun {start} model={','.join(names)} "
         f"seed={','.join(map(str, seeds))} {options}".rstrip()

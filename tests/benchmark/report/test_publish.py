@@ -100,3 +100,13 @@ def test_commands_name_what_differs(rows):
         "python -m benchmark --multirun dataset=mnist preset=quick model=vae seed=7 "
         "model.latent_dim=2",
     ]
+
+
+def test_commands_name_the_sampling_seeds(rows):
+    rows = complete(rows)
+    again = rows[rows["model"] == "ddpm"].assign(sampling_seed=1.0)
+    assert commands(pd.concat([rows.assign(sampling_seed=0.0), again]).reindex(columns=KEYS)) == [
+        "python -m benchmark --multirun dataset=mnist preset=quick model=ddpm seed=0 "
+        "sampling.seeds=2",
+        "python -m benchmark --multirun dataset=mnist preset=quick model=vae,dcgan seed=0",
+    ]
