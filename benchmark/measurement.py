@@ -220,8 +220,8 @@ def measure_metric(
     seconds[stage] = seconds.get(stage, 0.0) + working_seconds() - start
     said = list(evaluation.details.values())
     number["details"] = said[0] if len(said) == 1 else dict(evaluation.details)
-    busy = number["details"].get("busy_reasons", [])
-    number["notes"] += [f"the host was busy: {reason}" for reason in busy]
+    if busy := number["details"].get("busy_reasons"):
+        number["notes"].append(f"the host was busy: {', and '.join(busy)}")
     number["instruments"] = sorted(evaluation.instruments)
     number = {"key": keys.of(number), **number}
     if metric.requires_sampler:

@@ -51,8 +51,11 @@ class Counting:
     requires_sampler = False
     minimum_samples = 1
 
-    def __init__(self, name, *, encoder="", option=0, times=False, judges=False, fails=False):
+    def __init__(
+        self, name, *, encoder="", option=0, times=False, judges=False, fails=False, busy=()
+    ):
         self.name, self.encoder, self.judges, self.fails = name, encoder, judges, fails
+        self.busy_reasons = list(busy)
         self.requires_sampler = times
         self.num_calls = 0
 
@@ -66,7 +69,7 @@ class Counting:
             evaluation.reference_features(self.encoder)
             real, generated = evaluation.features(self.encoder)
             assert len(real) == len(generated)
-        evaluation.details[self.name] = {"said": self.name, "busy_reasons": []}
+        evaluation.details[self.name] = {"said": self.name, "busy_reasons": self.busy_reasons}
         return {f"{self.name}_mean": float(evaluation.generated_images.mean())}
 
 
@@ -160,6 +163,12 @@ def test_all_is_measured_once(bench, images):
         "quality": ["encoder"], "digits": ["classifier"], "pixels": [], "modes": ["classifier"],
         "latency": [],
     }  # fmt: skip
+
+
+def test_a_busy_host_is_one_note_with_all_reasons(bench, images):
+    bench(images, {"latency": {"times": True, "busy": ["times vary", "others work"]}})
+    (stored,) = bench.rows
+    assert stored["row"]["notes"] == "the host was busy: times vary, and others work"
 
 
 @pytest.mark.parametrize("name", OPTIONS)
