@@ -133,9 +133,9 @@ def class_histograms(histograms, real, class_names, *, styles=None):
         axes.set_title(title, fontsize=TITLE_SIZE, color=INK, loc="left")
         axes.tick_params(labelleft=index % columns == 0)
         if index % columns == 0:
-            axes.set_ylabel("share of the images", fontsize=TICK_SIZE)
+            axes.set_ylabel("fraction of the images", fontsize=TICK_SIZE)
     shared.set_ylim(bottom=bottom)
-    handles = [Line2D([], [], color=INK, linewidth=1.4, label="real share")]
+    handles = [Line2D([], [], color=INK, linewidth=1.4, label="real fraction")]
     figure.legend(handles=handles, loc="outside lower center", fontsize=TICK_SIZE, frameon=False)
     return figure
 

@@ -122,35 +122,35 @@ COLUMNS = (
     text("overrides"),
     distance(
         "kid_digits_mean", "digit KID", tables=BOTH, paper="Bińkowski et al. 2018",
-        meaning="Kernel distance in the features of the dataset's classifier, as ImageNet "
-        "features say little about digits; otherwise as KID.",
+        meaning="KID in the features of the dataset's classifier, because ImageNet features say "
+        "little about digits.",
     ),
     Column("kid_digits_se", group=QUALITY),
     Column("kid_digits_std", group=QUALITY),
     distance(
         "kid_mean", "KID", tables=ALL, paper="Bińkowski et al. 2018",
-        meaning="Kernel Inception distance: unbiased squared maximum mean discrepancy with a cubic "
-        "polynomial kernel, from all samples against the reference. Small negative values are "
-        "valid. In trilemma.csv, kid_se is the standard error of that estimate, and kid_std the "
-        "spread over overlapping subsets, which is no error.",
+        meaning="Kernel Inception distance: unbiased squared maximum mean discrepancy with a "
+        "cubic polynomial kernel, from all samples against the reference. Small negative values "
+        "are valid. In trilemma.csv, kid_se is its standard error; kid_std, the spread over "
+        "overlapping subsets, is not one.",
     ),
     Column("kid_se", group=QUALITY),
     Column("kid_std", group=QUALITY),
     distance(
         "kid_rbf_mean", "RBF KID", tables=BOTH, paper="after Bińkowski et al. 2018",
-        meaning="KID with an unbiased Gaussian kernel, which compares more than feature means.",
+        meaning="KID with a Gaussian kernel, which compares more than feature means.",
     ),
     Column("kid_rbf_se", group=QUALITY),
     Column(
         "fid", "FID", QUALITY, LOWER, BOTH, rounded(2), paper="Heusel et al. 2017",
-        meaning="Fréchet distance of two Gaussians in the features of KID. Biased upwards at few "
-        "samples: compare with the test images' row.",
+        meaning="Fréchet distance between Gaussians fitted to the features of KID. Few samples "
+        "bias it upwards: compare with the row of test images.",
     ),
     Column(
         "fid_digits", "digit FID", QUALITY, LOWER, BOTH, rounded(2), paper="Heusel et al. 2017",
         error="fid_digits_se",
-        meaning="The Fréchet distance in the features of the dataset's classifier, which tell its "
-        "classes apart where ImageNet features hardly do.",
+        meaning="Fréchet distance in the features of the dataset's classifier, which separate its "
+        "classes where ImageNet features hardly do.",
     ),
     Column("fid_digits_se", group=QUALITY),
     share(
@@ -161,13 +161,13 @@ COLUMNS = (
     ),
     share(
         "density", "Density", group=QUALITY, better=HIGHER, tables=BOTH, paper="Naeem et al. 2020",
-        meaning="In how many of these balls a generated image lies, over k: precision that is "
-        "robust to outliers. Real images score 1; it may be exceeded.",
+        meaning="Number of these balls that a generated image lies in, divided by k: precision "
+        "that is robust to outliers. Real images score 1; more is possible.",
     ),
     percentage(
         "rejected_share", "Rejected", group=QUALITY, better=LOWER, tables=ALL, interval=True,
-        meaning="Fraction of the samples of which the classifier is not sure: its confidence (on "
-        "Stacked MNIST, the product of those in the three channels) is below 90 %.",
+        meaning="Fraction of the samples that the classifier is not sure of: its confidence (on "
+        "Stacked MNIST, the product over the three channels) is below 90 %.",
     ),
     Column("rejected_share_low", group=QUALITY),
     Column("rejected_share_high", group=QUALITY),
@@ -195,8 +195,8 @@ COLUMNS = (
     ),
     Column(
         "images_per_second", "images/s", SPEED, HIGHER, ALL,
-        meaning="Images per second, end to end, at the fastest of the batches 1, 64 and the "
-        "largest that pays on the device; the seeds' table says which.",
+        meaning="Images per second, end to end, in batches of 1, 64 or the largest size that "
+        "still pays on the device, whichever is fastest; the table by seed says which.",
     ),
     whole("throughput_batch_size", "at batch", group=SPEED, tables=SEEDS,
           meaning="The batch of images/s."),
@@ -246,9 +246,8 @@ COLUMNS = (
     ),
     Column(
         "vendi", "Vendi", DIVERSITY, tables=SEEDS, paper="Friedman, Dieng 2023",
-        meaning="Vendi score: the number of wholly different images that the samples amount to, "
-        "under the cosine similarity of the mode classifier's features. Compare with the test "
-        "images' row.",
+        meaning="Vendi score: the effective number of different images among the samples, by the "
+        "cosine similarity of the classifier's features. Compare with the row of test images.",
     ),
     percentage(
         "authenticity", "Authentic", group=DIVERSITY, tables=BOTH, interval=True,
@@ -299,24 +298,24 @@ COLUMNS = (
 TERMS = (
     (
         "± and n",
-        "In a table by model: the mean of n training seeds, and the standard deviation over them. "
-        "Sampling seeds are averaged within a training seed first. A number without ± is of one "
-        "seed, or alike in all. In a table of single rows: ± se is the standard error of the "
-        "estimate itself, and the numbers in brackets are a 95 % interval.",
+        "In a table by model: the mean of n training seeds and their standard deviation. Sampling "
+        "seeds are averaged within a training seed first. A number without ± is of one seed, or "
+        "the same for all. In a table by seed: ± se is the standard error of the estimate itself, "
+        "and numbers in brackets are a 95 % interval.",
         "",
     ),
     (
         "Bold and †",
-        "The best mean of a column is bold. A dagger marks what cannot be told apart from it: "
-        "two-sided Welch tests on the training seeds' numbers (of speed and cost: on their "
-        "logarithms), of all pairs of lines with at least two seeds, at level 0.05 with Holm's "
-        "correction for their number. The checks in the last lines do not compete.",
+        "The best mean of a column is bold. A dagger marks means that do not differ from it "
+        "significantly: two-sided Welch t-tests on the training seeds' numbers (for speed and "
+        "cost, on their logarithms), of all pairs of lines with at least two seeds, at level 0.05 "
+        "with Holm's correction. The checks in the last lines do not compete.",
         "Welch 1947, Holm 1979",
     ),
     (
         "Checkpoint",
         "Which weights were sampled, where a table has both: the last ones of the training, or "
-        "the best, those of the lowest KID of a few samples against test images.",
+        "the best, whose few validation samples had the lowest KID against test images.",
         "",
     ),
     (
@@ -327,8 +326,8 @@ TERMS = (
     ),
     (
         "test images, noise, repeated image, few images",
-        "Checks of the measurement itself: what unseen real images score (the floor), what "
-        "noise scores, and what one real image and twenty of them score when they are repeated.",
+        "Checks of the measurement itself: the scores of unseen real images (the floor), of "
+        "noise, and of one real image or twenty of them, repeated.",
         "",
     ),
 )

@@ -330,13 +330,13 @@ def _marks(cells, lines):
 
 def _how_to_read(lines: list[Line], several: bool) -> str:
     if not several:
-        return "One training seed each, which says little of a model; ± se, the standard error."
+        return "One training seed each, which says little about a model; ± se: standard error."
     seeds = sorted({int(seed) for line in lines if not line.is_check for seed in line.seeds.index})
     named = ", ".join(str(seed) for seed in seeds if seed >= 0)
     return (
-        f"Mean ± standard deviation over n training seeds (of {named}). Bold: the best mean of a "
-        "column; †: cannot be told apart from it (Welch's tests of all pairs, level 0.05 after "
-        "Holm)."
+        f"Mean ± standard deviation over n training seeds ({named}). Bold: best mean of a column; "
+        "†: no significant difference from it (Welch's t-tests of all pairs, Holm-corrected, level "
+        "0.05)."
     )
 
 

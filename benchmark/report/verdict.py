@@ -1,4 +1,4 @@
-"""What can be told apart and what is a tie, in sentences, for below a table by model."""
+"""Which differences are significant and which lines tie, in sentences below a table by model."""
 
 import itertools
 
@@ -38,8 +38,8 @@ def verdict(group):
 def why_headline(group):
     """Says which column is the headline, and where the reason is."""
     return (
-        f"Quality is judged by {column(group.headline).name}, the headline; {VALIDITY} has the "
-        "experiment with damaged images that chose it."
+        f"The headline of quality is {column(group.headline).name}, chosen by an experiment with "
+        f"damaged images ({VALIDITY})."
     )
 
 
@@ -67,18 +67,18 @@ def seeds_table(group):
     if not body:
         return None
     titles = [
-        "Model and sampler", "Training seeds", "Sampling seeds of each",
-        "std over training seeds", "std over sampling seeds",
+        "Model and sampler", "Training seeds", "Sampling seeds each",
+        "Std over training seeds", "Std over sampling seeds",
     ]  # fmt: skip
     note = (
-        f"{headline.title}, by the components of its variance: what another training would change, "
-        "and what another draw of samples from the same weights would."
+        f"Variance components of {headline.title}: its standard deviation over training seeds, and "
+        "over draws of samples from the same weights."
     )
     return Table(titles, [False, True, True, True, True], body, note=note)
 
 
 def _corner(name, described, lines):
-    """One sentence on who is best in a corner and who cannot be told from it."""
+    """One sentence on who is best in a corner, who is worse and who ties."""
     places = standing(lines, described)
     if places is None:
         return ""
@@ -88,9 +88,9 @@ def _corner(name, described, lines):
     number = formats.write(top.mean(described.key), described.form, top.std(described.key))
     text = f"{name} ({described.title or described.key}): best is {best} with {number}"
     parts = {
-        "told apart from it": places.worse,
-        "tied with it": places.ties,
-        "not tested, for want of seeds": places.untested,
+        "significantly worse": places.worse,
+        "tied with the best": places.ties,
+        "not tested, with one seed": places.untested,
     }
     told = [
         f"{words}: {', '.join(labels[index] for index in indices)}"
@@ -112,7 +112,10 @@ def _spread(lines):
     degrees = {(each.between, each.within) for each in found.values()}
     freedom = "F({}, {})".format(*degrees.pop()) if len(degrees) == 1 else "F"
     numbers = ", ".join(f"{name} {formats.significant(each.f)}" for name, each in found.items())
-    return f"Between models and samplers over within seeds, {freedom} is: {numbers}."
+    return (
+        f"How well each metric separates models and samplers, against its spread over seeds: "
+        f"{freedom} = {numbers}."
+    )
 
 
 def _disagreements(group, lines):
@@ -131,10 +134,10 @@ def _disagreements(group, lines):
         ]
         more = len(pairs) - _MOST_PAIRS
         listed = "; ".join(pairs[:_MOST_PAIRS]) + (f"; and {more} more" if more > 0 else "")
-        star = " (*: both numbers tell the two apart)" if any("*" in pair for pair in pairs) else ""
+        star = " (*: significant in both)" if any("*" in pair for pair in pairs) else ""
         yield (
-            f"{described.name} ranks otherwise than {headline.name} in {len(pairs)} of "
-            f"{found.num_pairs} pairs (Kendall's tau {found.tau:.2f}): {listed}{star}."
+            f"{described.name} disagrees with {headline.name} on {len(pairs)} of "
+            f"{found.num_pairs} pairs (Kendall's tau {found.tau:.2f}). It ranks {listed}{star}."
         )
 
 

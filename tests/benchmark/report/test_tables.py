@@ -58,7 +58,7 @@ def test_a_line_by_model_has_mean_deviation_and_number_of_seeds(seeds):
     assert [line[:3] for line in table.body][0] == ["dcgan", "generator", "3"]
     kids = 1e3 * seeds.loc[seeds["model"] == "dcgan", "kid_mean"]
     assert cell(table, "KID ×1000 ↓") == f"{kids.mean():.2f} ± {kids.std(ddof=1):.2f}"
-    assert "standard deviation over n training seeds (of 10, 11, 12)" in table.note
+    assert "standard deviation over n training seeds (10, 11, 12)" in table.note
     assert len(table.body) == 5 and len(table.sanity) == 3
 
 
