@@ -114,12 +114,14 @@ def describe(group):
     for name in classifiers:  # the protocol has its label, without how good it is
         protocol = protocol.replace(name.partition(",")[0], name)
     classifiers = [name for name in classifiers if name not in protocol]
+    corrected = (rows["shares_corrected"] == 1).any()  # as one classifier judges all rows
     devices = _distinct(trained["latency_device"])
     facts = [
         f"dataset {group.dataset}",
         f"preset {group.preset}",
         f"encoder {protocol}" if named else protocol,
         " or ".join(classifiers),
+        "class shares corrected by the classifier's confusion matrix" if corrected else "",
         "times from " + " or ".join(devices) if devices else "",
     ]
     return "; ".join(fact for fact in facts if fact)

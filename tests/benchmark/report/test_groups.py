@@ -97,6 +97,12 @@ def test_the_classifier_is_described_once(rows):
     assert text.count(label) == 1 and "99 % right" in text
 
 
+def test_corrected_class_shares_are_said_to_be(rows):
+    for corrected in (0.0, 1.0):
+        (group,) = group_rows(rows.assign(shares_corrected=corrected))
+        assert ("corrected by the classifier" in groups.describe(group)) == bool(corrected)
+
+
 def test_sampling_seeds_that_are_not_timed_stand_beside_their_training_seed(seeds):
     again = seeds.assign(sampling_seed=1, network_passes=float("nan"))
     both = pd.concat([seeds, again[again["status"] == "finished"]], ignore_index=True)
