@@ -296,13 +296,15 @@ def check_validation(settings: dict[str, Any]) -> None:
 
 
 def check_sample_count(settings: dict[str, Any]) -> None:
+    """Subsets are drawn from the samples and from the reference."""
     for name, metric in settings["metric"].items():
         subset_size = metric.get("subset_size") or 0
-        if settings["num_samples"] < subset_size:
-            raise UserError(
-                f"`num_samples` must be at least metric.{name}.subset_size={subset_size}. "
-                f"Received: num_samples={settings['num_samples']}"
-            )
+        for key in ("num_samples", "num_reference_images"):
+            if settings[key] < subset_size:
+                raise UserError(
+                    f"`{key}` must be at least metric.{name}.subset_size={subset_size}. "
+                    f"Received: {key}={settings[key]}"
+                )
 
 
 def check_writable(key: str, folder: str) -> None:

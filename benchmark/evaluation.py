@@ -244,12 +244,13 @@ def build_evaluator(parts: Any, dataset: Any) -> Evaluator:
         UserError: If a metric needs more images than there are.
     """
     settings, metrics = parts.settings, parts.build_metrics()
-    available = min(settings["num_samples"], len(dataset.train_images))
+    chosen = {key: settings[key] for key in ("num_samples", "num_reference_images")}
+    available = min(*chosen.values(), len(dataset.train_images))
     for name, metric in metrics.items():
         if available < metric.minimum_samples:
             raise UserError(
                 f"metric.{name} needs at least {metric.minimum_samples} images on each side. "
-                f"Received: num_samples={settings['num_samples']} and "
+                f"Received: {', '.join(f'{key}={count}' for key, count in chosen.items())} and "
                 f"{len(dataset.train_images)} training images"
             )
     return Evaluator(
@@ -257,8 +258,7 @@ def build_evaluator(parts: Any, dataset: Any) -> Evaluator:
         encoder=parts.build_encoder(),
         metrics=metrics,
         metric_settings=settings["metric"],
-        num_samples=settings["num_samples"],
-        num_reference_images=settings["num_reference_images"],
+        **chosen,
         cache=Folder(settings["cache_dir"]),
     )
 

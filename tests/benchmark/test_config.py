@@ -154,6 +154,7 @@ def test_a_sampler_replaces_the_models_own_list(compose_config):
         (["num_reference_images=0"], "num_reference_images.*at least 1"),
         (["num_samples=-5"], "num_samples.*at least 1.*num_samples=-5"),
         (["num_samples=999"], "subset_size=1000.*num_samples=999"),
+        (["num_reference_images=999"], "subset_size=1000.*num_reference_images=999"),
         (["seed=-1"], "seed.*not negative"),
         (["seed=4294967296"], "below 2"),
         (["training.num_steps=0"], "training.num_steps.*at least 1"),

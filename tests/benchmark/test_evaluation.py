@@ -1,10 +1,13 @@
 """The evaluator draws what samples are compared with, and says what it cannot measure."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from benchmark.datasets import ImageDataset
-from benchmark.evaluation import NUM_FEW, Evaluator
+from benchmark.errors import UserError
+from benchmark.evaluation import NUM_FEW, Evaluator, build_evaluator
 from benchmark.headline import headline
 from benchmark.measurement import Subject, measure
 from benchmark.results import Folder
@@ -68,6 +71,16 @@ def test_too_few_test_images_are_not_measured_and_noted(build, measure_row):
 def test_enough_test_images_are_measured(build, measure_row):
     measured = measure_row(build(), "test_images")
     assert measured.values["precision"] > 0.5 and not measured.notes
+
+
+@pytest.mark.parametrize(
+    ("num_samples", "num_reference_images"), [(5, 50), (40, 5)], ids=["samples", "reference"]
+)
+def test_too_few_images_for_a_metric_are_refused_before(build, num_samples, num_reference_images):
+    settings = {"num_samples": num_samples, "num_reference_images": num_reference_images}
+    parts = SimpleNamespace(settings=settings, build_metrics=lambda: {"prdc": PRDC(nearest_k=5)})
+    with pytest.raises(UserError, match="prdc needs at least 6 images.*_images=.* and 60 training"):
+        build_evaluator(parts, build().dataset)
 
 
 def test_real_images_are_as_many_as_samples_and_the_reference_larger(build):
