@@ -19,11 +19,14 @@ the second copies what they are derived from to where it is committed."""
 def main(arguments=None):
     """Runs `python -m benchmark.report` and returns its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if {"-h", "--help"} & set(arguments):
+        print(USAGE)
+        return 0
     try:
         for path in run(*parse(arguments)):
             print(path)
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
@@ -33,7 +36,7 @@ def run(results_dir, options):
     rows = collect_rows(results_dir)
     if rows.empty:
         raise UserError(
-            f"No results in '{results_dir}'. Make some first: "
+            f"no results in '{results_dir}'. Make some first: "
             "python -m benchmark model=ddpm dataset=mnist"
         )
     if "publish" in options:
@@ -56,11 +59,11 @@ def parse(arguments):
     folders = [argument for argument in arguments if "=" not in argument]
     unknown = set(options) - {"readme"} if "publish" not in options else {"readme"} & set(options)
     if unknown or len(folders) > 1 or any(name.startswith("-") for name in arguments):
-        raise UserError(USAGE)
+        raise UserError(f"cannot read the arguments {' '.join(arguments)}\n{USAGE}")
     results_dir = Path(folders[0] if folders else "results")
     if not results_dir.is_dir():
         raise UserError(
-            f"No results folder '{results_dir}'. Make results first: "
+            f"no results folder '{results_dir}'. Make results first: "
             "python -m benchmark model=ddpm dataset=mnist"
         )
     return results_dir, options

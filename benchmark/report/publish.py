@@ -77,7 +77,8 @@ def _choose(rows, chosen):
         rows = rows[texts.isin(wanted) | (is_sanity(rows) & (name != "dataset"))]
     trained = rows[~is_sanity(rows)]
     if trained.empty:
-        raise UserError("No such results to publish")
+        asked = " ".join(f"{name}={','.join(wanted)}" for name, wanted in chosen.items())
+        raise UserError(f"no results to publish{asked and f' with {asked}'}")
     alike = ["dataset", "protocol"]
     belongs = rows[alike].agg("\n".join, axis=1).isin(trained[alike].agg("\n".join, axis=1))
     return rows[belongs | ~is_sanity(rows)]

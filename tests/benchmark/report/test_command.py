@@ -20,11 +20,17 @@ def test_no_results_is_one_line_and_exit_code_2(tmp_path, capsys, folder):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["a", "b"], ["seed=1"], ["publish=a", "readme=b"], ["--seed=1"]]
+    "arguments", [["a", "b"], ["seed=1"], ["publish=a", "readme=b"], ["--seed=1"]]
 )
 def test_wrong_arguments_show_the_usage(capsys, arguments):
     assert command.main(arguments) == 2
-    assert "Usage" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: cannot read the arguments {arguments[0]}") and "Usage" in error
+
+
+def test_help_is_no_error(capsys):
+    assert command.main(["--help"]) == 0
+    assert capsys.readouterr().out.startswith("Usage")
 
 
 def test_main_writes_the_report_of_a_folder(results_dir, capsys, undrawn):
@@ -45,4 +51,4 @@ def test_main_publishes_and_writes_the_readme(results_dir, tmp_path, capsys, und
 def test_a_mistake_in_publishing_is_one_line(results_dir, tmp_path, capsys):
     arguments = [str(results_dir), f"publish={tmp_path / 'reference'}", "seed=99"]
     assert command.main(arguments) == 2
-    assert capsys.readouterr().err == "No such results to publish\n"
+    assert capsys.readouterr().err == "error: no results to publish with seed=99\n"

@@ -72,7 +72,10 @@ def test_chosen_rows_are_published_with_their_checks(seeds_dir, tmp_path, undraw
 
 @pytest.mark.parametrize(
     ("chosen", "message"),
-    [({"seed": ["99"]}, "No such results"), ({"colour": ["red"]}, "expected one of seed, dataset")],
+    [
+        ({"seed": ["99"]}, "no results to publish with seed=99"),
+        ({"colour": ["red"]}, "expected one of seed, dataset"),
+    ],
 )
 def test_what_cannot_be_chosen_is_told(seeds_dir, tmp_path, chosen, message):
     with pytest.raises(UserError, match=message):
