@@ -40,8 +40,8 @@ def publish(results_dir, target_dir, chosen=None):
     rows = _choose(complete(collect_rows(results_dir)), chosen or {})
     for name in _DERIVED:
         shutil.rmtree(target_dir / name, ignore_errors=True)
-    for path in rows["path"]:
-        _copy_row(results_dir, path, target_dir)
+    for path, seed in zip(rows["path"], rows["sampling_seed"], strict=True):
+        _copy_row(results_dir, path, target_dir, with_samples=not seed > 0)
     paths = write_report(target_dir, collect_rows(target_dir))
     (target_dir / "report.html").unlink()  # as large as all else, and made again by one command
     write_atomically(target_dir / "README.md", _readme(results_dir, target_dir, rows).encode())
@@ -54,8 +54,11 @@ def publish(results_dir, target_dir, chosen=None):
     return [path for path in paths if path.exists()]
 
 
-def _copy_row(results_dir, path, target_dir):
-    """Copies the small files behind a row as they are, and its first samples; no weights."""
+def _copy_row(results_dir, path, target_dir, with_samples):
+    """Copies the small files behind a row as they are, perhaps its first samples; no weights.
+
+    Figures show samples of the first sampling seed only.
+    """
     row = StoredRow(results_dir, path)
     files = [results_dir / path / "metrics.json"]
     files += [row.samples_path / "latency.json"] if row.samples_path else []
@@ -63,7 +66,7 @@ def _copy_row(results_dir, path, target_dir):
     for file in files:
         if file.is_file():
             write_atomically(target_dir / file.relative_to(results_dir), file.read_bytes())
-    images = row.samples(NUM_IMAGES)
+    images = row.samples(NUM_IMAGES) if with_samples else None
     if images is not None:
         folder = Folder(target_dir / row.samples_path.relative_to(results_dir))
         folder.write_array("samples.npy", images)

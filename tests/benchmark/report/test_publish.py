@@ -1,3 +1,6 @@
+import json
+import shutil
+
 import pandas as pd
 import pytest
 
@@ -68,6 +71,21 @@ def test_chosen_rows_are_published_with_their_checks(seeds_dir, tmp_path, undraw
     trained = rows[rows["status"] == "finished"]
     assert sorted(trained["seed"]) == [10, 12] and set(trained["model"]) == {"vae"}
     assert (rows["status"] == "sanity").sum() == 3
+
+
+def test_samples_of_other_sampling_seeds_are_not_published(seeds_dir, tmp_path, undrawn):
+    results = shutil.copytree(seeds_dir, tmp_path / "results")
+    (first,) = results.glob("runs/mnist/vae/seed10*/samplers/decoder")
+    again = shutil.copytree(first, first.with_name(f"{first.name}@sampling1"))
+    (path,) = again.glob("measurements/*/metrics.json")
+    content = json.loads(path.read_text())
+    content["row"]["sampling_seed"] = 1
+    path.write_text(json.dumps(content))
+    publish(results, tmp_path / "reference")
+    for folder, is_first in ((first, True), (again, False)):
+        target = tmp_path / "reference" / folder.relative_to(results)
+        assert list(target.glob("measurements/*/metrics.json"))
+        assert (target / "samples.npy").exists() == is_first
 
 
 @pytest.mark.parametrize(
