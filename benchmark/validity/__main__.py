@@ -1,7 +1,7 @@
-"""`python -m benchmark.validity`: which quality number to believe.
+"""`python -m benchmark.validity`: which quality metric to believe.
 
-Measures every number on real images damaged in a known order, at the number of images of each
-preset, and writes results/validity.md and results/validity.json. Words with `=` are as those of
+Computes every metric on real images damaged in a known order, at the number of images of each
+preset, and writes results/validity.md and results/validity.json. Words with `=` are those of
 `python -m benchmark`: dataset, cache_dir, results_dir, encoder.image_size.
 """
 
@@ -47,6 +47,7 @@ def examine(parts, presets: list[str], command: str) -> None:
     from benchmark.validity.experiment import Experiment
     from benchmark.validity.page import choose, write_page
     from benchmark.validity.pools import Pools
+    from benchmark.validity.record import from_record, to_record
 
     dataset = parts.load_dataset()
     if dataset.channel_dataset is not None:
@@ -58,23 +59,25 @@ def examine(parts, presets: list[str], command: str) -> None:
     for preset in presets:
         console.stage(f"{preset}: {PRESETS[preset]:,} images")
         results[preset] = experiment.run(PRESETS[preset])
-    facts = {
+    presets_record = to_record(results)
+    stem = "validity" if dataset.name == "mnist" else f"validity_{dataset.name}"
+    record = {
         "dataset": dataset.name,
         "encoder": pools.encoder.label,
         "classifier": classifier.description if classifier else "",
         "has_classifier": classifier is not None,
         "machine": machine(),
+        "command": command,
+        "seconds": round(pools.seconds + sum(result.seconds for result in results.values())),
+        "picture": f"{stem}.png",
+        **choose(from_record(presets_record), classifier is not None),
+        "presets": presets_record,
     }
-    seconds = pools.seconds + sum(result.seconds for result in results.values())
-    stem = "validity" if dataset.name == "mnist" else f"validity_{dataset.name}"
-    facts["picture"] = f"{stem}.png"
-    page = write_page(results, facts=facts, seconds=seconds, command=command)
     folder = Folder(parts.settings["results_dir"])
-    decision = choose(results, facts["has_classifier"])
-    folder.write_text(f"{stem}.md", page)
+    folder.write_json(f"{stem}.json", record)
+    folder.write_text(f"{stem}.md", write_page(record))
     folder.write_image(f"{stem}.png", draw_pools(pools))
-    folder.write_json(f"{stem}.json", {**facts, **decision, "presets": to_json(results)})
-    for kind, column in decision["headline"].items():
+    for kind, column in record["headline"].items():
         console.say(f"headline {kind.replace('_', ' a ')}: {column}", style="bold")
     console.say(str(folder.path / f"{stem}.md"))
 
@@ -102,24 +105,6 @@ def machine() -> str:
 
     facts = environment()
     return f"{facts['device']}, {facts['cpu_count']} processors"
-
-
-def to_json(results: dict[str, Any]) -> dict[str, Any]:
-    """What was measured, by preset, with five digits."""
-    return {
-        name: {
-            "num_samples": result.plan.num_samples,
-            "spread_factor": result.plan.spread_factor,
-            "values": {
-                f"{damage}|{strength:g}": {
-                    column: [float(f"{value:.5g}") for value in values]
-                    for column, values in columns.items()
-                }
-                for (damage, strength), columns in result.values.items()
-            },
-        }
-        for name, result in results.items()
-    }
 
 
 if __name__ == "__main__":

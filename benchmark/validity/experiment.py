@@ -44,6 +44,7 @@ class Measured:
     Attributes:
         plan: The draws.
         damages: Those that the dataset allows.
+        num_test_images: All that the draws are taken from.
         values: By set and column, a value for each draw.
         copied: Copied share by set, of the first draw.
         seconds: Of all measuring, whenever it was.
@@ -51,6 +52,7 @@ class Measured:
 
     plan: Plan
     damages: tuple[Damage, ...]
+    num_test_images: int
     values: dict[SetName, dict[str, list[float]]] = field(default_factory=dict)
     copied: dict[SetName, float] = field(default_factory=dict)
     seconds: float = 0.0
@@ -71,10 +73,9 @@ class Experiment:
 
     def run(self, num_samples: int) -> Measured:
         """Measures all sets at a number of images."""
-        plan = sets.plan_draws(
-            num_images=len(self.pools.test_images), num_samples=num_samples, seed=REFERENCE_SEED
-        )
-        measured = Measured(plan, sets.applicable(self.pools.dataset.num_classes))
+        num_images = len(self.pools.test_images)
+        plan = sets.plan_draws(num_images=num_images, num_samples=num_samples, seed=REFERENCE_SEED)
+        measured = Measured(plan, sets.applicable(self.pools.dataset.num_classes), num_images)
         names = list(self.names(measured.damages))
         with console.progress("set", len(names)) as update:
             for done, name in enumerate(names, start=1):

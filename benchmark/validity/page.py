@@ -1,4 +1,4 @@
-"""results/validity.md: what was measured, what it says, and what it does not say."""
+"""results/validity.md: what was measured, what it shows, and what it does not show."""
 
 import math
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ import numpy as np
 from benchmark.validity import sets, verdict
 from benchmark.validity.candidates import CANDIDATES, COMPANIONS, Candidate
 from benchmark.validity.experiment import Measured
+from benchmark.validity.record import from_record
 from benchmark.validity.sets import DIVERSITY, QUALITY, UNDAMAGED, Damage, SetName
 from benchmark.validity.verdict import RULE, SEEN, Score
 
@@ -36,32 +37,31 @@ SHOWN = {  # column: title, factor, digits
 }
 
 
-def write_page(
-    results: dict[str, Measured], *, facts: dict[str, Any], seconds: float, command: str
-) -> str:
+def write_page(record: dict[str, Any]) -> str:
     """The page, Markdown.
 
     Args:
-        results: What was measured, by preset.
-        facts: `machine`, `dataset`, `encoder`, `classifier`, `has_classifier` and `picture`.
-        seconds: Of all encoding and measuring.
-        command: What makes the page.
+        record: What results/validity.json has (see `benchmark.validity.__main__`).
     """
+    results, headline = from_record(record["presets"]), record["headline"]
     presets = ", ".join(f"{name} (N = {r.plan.num_samples:,})" for name, r in results.items())
-    decision = choose(results, facts["has_classifier"])
     parts = [
-        "# Which quality number to believe",
-        f"Made by `{command}`: {presets}; {minutes(seconds)} on {facts['machine']}. What has been "
-        "encoded or measured before is not done again.",
-        f"{facts['dataset']}; {facts['encoder']}; {facts['classifier'] or 'no classifier'}; the "
-        "reference of distances between distributions are 10,000 training images.",
+        "# Which quality metric to believe",
+        f"Made by `{record['command']}`: {presets}; {minutes(record['seconds'])} on "
+        f"{record['machine']}. What has been encoded or measured before is not done again.",
+        f"{record['dataset']}; {record['encoder']}; {record['classifier'] or 'no classifier'}. "
+        "Distances between distributions are to 10,000 training images.",
         "## Verdict",
-        verdict_text(decision, results),
+        verdict_text(headline, results),
         f"The rule, set before anything was measured: {RULE}",
-        *remade_section(results, decision["headline"]),
+        *remade_section(results, headline),
         *by_number(results),
-        *(part for name, result in results.items() for part in preset_section(name, result, facts)),
-        *definitions(results, facts["picture"]),
+        *(
+            part
+            for name, result in results.items()
+            for part in preset_section(name, result, record["has_classifier"])
+        ),
+        *definitions(results, record["picture"]),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -89,10 +89,10 @@ def ranking(result: Measured, has_classifier: bool, pooled: bool = True) -> list
     )
 
 
-def verdict_text(decision: dict[str, Any], results: dict[str, Measured]) -> str:
+def verdict_text(headline: dict[str, str], results: dict[str, Measured]) -> str:
     """Who wins, at which presets, and with which draws left out."""
     lines = []
-    for kind, winner in decision["headline"].items():
+    for kind, winner in headline.items():
         words = kind.replace("_", " a ")
         lines.append(f"- Headline {words}: **{title_of(winner)}** (`{winner}`).")
         for name, result in results.items():
@@ -102,8 +102,9 @@ def verdict_text(decision: dict[str, Any], results: dict[str, Measured]) -> str:
             kept = sum(column == found[0].column for column in again)
             otherwise = ranking(result, kind == WITH, pooled=False)[0].column
             lines.append(
-                f"  - {name}: {order}. The winner stays with {kept} of {len(again)} draws left "
-                f"out; by z over the spread of undamaged sets alone it is {title_of(otherwise)}."
+                f"  - {name}: {order}. The winner is the same in {kept} of {len(again)} cases when "
+                "one draw is left out; with z over the spread of undamaged sets alone it would be "
+                f"{title_of(otherwise)}."
             )
     return "\n".join(lines)
 
@@ -127,14 +128,14 @@ def without_each_draw(result: Measured, has_classifier: bool) -> list[str]:
 
 
 def remade_section(results: dict[str, Measured], headline: dict[str, str]) -> list[str]:
-    """Some sets in the numbers' own units, and whether the headline sees each."""
+    """Some sets in the metrics' own units, and whether the headline detects each."""
     name = DECIDING if DECIDING in results else next(iter(results))
     result = results[name]
     chosen = [column for column in headline.values() if column not in SHOWN]
     columns = [c for c in [*SHOWN, *chosen] if c in result.values[UNDAMAGED]]
     best = next(iter(headline.values()))
     titles = ["set", *(SHOWN[c][0] if c in SHOWN else title_of(c) for c in columns)]
-    titles += ["copied %", f"standard errors behind in {title_of(best)}", "more than three?"]
+    titles += ["copied %", f"standard errors worse by {title_of(best)}", "more than three"]
     lines, tried, seen = [], set(), set()
     for set_name, words in REMADE:
         if set_name not in result.values:
@@ -157,13 +158,13 @@ def remade_section(results: dict[str, Measured], headline: dict[str, str]) -> li
         )
     return [
         f"## Some sets at N = {result.plan.num_samples:,}",
-        f"Means over {len(result.plan.draws)} draws and the standard error of one set. The last "
-        "columns: difference to the test images over the standard error of that difference, of one "
-        "set each. Copies of training images are good images: no quality number can see them and "
-        "none should; the copied share does.",
+        f"Means over {len(result.plan.draws)} draws ± the standard error of one set. The last "
+        "columns: the difference from the test images, in standard errors of that difference "
+        "between two single sets. Copies of training images are good images: no quality metric "
+        "can detect them and none should; the copied fraction does.",
         to_markdown(titles, lines),
-        f"Of the sets but the copies, by {title_of(best)}, {len(seen)} of {len(tried)} lie more "
-        f"than three standard errors behind the test images"
+        f"By {title_of(best)}, {len(seen)} of these {len(tried)} sets, copies aside, are more than "
+        f"three standard errors worse than the test images"
         + (f"; not: {', '.join(sorted(tried - seen))}." if tried - seen else "."),
     ]
 
@@ -182,15 +183,15 @@ def by_number(results: dict[str, Measured]) -> list[str]:
     return [
         "## Test images at each number of images",
         "What a perfect generator would score. A Fréchet distance is biased: it falls as the "
-        "number of images grows, so rows of different numbers must not be compared by it, and the "
-        "tables refuse to. The kernel distances are not biased, nor is the rejected share. "
-        "Density and coverage rest on as many real images as there are samples. A jackknife's "
-        "draws are of four fifths of the number.",
+        "number of images grows, so it must not be compared across numbers of images, and the "
+        "tables never do. The kernel distances and the rejected fraction are not biased. Density "
+        "and coverage use as many real images as there are samples. In a jackknife, each draw has "
+        "four fifths of the number.",
         to_markdown(["preset", *(SHOWN[column][0] for column in columns)], lines),
     ]
 
 
-def preset_section(name: str, result: Measured, facts: dict[str, Any]) -> list[str]:
+def preset_section(name: str, result: Measured, has_classifier: bool) -> list[str]:
     """The z-scores, rank agreements and blind spots of one preset."""
     plan = result.plan
     draws = (
@@ -198,25 +199,25 @@ def preset_section(name: str, result: Measured, facts: dict[str, Any]) -> list[s
         if plan.is_jackknife
         else f"{len(plan.draws)} draws that share no image"
     )
-    scores = ranking(result, facts["has_classifier"])
+    scores = ranking(result, has_classifier)
     columns = [score.column for score in scores]
     titles = [title_of(column) for column in columns]
     companions = [c.column for c in COMPANIONS if c.column in result.values[UNDAMAGED]]
     return [
         f"## {name}: N = {plan.num_samples:,}",
-        f"{draws}. z-scores, positive where the damaged set is judged worse; {SEEN:g} and more is "
-        "seen. Numbers in the order of the rule.",
+        f"{draws}. z-scores: positive where the damaged set is rated worse; from {SEEN:g} on, the "
+        "damage is detected. Metrics in the order of the rule.",
         to_markdown(["damage", *titles], z_lines(result, columns, QUALITY, DIVERSITY)),
-        "Kendall's tau between known order and values, undamaged sets included. *Across*, which "
-        "the rule does not use: each damage at its weakest, where nine tenths of the images are "
-        "real or all are still recognisable, against each other one at its strongest.",
+        "Kendall's tau between the known order and the values, undamaged sets included. *Across*, "
+        "which the rule does not use: each damage at its weakest, where nine tenths of the images "
+        "are real or all are still recognisable, against every other one at its strongest.",
         to_markdown(["damage", *titles], tau_lines(result.damages, scores)),
-        "What each number cannot see at the strongest:",
+        "What each metric does not detect at the strongest:",
         "\n".join(
             f"- {title_of(s.column)}: {', '.join((*s.unseen, *s.unseen_collapse)) or 'nothing'}"
             for s in scores
         ),
-        "What is there for diversity sees of it (z):",
+        "What the diversity metrics detect (z):",
         to_markdown(["damage", *map(title_of, companions)], z_lines(result, companions, DIVERSITY)),
         *stated_errors(result),
     ]
@@ -259,9 +260,9 @@ def stated_errors(result: Measured) -> list[str]:
             ratios = np.sqrt(np.divide(said, seen))
             lines.append(f"- {candidate.title}: {np.median(ratios):.2f}")
     return [
-        "Standard error that the number states (for draws beside the same reference) over the "
-        f"standard deviation of the draws, median over {len(names)} sets, which share their "
-        "draws, so that these ratios are good to about a third:",
+        "Stated standard error (of the samples, beside the same reference) over the standard "
+        f"deviation of the draws, median over {len(names)} sets. As the sets share their draws, "
+        "these ratios are accurate to about a third:",
         "\n".join(lines),
     ]
 
@@ -276,8 +277,8 @@ def definitions(results: dict[str, Measured], picture: str) -> list[str]:
     """What was done to the images, and what limits what is said."""
     damages = next(iter(results.values())).damages
     kinds = {
-        QUALITY: "must be seen by a quality number",
-        DIVERSITY: "reported beside; collapse breaks ties",
+        QUALITY: "a quality metric must detect it",
+        DIVERSITY: "shown beside; collapse breaks ties",
     }
     lines = [
         [d.name, f"{d.kind}: {kinds[d.kind]}", MEANING[d.name], "; ".join(units(d))]
@@ -290,11 +291,12 @@ def definitions(results: dict[str, Measured], picture: str) -> list[str]:
         f"From above: {', '.join(picture_rows())}.",
         "z = (mean of damaged sets - mean of undamaged sets) / sqrt((s_d² + s_u²) / 2), s being "
         "the standard error of one set: the standard deviation over the draws, or the jackknife's. "
-        "Both are beside one fixed reference, as rows of a table are. With five draws a z is good "
-        "to about a quarter of itself.",
-        "All images are real; none is a generator's. A number that orders these sets rightly may "
-        "still be fooled by what no such set shows. The classifier has learned from the training "
-        "split, so copies of training images may look better to it than test images do.",
+        "Both are compared with one fixed reference, as the rows of a table are. With five draws, "
+        "a z is accurate to about a quarter of itself.",
+        "All images are real, damaged or not; none comes from a generator. A metric that orders "
+        "these sets correctly may still be fooled by a flaw that none of them has. The classifier "
+        "was trained on the training split, so copies of training images may look better to it "
+        "than test images do.",
     ]
 
 
@@ -305,8 +307,8 @@ MEANING = {
     "swapped halves": "upper half of an image on the lower half of another, some of the images",
     "superposed": "the brighter pixel of two images, some of the images",
     "few images": "so many different images, repeated",
-    "dropped classes": "classes left out, other ones for each draw; their places are filled",
-    "memorised": "training images outside the reference in the place of some test images",
+    "dropped classes": "classes left out, different ones in each draw, and replaced by others",
+    "memorised": "training images outside the reference in place of some test images",
 }
 
 

@@ -15,15 +15,15 @@ from benchmark.validity.sets import DIVERSITY, MEMORISED, QUALITY, UNDAMAGED, Da
 SEEN = 3.0  # a damage is seen from this z on
 
 RULE = f"""\
-A number sees a damage if at the strongest strength its z is {SEEN:g} or more; a number that calls
-the damaged set *better* does not see it. The winner has, in this order: (1) the fewest quality
-damages that it does not see; (2) the fewest of `few images` and `dropped classes` that it does not
-see; (3) the highest mean of its Kendall taus over the quality damages, rounded to two decimals;
-(4) the highest median z over the quality damages at the weakest strength. Quality comes first, as
-that is what the number is for. Collapse comes second, as the headline is read alone: it must not
+A metric detects a damage if its z at the strongest strength is {SEEN:g} or more; a metric that
+rates the damaged set *better* does not detect it. The winner has, in this order: (1) the fewest
+undetected quality damages; (2) the fewest undetected among `few images` and `dropped classes`;
+(3) the highest mean of its Kendall taus over the quality damages, rounded to two decimals; (4) the
+highest median z over the quality damages at the weakest strength. Quality comes first, as that is
+what the metric is for. Collapse comes second, because the headline is read alone: it must not
 praise a generator that shows the same twenty images, but it need not rank how many it shows.
-Memorised images decide nothing: they are good images, and a number that condemned them would
-condemn the data; authenticity and the copied share are there for them."""
+Memorised images decide nothing: they are good images, and a metric that penalised them would
+penalise the data; authenticity and the copied fraction are there for them."""
 
 Values = Mapping[SetName, Mapping[str, Sequence[float]]]
 
