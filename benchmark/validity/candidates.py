@@ -52,6 +52,7 @@ CLASSIFIER_COLUMNS = {
     "kid_digits_rbf_mean": "rbf",
     "kid_digits_rbf_mean_error": "rbf_error",
     "fid_digits": "fid",
+    "fid_digits_error": "fid_error",
     "precision_digits": "precision",
     "density_digits": "density",
 }

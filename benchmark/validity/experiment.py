@@ -29,6 +29,7 @@ MEASURING_CODE = (
     *(f"metrics/{name}.py" for name in ("base", "distances", "fid", "mmd", "prdc")),
 )
 COPIES_CODE = ("metrics/distances.py", "metrics/memorisation.py")
+FID_GROUPS = 20  # conf/metric/fid_digits.yaml's
 SURE = 0.9  # metrics.coverage.mode_coverage's default
 COPIED_OF = (
     sets.UNDAMAGED,
@@ -172,7 +173,7 @@ class Experiment:
     @cached_property
     def classifier_space(self) -> Space:
         """The real images as the classifier sees them."""
-        return Space(self.pools.judged(REFERENCE).features)
+        return Space(self.pools.judged(REFERENCE).features, fid_groups=FID_GROUPS)
 
     @cached_property
     def class_shares(self) -> np.ndarray:

@@ -123,7 +123,7 @@ def test_all_is_measured_and_nothing_twice(pools, dataset, classifier):
 
 
 def test_numbers_are_those_of_the_metrics(pools):
-    from metrics.fid import fid
+    from metrics.fid import fid, fid_standard_error
     from metrics.prdc import prdc
 
     plan = sets.plan_draws(num_images=NUM_TEST, num_samples=100, seed=1)
@@ -136,6 +136,9 @@ def test_numbers_are_those_of_the_metrics(pools):
     assert values["coverage"][0] == pytest.approx(expected["coverage"])
     distance = fid(real_features=reference, generated_features=features)
     assert values["fid"][0] == pytest.approx(distance, rel=1e-5)
+    judged = [pools.classifier(pools.images(REFERENCE)), pools.classifier(pools.test_images[rows])]
+    error = fid_standard_error(real_features=judged[0], generated_features=judged[1])
+    assert values["fid_digits_error"][0] == pytest.approx(error, rel=1e-4)
 
 
 class FewParts:
