@@ -93,7 +93,7 @@ class ModeClassifier:
         num_classes: number of classes, K.
         widths: filters of the network's convolutions.
         weights_hash: first eight digits of the SHA-256 of its weights and temperature.
-        label: name, hash and input height in one line.
+        label: hash and input height in one line.
     """
 
     requires_classifier = False
@@ -129,13 +129,13 @@ class ModeClassifier:
 
     @property
     def label(self) -> str:
-        return f"{self.name} classifier {self.weights_hash} @{self.image_shape[0]}"
+        return f"classifier {self.weights_hash} @{self.image_shape[0]}"
 
     @property
     def description(self) -> str:
         """Its label and how far it is to be believed, in one line."""
         return (
-            f"{self.label}, {self.test_accuracy:.2%} right, "
+            f"{self.label}, test accuracy {self.test_accuracy:.2%}, "
             f"calibration error {self.calibration_error:.2%}"
         )
 

@@ -121,7 +121,7 @@ COLUMNS = (
     text("run"),
     text("overrides"),
     distance(
-        "kid_digits_mean", "digit KID", tables=BOTH, paper="Bińkowski et al. 2018",
+        "kid_digits_mean", "classifier KID", tables=BOTH, paper="Bińkowski et al. 2018",
         meaning="KID in the features of the dataset's classifier, because ImageNet features say "
         "little about digits.",
     ),
@@ -147,8 +147,8 @@ COLUMNS = (
         "bias it upwards: compare with the row of test images.",
     ),
     Column(
-        "fid_digits", "digit FID", QUALITY, LOWER, BOTH, rounded(2), paper="Heusel et al. 2017",
-        error="fid_digits_se",
+        "fid_digits", "classifier FID", QUALITY, LOWER, BOTH, rounded(2),
+        paper="Heusel et al. 2017", error="fid_digits_se",
         meaning="Fréchet distance in the features of the dataset's classifier, which separate its "
         "classes where ImageNet features hardly do.",
     ),

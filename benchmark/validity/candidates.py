@@ -31,11 +31,11 @@ CANDIDATES = (
     Candidate("fid", "FID"),
     Candidate("precision", "precision", higher_is_better=True),
     Candidate("density", "density", higher_is_better=True),
-    Candidate("kid_digits_mean", "digit KID", requires_classifier=True),
-    Candidate("kid_digits_rbf_mean", "digit KID, RBF", requires_classifier=True),
-    Candidate("fid_digits", "digit FID", requires_classifier=True),
-    Candidate("precision_digits", "digit precision", True, requires_classifier=True),
-    Candidate("density_digits", "digit density", True, requires_classifier=True),
+    Candidate("kid_digits_mean", "classifier KID", requires_classifier=True),
+    Candidate("kid_digits_rbf_mean", "classifier KID, RBF", requires_classifier=True),
+    Candidate("fid_digits", "classifier FID", requires_classifier=True),
+    Candidate("precision_digits", "classifier precision", True, requires_classifier=True),
+    Candidate("density_digits", "classifier density", True, requires_classifier=True),
     Candidate("rejected_share", "rejected", requires_classifier=True),
 )
 ENCODER_COLUMNS = {  # and their names in `Space.numbers`

@@ -41,7 +41,7 @@ class Judging(Pixels):
 
     def __init__(self, weights_hash="0"):
         super().__init__("digits")
-        self.label = f"digits classifier {weights_hash}"
+        self.label = f"classifier {weights_hash}"
         self.recipe = {"encoder": "digits", "weights_hash": weights_hash}
 
 

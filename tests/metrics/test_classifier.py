@@ -137,8 +137,8 @@ def test_is_an_encoder_by_its_penultimate_layer(digits_classifier, mnist_test):
     assert features.shape == (500, 128)
     np.testing.assert_array_equal(digits_classifier.features(images), features)
     assert digits_classifier.name == "digits"
-    assert digits_classifier.description.startswith(f"{digits_classifier.label}, 9")
-    assert digits_classifier.label == f"digits classifier {digits_classifier.weights_hash} @28"
+    assert digits_classifier.description.startswith(f"{digits_classifier.label}, test accuracy 9")
+    assert digits_classifier.label == f"classifier {digits_classifier.weights_hash} @28"
     # Classes lie apart: the nearest centre of a class is that of its own.
     centres = np.stack([features[labels == digit].mean(axis=0) for digit in range(10)])
     nearest = np.linalg.norm(features[:, None] - centres[None], axis=-1).argmin(axis=1)

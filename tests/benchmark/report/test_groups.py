@@ -90,11 +90,14 @@ def test_description_names_what_the_numbers_rest_on(rows):
 
 
 def test_the_classifier_is_described_once(rows):
-    label = "digits classifier 12345678 @28"
-    rows["protocol"], rows["classifier"] = f"{rows['protocol'][0]}; {label}", f"{label}, 99 % right"
+    label = "classifier 12345678 @28"
+    rows["protocol"], rows["classifier"] = (
+        f"{rows['protocol'][0]}; {label}",
+        f"{label}, test accuracy 99 %",
+    )
     (group,) = group_rows(rows)
     text = groups.describe(group)
-    assert text.count(label) == 1 and "99 % right" in text
+    assert text.count(label) == 1 and "test accuracy 99 %" in text
 
 
 def test_corrected_class_shares_are_said_to_be(rows):

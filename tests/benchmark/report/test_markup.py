@@ -49,7 +49,7 @@ def test_latex_is_ascii_and_escaped():
 
 @pytest.mark.parametrize(
     ("title", "lines"),
-    [("NFE ↓", ["NFE ↓"]), ("digit KID ×1000 ↓", ["digit KID", "×1000 ↓"]), ("n", ["n"])],
+    [("NFE ↓", ["NFE ↓"]), ("classifier KID ×1000 ↓", ["classifier", "KID ×1000 ↓"]), ("n", ["n"])],
 )
 def test_titles_are_broken_and_arrows_stay_with_their_word(title, lines):
     found = re.sub(r"\\shortstack\[r\]{(.*)}$", r"\1", tex_title(title)).split(r"\\")

@@ -188,7 +188,7 @@ def test_notes_of_seeds_say_whose_they_are(seeds):
         ("images_per_second", 12345.6, "images/s ↑", "12,346"),
         ("kid_mean", -0.00012, "KID ×1000 ↓ ± se", "-0.12 ± 1.10"),
         ("kid_mean", -0.000001, "KID ×1000 ↓ ± se", "0.00 ± 1.10"),
-        ("kid_digits_mean", 0.0203, "digit KID ×1000 ↓", "20.30"),
+        ("kid_digits_mean", 0.0203, "classifier KID ×1000 ↓", "20.30"),
         ("modes_covered", 9, "Modes (of 10) ↑", "9"),
         ("mode_kl", 0.01234, "KL (floor 0.0009) ↓", "0.0123"),
         ("rejected_share", 0.0512, "Rejected % ↓ (95 %)", "5.1 (4.4–5.6)"),
@@ -247,7 +247,7 @@ def test_numbers_fit_a_terminal_without_their_errors(rows):
     table = table_of(rows.assign(kid_digits_mean=13.4, kid_digits_se=1))
     quality, speed = tables.summarize(table, "kid_digits_mean")
     assert cell(quality, "KID\n×1000 ↓") == "35.60" and cell(quality, "Rejected\n% ↓") == "5.0"
-    assert cell(quality, "digit KID\n×1000 ↓") == "13,400.00" and "KL ↓" in quality.titles
+    assert cell(quality, "classifier\nKID ×1000 ↓") == "13,400.00" and "KL ↓" in quality.titles
     for table in (quality, speed):
         lines = [table.titles, *table.body, *table.sanity]
         widths = [

@@ -53,7 +53,7 @@ def test_numbers_that_rank_otherwise_than_the_headline_are_named(seeds):
     kids = seeds["kid_mean"].copy()
     seeds.loc[vae, "kid_digits_mean"] = kids[dcgan].to_numpy()
     seeds.loc[dcgan, "kid_digits_mean"] = kids[vae].to_numpy()
-    (text,) = (text for text in told(seeds) if text.startswith("digit KID disagrees"))
+    (text,) = (text for text in told(seeds) if text.startswith("classifier KID disagrees"))
     assert "with KID on 1 of 10 pairs (Kendall's tau 0.80)" in text
     assert "It ranks vae decoder before dcgan generator*" in text and "significant in both" in text
     assert not any(text.startswith("KID disagrees") for text in told(seeds))
@@ -61,7 +61,7 @@ def test_numbers_that_rank_otherwise_than_the_headline_are_named(seeds):
 
 def test_agreeing_numbers_are_not_mentioned(seeds):
     seeds["kid_digits_mean"] = 2 * seeds["kid_mean"]
-    assert not any("digit KID disagrees" in text for text in told(seeds))
+    assert not any("classifier KID disagrees" in text for text in told(seeds))
 
 
 def test_checks_take_no_part(seeds):
