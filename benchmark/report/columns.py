@@ -122,8 +122,8 @@ COLUMNS = (
     text("overrides"),
     distance(
         "kid_digits_mean", "classifier KID", tables=BOTH, paper="Bińkowski et al. 2018",
-        meaning="KID in the features of the dataset's classifier, because ImageNet features say "
-        "little about digits.",
+        meaning="KID in the features of the dataset's classifier, which separate its classes where "
+        "ImageNet features hardly do.",
     ),
     Column("kid_digits_se", group=QUALITY),
     Column("kid_digits_std", group=QUALITY),
