@@ -31,7 +31,7 @@ def verdict(group):
         "Diversity": COVERAGE,
     }
     found = [_corner(name, column(key), lines) for name, key in corners.items()]
-    found += [_spread(lines), *_disagreements(group, lines)]
+    found += [_spread(group, lines), *_disagreements(group, lines)]
     return [text for text in found if text]
 
 
@@ -100,10 +100,10 @@ def _corner(name, described, lines):
     return f"{text}; {'; '.join(told)}." if told else f"{text}."
 
 
-def _spread(lines):
-    """The F statistics of the numbers of quality: samplers over seeds."""
+def _spread(group, lines):
+    """The F statistics of the metrics of quality, the headline's first: samplers over seeds."""
     found = {}
-    for described in _quality_columns(lines):
+    for described in sorted(_quality_columns(lines), key=lambda each: each.key != group.headline):
         statistic = comparison.f_statistic([line.values(described.key) for line in lines])
         if statistic:
             found[described.name] = statistic
@@ -119,26 +119,32 @@ def _spread(lines):
 
 
 def _disagreements(group, lines):
-    """A sentence for each number of quality that ranks lines otherwise than the headline."""
+    """Sentences on the metrics of quality that rank lines otherwise than the headline does."""
     headline = column(group.headline)
-    ours = _worth(lines, headline)
+    ours, alike = _worth(lines, headline), {}
     for described in _quality_columns(lines):
         theirs = _worth(lines, described)
         found = comparison.disagreement(ours, theirs)
         if described.key == headline.key or not found.reversed_pairs:
             continue
         sure = _told_apart_both(lines, headline, described)
-        pairs = [
+        pairs = tuple(
             " before ".join(_in_order(lines, theirs, pair)) + "*" * (pair in sure)
             for pair in found.reversed_pairs
-        ]
+        )
+        alike.setdefault((pairs, found.num_pairs, f"{found.tau:.2f}"), []).append(described.name)
+    for (pairs, num_pairs, tau), names in alike.items():
         more = len(pairs) - _MOST_PAIRS
         listed = "; ".join(pairs[:_MOST_PAIRS]) + (f"; and {more} more" if more > 0 else "")
         star = " (*: significant in both)" if any("*" in pair for pair in pairs) else ""
         yield (
-            f"{described.name} disagrees with {headline.name} on {len(pairs)} of "
-            f"{found.num_pairs} pairs (Kendall's tau {found.tau:.2f}). It ranks {listed}{star}."
+            f"Unlike {headline.name}, {_enumerate(names)} rank{'s' * (len(names) == 1)} {listed}"
+            f"{star}: {len(pairs)} of {num_pairs} pairs, Kendall's tau {tau}."
         )
+
+
+def _enumerate(names):
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def _quality_columns(lines):
