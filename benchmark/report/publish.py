@@ -4,6 +4,8 @@ import shutil
 from collections import defaultdict
 from pathlib import Path
 
+import yaml
+
 from benchmark.errors import UserError
 from benchmark.report.columns import TEXTS
 from benchmark.report.groups import complete
@@ -14,6 +16,7 @@ from benchmark.results import Folder, StoredRow, collect_rows, write_atomically
 NUM_IMAGES = 20
 MOST_BYTES = 3_000_000
 _OF_A_RUN = ("run.json", "config.yaml", "history.csv")
+_FOLDERS = ("results_dir", "cache_dir")  # of the machine that it ran on
 _DERIVED = ("runs", "external", "sanity", "figures")
 _CHOICES = ("seed", "dataset", "preset", "model", "sampler", "checkpoint")
 
@@ -65,11 +68,22 @@ def _copy_row(results_dir, path, target_dir, with_samples):
     files += [row.run.path / name for name in _OF_A_RUN] if row.run else []
     for file in files:
         if file.is_file():
-            write_atomically(target_dir / file.relative_to(results_dir), file.read_bytes())
+            content = file.read_bytes()
+            if file.name == "config.yaml":
+                config = without_folders(yaml.safe_load(content))
+                content = yaml.safe_dump(config, sort_keys=False).encode()
+            write_atomically(target_dir / file.relative_to(results_dir), content)
     images = row.samples(NUM_IMAGES) if with_samples else None
     if images is not None:
         folder = Folder(target_dir / row.samples_path.relative_to(results_dir))
         folder.write_array("samples.npy", images)
+
+
+def without_folders(config):
+    """A configuration without the folders of the machine that it ran on."""
+    if not isinstance(config, dict):
+        return config
+    return {key: without_folders(value) for key, value in config.items() if key not in _FOLDERS}
 
 
 def _choose(rows, chosen):
@@ -111,15 +125,17 @@ def _readme(results_dir, target_dir, rows):
 def commands(rows):
     """The commands that make a results folder's rows of trained models."""
     trained = rows[~is_sanity(rows) & rows["seed"].notna()]
-    alike = defaultdict(list)
-    for (dataset, preset, overrides, model), part in trained.groupby(
-        ["dataset", "preset", "overrides", "model"], sort=False
+    models = defaultdict(list)
+    for (dataset, preset, overrides, model, seed), part in trained.groupby(
+        ["dataset", "preset", "overrides", "model", "seed"], sort=False
     ):
         options = [text for text in overrides.split() if not text.startswith("model=")]
         if part["sampling_seed"].max() > 0:  # counted from 0
             options.append(f"sampling.seeds={part['sampling_seed'].max() + 1:g}")
-        seeds = tuple(sorted({int(seed) for seed in part["seed"]}))
-        alike[f"dataset={dataset} preset={preset}", " ".join(options), seeds].append(model)
+        models[f"dataset={dataset} preset={preset}", " ".join(options), model].append(int(seed))
+    alike = defaultdict(list)
+    for (start, options, model), seeds in models.items():
+        alike[start, options, tuple(sorted(seeds))].append(model)
     return [
         f"python -m benchmark --multirun {start} model={','.join(names)} "
         f"seed={','.join(map(str, seeds))} {options}".rstrip()

@@ -7,7 +7,13 @@ import pytest
 from benchmark.errors import UserError
 from benchmark.report import page
 from benchmark.report.columns import KEYS
-from benchmark.report.publish import MOST_BYTES, NUM_IMAGES, commands, publish
+from benchmark.report.publish import (
+    MOST_BYTES,
+    NUM_IMAGES,
+    commands,
+    publish,
+    without_folders,
+)
 from benchmark.report.tables import complete
 from benchmark.results import StoredRow, collect_rows
 
@@ -71,6 +77,13 @@ def test_chosen_rows_are_published_with_their_checks(seeds_dir, tmp_path, undraw
     trained = rows[rows["status"] == "finished"]
     assert sorted(trained["seed"]) == [10, 12] and set(trained["model"]) == {"vae"}
     assert (rows["status"] == "sanity").sum() == 3
+
+
+def test_folders_of_a_machine_are_left_out_of_the_configuration():
+    dataset = {"name": "mnist", "cache_dir": "/home/someone/.cache"}
+    config = {"seed": 0, "results_dir": "/tmp/results", "dataset": dataset, "widths": [1, 2]}
+    expected = {"seed": 0, "dataset": {"name": "mnist"}, "widths": [1, 2]}
+    assert without_folders(config) == expected
 
 
 def test_samples_of_other_sampling_seeds_are_not_published(seeds_dir, tmp_path, undrawn):
