@@ -111,10 +111,10 @@ def _spread(group, lines):
         return ""
     degrees = {(each.between, each.within) for each in found.values()}
     freedom = "F({}, {})".format(*degrees.pop()) if len(degrees) == 1 else "F"
-    numbers = ", ".join(f"{name} {formats.significant(each.f)}" for name, each in found.items())
+    numbers = ", ".join(f"{formats.significant(each.f)} for {name}" for name, each in found.items())
     return (
         f"How well each metric separates models and samplers, against its spread over seeds: "
-        f"{freedom} = {numbers}."
+        f"{freedom} is {numbers}."
     )
 
 
