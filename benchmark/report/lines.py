@@ -56,8 +56,10 @@ class Line:
         return float(values.mean()) if len(values) else float("nan")
 
     def std(self, key: str) -> float:
-        """Standard deviation over training seeds, NaN of fewer than two."""
+        """Standard deviation over training seeds, exactly 0 of equal numbers, NaN of one alone."""
         values = self.values(key)
+        if len(values) > 1 and np.ptp(values) == 0.0:
+            return 0.0  # where the mean is rounded, the formula gives a little more
         return float(values.std(ddof=1)) if len(values) > 1 else float("nan")
 
 

@@ -69,6 +69,14 @@ def test_numbers_alike_in_all_seeds_and_checks_have_no_deviation(seeds):
     assert [line[kid] for line in table.sanity] == ["0.20", "221.30", "400.00"]
 
 
+def test_numbers_alike_have_no_deviation_where_their_mean_is_rounded(seeds):
+    """The standard deviation of three times 0.1 is 2e-17, by the formula."""
+    seeds.loc[seeds["model"] == "dcgan", "gflops_per_pass"] = 0.1
+    line = next(line for line in group_rows(seeds)[0].lines if line.label.startswith("dcgan"))
+    assert line.values("gflops_per_pass").std(ddof=1) > 0.0
+    assert line.std("gflops_per_pass") == 0.0
+
+
 def test_modes_that_seeds_differ_in_have_a_decimal(seeds):
     seeds.loc[seeds["model"] == "dcgan", "modes_covered"] = [9, 10, 10]
     assert cell(by_model(seeds), "Modes (of 10) ↑") == "9.7 ± 0.6"
