@@ -89,6 +89,7 @@ class Evaluator:
             encoder = self.classifier
         self.encoder = encoder
         self._code: dict[str, str] = {}
+        self._recipes: dict[str, dict[str, Any] | None] = {}
 
     @cached_property
     def classifier(self) -> Any:
@@ -163,11 +164,14 @@ class Evaluator:
             instruments: Those that it uses.
             subject: What it measures, ready for JSON; of images, without the real ones.
         """
-        used = {}
-        for name in instruments:
-            found = self.encoder if name == ENCODER else self.classifier
-            used[name] = None if found is None else instrument_recipe(found)
+        used = {name: self._recipe_and_code(name) for name in instruments}
         return digest([options, self._version(module), used, subject])
+
+    def _recipe_and_code(self, instrument: str) -> dict[str, Any] | None:
+        if instrument not in self._recipes:
+            found = self.encoder if instrument == ENCODER else self.classifier
+            self._recipes[instrument] = None if found is None else instrument_recipe(found)
+        return self._recipes[instrument]
 
     def _version(self, module: str) -> str:
         if module not in self._code:

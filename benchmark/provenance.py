@@ -51,18 +51,27 @@ def module_version(name: str) -> str:
 def imported_measures(path: Path) -> list[Path]:
     """The files of the package `metrics` that a source file imports, wherever it does so."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:  # relative to the folder of the file, or to one above it
-                folder = path.parents[node.level - 1].relative_to(ROOT)
-                base = ".".join([*folder.parts, *([base] if base else [])])
-            names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    for level, base, imported in import_statements(path.read_text()):
+        if level:  # relative to the folder of the file, or to one above it
+            folder = path.parents[level - 1].relative_to(ROOT)
+            base = ".".join([*folder.parts, *([base] if base else [])])
+        names |= {base, *(f"{base}.{name}" for name in imported)}
     inside = [name.split(".") for name in names if name.startswith(f"{MEASURES}.")]
     files = [ROOT.joinpath(*parts).with_suffix(".py") for parts in inside]
     return [file for file in files if file.is_file()]
+
+
+@functools.cache
+def import_statements(source: str) -> list[tuple[int, str, list[str]]]:
+    """Of each import of a source file: how many folders up, the module, and names from it."""
+    found: list[tuple[int, str, list[str]]] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [(0, alias.name, []) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [alias.name for alias in node.names]
+            found.append((node.level, node.module or "", names))
+    return found
 
 
 def hash_code(paths: Iterable[Path]) -> str:

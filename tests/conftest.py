@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import functools
+import gc
 import os
 from pathlib import Path
 
@@ -8,6 +9,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import pytest
+import tensorflow as tf
 from hydra import compose, initialize_config_module
 
 from benchmark import config as configuration
@@ -37,6 +39,18 @@ LONGEST = (
 )
 
 
+def build_programs_quickly():
+    """Spares TensorFlow's rewriting of graphs, which takes longer than the few steps of a test.
+
+    The programs compute the same. Those of the processes that tests start are rewritten.
+    """
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
+def pytest_configure():
+    build_programs_quickly()
+
+
 def pytest_collection_modifyitems(items):
     """Puts the files that take longest first."""
 
@@ -45,6 +59,12 @@ def pytest_collection_modifyitems(items):
         return LONGEST.index(names[0]) if names else len(LONGEST)
 
     items.sort(key=rank)
+
+
+def pytest_collection_finish():
+    """Spares the collector the million objects of the modules: each clear_session() collects."""
+    gc.collect()
+    gc.freeze()
 
 
 def options(group):

@@ -22,7 +22,7 @@ from benchmark.results import Folder, RunFolder
 from benchmark.run import build_model, choose_acceleration
 from benchmark.validation import Validation
 from models.base import GenerativeModel, to_float
-from tests.conftest import small, trainings
+from tests.conftest import build_programs_quickly, small, trainings
 
 ROOT = Path(__file__).parents[2]
 PLAN = {"batch_size": 16, "num_steps": 24, "num_checkpoints": 3}
@@ -211,6 +211,7 @@ def halve_the_processor():
     (processor,) = tf.config.list_physical_devices("CPU")
     halves = [tf.config.LogicalDeviceConfiguration()] * 2
     tf.config.set_logical_device_configuration(processor, halves)
+    build_programs_quickly()
 
 
 def main(folder):

@@ -20,6 +20,7 @@ from benchmark.evaluation import SANITY_ROWS
 from benchmark.report.terminal import report
 from benchmark.results import Folder, RunFolder, collect_rows
 from benchmark.run import run
+from tests.conftest import small
 
 SMALL = [
     "preset=smoke",
@@ -70,13 +71,15 @@ def start(compose_config, folders, shared_cache, monkeypatch):
 
 
 def diffusion_options(model):
-    """Fewer time steps: 10 passes do what 200 do."""
+    """Fewer time steps, as 10 passes do what 200 do, of a smaller network."""
     samplers = {
         "ddpm": "samplers=[{_target_: models.samplers.DDPM, num_steps: 10},"
         "{_target_: models.samplers.DDIM, num_steps: 5}]",
         "ddim": "samplers=[{_target_: models.samplers.DDIM, num_steps: 5}]",
     }
-    return ["model.schedule.num_timesteps=10", samplers[model]] if model in samplers else []
+    if model not in samplers:
+        return []
+    return ["model.schedule.num_timesteps=10", samplers[model], *small(model)]
 
 
 def rows_of(rows, model="vae", dataset="mnist"):
