@@ -152,8 +152,11 @@ class Evaluator:
 
     def recipe(self, instrument: str) -> dict[str, Any] | None:
         """What the answers of `"encoder"` or `"classifier"` rest on, code aside."""
-        found = self.encoder if instrument == ENCODER else self.classifier
+        found = self._instrument(instrument)
         return None if found is None else found.recipe
+
+    def _instrument(self, name: str) -> Any:
+        return self.encoder if name == ENCODER else self.classifier
 
     def number_key(self, *, options: Any, module: str, instruments: list[str], subject: Any) -> str:
         """The key of a metric's numbers: of everything that makes them.
@@ -169,7 +172,7 @@ class Evaluator:
 
     def _recipe_and_code(self, instrument: str) -> dict[str, Any] | None:
         if instrument not in self._recipes:
-            found = self.encoder if instrument == ENCODER else self.classifier
+            found = self._instrument(instrument)
             self._recipes[instrument] = None if found is None else instrument_recipe(found)
         return self._recipes[instrument]
 

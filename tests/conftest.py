@@ -9,7 +9,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import pytest
-import tensorflow as tf
 from hydra import compose, initialize_config_module
 
 from benchmark import config as configuration
@@ -42,13 +41,11 @@ LONGEST = (
 def build_programs_quickly():
     """Spares TensorFlow's rewriting of graphs, which takes longer than the few steps of a test.
 
-    The programs compute the same. Those of the processes that tests start are rewritten.
+    The programs compute the same. The commands that tests start have theirs rewritten.
     """
+    import tensorflow as tf  # here, as processes that take names from this file do without it
+
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-
-
-def pytest_configure():
-    build_programs_quickly()
 
 
 def pytest_collection_modifyitems(items):
@@ -62,8 +59,9 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
-    """Spares the collector the million objects of the modules: each clear_session() collects."""
-    gc.collect()
+    """Comes before the first test, and only in processes that run some."""
+    build_programs_quickly()
+    gc.collect()  # then spares the collector the modules' objects: each clear_session() collects
     gc.freeze()
 
 

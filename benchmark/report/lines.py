@@ -58,9 +58,11 @@ class Line:
     def std(self, key: str) -> float:
         """Standard deviation over training seeds, exactly 0 of equal numbers, NaN of one alone."""
         values = self.values(key)
-        if len(values) > 1 and np.ptp(values) == 0.0:
-            return 0.0  # where the mean is rounded, the formula gives a little more
-        return float(values.std(ddof=1)) if len(values) > 1 else float("nan")
+        if len(values) < 2:
+            return float("nan")
+        if np.ptp(values) == 0.0:  # the formula gives a little more where the mean is rounded
+            return 0.0
+        return float(values.std(ddof=1))
 
 
 @dataclass(frozen=True)
