@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import copy
 import functools
 import gc
 import os
@@ -10,6 +11,8 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import pytest
 from hydra import compose, initialize_config_module
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from benchmark import config as configuration
 
@@ -101,15 +104,34 @@ def ready_to_train(model):
     return model
 
 
+@functools.cache
+def composed(config_name, choices):
+    """The configuration with these options of the config groups, which takes long to compose."""
+    configuration.register()
+    with initialize_config_module("conf", version_base="1.3"):
+        return compose(config_name, overrides=list(choices))
+
+
+def is_choice(override):
+    """Whether an override names options of a config group, as `model=vae`; else it is a value."""
+    return (CONF / override.lstrip("+~").split("=")[0].split("@")[0]).is_dir()
+
+
 @pytest.fixture(scope="session")
 def compose_config(tmp_path_factory):
-    """Composes the real configuration with overrides, in folders of the test."""
-    configuration.register()
+    """Composes the real configuration with overrides, in folders of the test.
+
+    As hydra.compose() does, and tests/benchmark/test_config.py compares them.
+    """
     folder = tmp_path_factory.mktemp("run")
 
     def compose_with(*overrides, config_name="config"):
-        folders = [f"results_dir={folder}/results", f"cache_dir={folder}/cache"]
-        with initialize_config_module("conf", version_base="1.3"):
-            return compose(config_name, overrides=[*folders, *overrides])
+        overrides = [f"results_dir={folder}/results", f"cache_dir={folder}/cache", *overrides]
+        choices = tuple(override for override in overrides if is_choice(override))
+        values = [override for override in overrides if not is_choice(override)]
+        config = copy.deepcopy(composed(config_name, choices))
+        parsed = OverridesParser.create().parse_overrides(values)
+        ConfigLoaderImpl._apply_overrides_to_config(parsed, config)
+        return config
 
     return compose_with

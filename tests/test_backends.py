@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from hydra import compose, initialize_config_module
-from PIL import Image
 
 from benchmark import config as configuration
 from benchmark import sampling, training
@@ -23,6 +22,7 @@ from models.samplers import DDPM
 from tests.benchmark.test_devices import Killed, PixelEncoder, random_dataset
 from tests.benchmark.test_multirun import SMALL
 from tests.conftest import small, trainings
+from tests.metrics.test_cost import CASES, count_case
 
 ROOT = Path(__file__).parents[1]
 SHAPE = (28, 28, 1)
@@ -144,7 +144,7 @@ def kill_and_resume(expected, folder):
 
 def traces(folder):
     """How often a sampler's function is called for many batches, the last of them a part of one."""
-    parts = parts_of("ddpm", folder, *DETERMINISTIC["ddpm"])
+    parts = parts_of("ddpm", folder, *small("ddpm"), *DETERMINISTIC["ddpm"])
     sampler = built(parts).sampler(parts.build_methods()[0])
     calls, predict = [], sampler.call
     sampler.call = lambda inputs: calls.append(inputs) or predict(inputs)
@@ -167,18 +167,24 @@ def main(folder):
         with np.load(folder / f"{name}_weights.npz") as arrays:
             outputs, _ = sampled(name, folder, dict(arrays))
         np.savez(folder / f"{name}_jax.npz", **outputs)
-    report = {"backend": keras.backend.backend(), "traces": traces(folder)}
     compile_quickly()
-    weights, told = told_of_training(RESUMED, folder)
-    report |= {"models": {RESUMED: told}, "resumed": kill_and_resume(weights, folder)}
+    report = {
+        "backend": keras.backend.backend(),
+        "traces": traces(folder),
+        "operations": {name: count_case(name) for name in CASES},
+    }
     (folder / "report.json").write_text(json.dumps(report))
 
 
-def main_of_others(folder):
-    """Trains the other models, likewise."""
+def main_of_training(folder):
+    """Trains all models, likewise."""
     compile_quickly()
-    others = {name: told_of_training(name, folder)[1] for name in trainings() if name != RESUMED}
-    report = {"backend": keras.backend.backend(), "models": others}
+    trained = {name: told_of_training(name, folder) for name in trainings()}
+    report = {
+        "backend": keras.backend.backend(),
+        "models": {name: told for name, (_, told) in trained.items()},
+        "resumed": kill_and_resume(trained[RESUMED][0], folder),
+    }
     (folder / "report.json").write_text(json.dumps(report))
 
 
@@ -234,20 +240,14 @@ def report(folder, outputs):
 
 
 @pytest.fixture(scope="module")
-def others(folder):
-    return report_of(main_of_others, folder)
+def training_report(folder):
+    return report_of(main_of_training, folder)
 
 
-@pytest.fixture(
-    params=[
-        name if name == RESUMED else pytest.param(name, marks=pytest.mark.slow)
-        for name in trainings()
-    ]
-)
-def name_and_told(request):
+@pytest.fixture(params=trainings())
+def name_and_told(request, training_report):
     """A model and what was told of its training."""
-    report = request.getfixturevalue("report" if request.param == RESUMED else "others")
-    return request.param, report["models"][request.param]
+    return request.param, training_report["models"][request.param]
 
 
 @pytest.mark.parametrize("count", COUNTS)
@@ -273,6 +273,11 @@ def test_sampling_is_traced_once_whatever_the_number_of_images(report):
     assert report["traces"] == {"first": 1, "all": 1, "images": [7, *SHAPE]}
 
 
+def test_operations_are_counted_alike(report):
+    assert report["operations"] == {name: operations for name, (_, _, operations) in CASES.items()}
+
+
+@pytest.mark.slow
 def test_every_model_trains_and_samples(name_and_told):
     name, told = name_and_told
     assert np.isfinite(told["losses"]).all() and np.isfinite(told["validation_kids"]).all()
@@ -283,6 +288,7 @@ def test_every_model_trains_and_samples(name_and_told):
     assert -1.0 <= told["range"][0] < told["range"][1] <= 1.0
 
 
+@pytest.mark.slow
 def test_the_best_weights_are_those_that_were_validated(name_and_told):
     _, told = name_and_told
     best, measured = told["best"]
@@ -290,16 +296,13 @@ def test_the_best_weights_are_those_that_were_validated(name_and_told):
     assert measured == pytest.approx(best, abs=1e-6)
 
 
-def test_a_killed_training_goes_on_bit_for_bit(report):
-    assert report["resumed"]
+@pytest.mark.slow
+def test_a_killed_training_goes_on_bit_for_bit(training_report):
+    assert training_report["resumed"]
 
 
 @pytest.mark.slow
 def test_the_command_runs(folder):
-    (folder / "pictures").mkdir()
-    pixels = np.random.default_rng(0).integers(0, 256, (60, 8, 8), "uint8")
-    for number, picture in enumerate(pixels):
-        Image.fromarray(picture).save(folder / "pictures" / f"{number}.png")
     arguments = ["-m", "benchmark", "cache_dir=cache", *SMALL]
     process = run_under_jax(folder, *arguments, JAX_DISABLE_MOST_OPTIMIZATIONS="true")
     assert process.returncode == 0, process.stderr

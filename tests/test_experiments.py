@@ -13,6 +13,7 @@ from tests.conftest import options, ready_to_train
 # With so many blocks, compiling takes longer than learning.
 LONG_TO_COMPILE = (
     "celeba_ddpm_64",
+    "flowers_ddim_cosine",
     "flowers_ddpm_1000",
     "mnist_ddpm_200",
     "single_image_300",
@@ -25,7 +26,7 @@ SMALL = {"base_width": 8, "num_blocks": 1, "batch_size": 16}
 @pytest.fixture
 def settings_of(compose_config):
     def settings(experiment, *overrides):
-        keras.utils.clear_session()
+        keras.utils.clear_session(free_memory=False)
         config = compose_config(f"experiment={experiment}", "dataset.source=a_folder", *overrides)
         return configuration.validate(config)
 

@@ -65,7 +65,7 @@ def test_every_model_learns_the_same_in_half_the_precision(compose_config, name)
     images = np.random.default_rng(0).integers(0, 256, (16, 28, 28, 1), dtype="uint8")
     losses = {}
     for precision in ("float32", "mixed_bfloat16"):
-        keras.utils.clear_session()
+        keras.utils.clear_session(free_memory=False)
         config = compose_config(f"model={name}", "preset=smoke")
         parts = Parts(configuration.validate(config), [])
         with choose(settings(precision=precision)).building():

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_module
 from hydra.utils import get_method
 from omegaconf import OmegaConf
 
@@ -23,6 +24,28 @@ def command(*arguments, folder=ROOT):
         text=True,
         timeout=120,
     )
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["model=ddpm", "preset=smoke", "model/schedule=cosine", "model.multipliers=[1]"],
+        ["model.latent_dim=3", "model=vae", "+metric.more={_target_: some.More, k: 5}"],
+        ["~metric.memorisation", "metric=[kid,memorisation]", "sampler=ddim", "sampler.eta=0.5"],
+        ["experiment=flowers_ddim_cosine", "training.num_steps=4", "seed=7"],
+    ],
+)
+def test_the_tests_compose_as_hydra_does(compose_config, overrides):
+    received = compose_config(*overrides)
+    folders = [f"{key}={received[key]}" for key in ("results_dir", "cache_dir")]
+    with initialize_config_module("conf", version_base="1.3"):
+        expected = compose("config", overrides=[*folders, *overrides])
+    containers = [OmegaConf.to_container(config) for config in (received, expected)]
+    for container in containers:
+        container.pop("hydra", None)
+    assert containers[0] == containers[1]
+    assert list(containers[0]) == list(containers[1])
 
 
 @pytest.mark.parametrize("preset", options("preset"))

@@ -27,7 +27,7 @@ DATASET = ImageDataset(
     class_names=tuple("0123456789"),
 )
 PLAN = {"batch_size": 8, "num_steps": 12, "num_checkpoints": 3}
-LONG_TO_COMPILE = ("ddgan",)  # two networks as dcgan, averages of the weights as ddim
+LONG_TO_COMPILE = ("ddgan", "ddim")
 
 
 class Killed(Exception):
@@ -37,7 +37,7 @@ class Killed(Exception):
 @pytest.fixture(scope="module")
 def build(compose_config):
     def build_model(name, *overrides):
-        keras.utils.clear_session()  # as a new process would be
+        keras.utils.clear_session(free_memory=False)  # as a new process would be
         config = compose_config(
             f"model={name}",
             "preset=smoke",

@@ -73,7 +73,7 @@ def dataset(shared_cache):
 @pytest.fixture
 def build(compose_config, dataset):
     def build_model(name):
-        keras.utils.clear_session()  # as a new process would be
+        keras.utils.clear_session(free_memory=False)  # as a new process would be
         options = [f"training.{key}={value}" for key, value in PLAN.items()]
         config = compose_config(f"model={name}", "preset=smoke", *options, *small(name))
         return Parts(configuration.validate(config), []).build_model(dataset.image_shape)

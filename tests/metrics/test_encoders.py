@@ -41,8 +41,9 @@ def largest_relative_difference(features, expected):
 
 
 @pytest.mark.parametrize("image_size", [75, 299])
-def test_agrees_with_another_loader(mnist_test, inception_features, image_size):
-    encoder = InceptionV3Encoder(weights="embedded", image_size=image_size, batch_size=16)
+def test_agrees_with_another_loader(encoder, mnist_test, inception_features, image_size):
+    if image_size != encoder.image_size:
+        encoder = InceptionV3Encoder(weights="embedded", image_size=image_size, batch_size=16)
     features = encoder(mnist_test[0][:16])
     assert features.dtype == np.float32
     assert features.shape == (16, 2048)

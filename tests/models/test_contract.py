@@ -20,7 +20,7 @@ from tests.conftest import (
     trainings,
 )
 
-SHAPES = [(28, 28, 1), (32, 32, 3)]
+GREY, COLOUR = SHAPES = [(28, 28, 1), (32, 32, 3)]
 COUNT = 5  # images; of the same number everywhere, as samplers are compiled for each number
 
 
@@ -52,7 +52,7 @@ class Trained:
 @pytest.fixture(scope="module")
 def build(compose_config):
     def build_parts(name, *overrides):
-        keras.utils.clear_session()
+        keras.utils.clear_session(free_memory=False)
         config = compose_config(f"model={name}", "preset=smoke", *overrides)
         return Parts(configuration.validate(config), [])
 
@@ -65,7 +65,8 @@ def train(build):
 
     @functools.cache
     def train_once(name, shape):
-        model = build(name).build_model(shape)
+        overrides = small(name) if shape == GREY else []  # one of each as it is configured
+        model = build(name, *overrides).build_model(shape)
         before = weights(model)
         logs = train_step(model, real_images(shape))
         return model, logs, before, weights(model)
@@ -76,15 +77,15 @@ def train(build):
         method = build(name).build_methods()[-1]
         return Trained(model, method, model.sampler(method), *told)
 
-    return lambda name, shape=SHAPES[0]: sample_by_name(name, shape)
+    return lambda name, shape=GREY: sample_by_name(name, shape)
 
 
 @pytest.fixture(scope="module")
 def class_conditional(build):
     """A class-conditional model after one step, once for all samplers."""
     parts = build("ddpm", "model.num_classes=10", *small("ddpm"))
-    model = parts.build_model(SHAPES[0])
-    images = real_images(SHAPES[0])
+    model = parts.build_model(GREY)
+    images = real_images(GREY)
     train_step(model, (images, np.arange(len(images)) % 10))
     return model
 
@@ -126,11 +127,11 @@ def test_images_depend_on_seed_and_index_alone(train, name, monkeypatch):
 def test_every_schedule_trains_and_is_walked(build, schedule):
     steps = ["sampler=ddpm", "sampler.num_steps=6"]
     parts = build("ddpm", f"model/schedule={schedule}", *steps, *small("ddpm"))
-    model = parts.build_model(SHAPES[0])
-    train_step(model, real_images(SHAPES[0]))
+    model = parts.build_model(GREY)
+    train_step(model, real_images(GREY))
     sampler = model.sampler(*parts.build_methods())
     images = sampler.sample(*sampler.inputs(0, COUNT))
-    assert images.shape == (COUNT, *SHAPES[0]) and sampler.network_passes == 6
+    assert images.shape == (COUNT, *GREY) and sampler.network_passes == 6
     assert np.isfinite(images).all() and np.abs(images).max() <= 1.0
     np.testing.assert_allclose(images[3:4], sampler.sample(*sampler.inputs(3, 1)), atol=1e-4)
 
@@ -142,7 +143,7 @@ def test_every_sampler_guides_a_class_conditional_model(build, class_conditional
     (method,) = parts.build_methods()
     sampler = class_conditional.sampler(method)
     samples = sampler.sample(*sampler.inputs(0, COUNT))
-    assert samples.shape == (COUNT, *SHAPES[0]) and sampler.network_passes == 8
+    assert samples.shape == (COUNT, *GREY) and sampler.network_passes == 8
     assert method.name.startswith(f"{sampler_name.split('_')[0]}-4")
     np.testing.assert_allclose(samples[3:4], sampler.sample(*sampler.inputs(3, 1)), atol=1e-4)
     assert sampler.single_pass(sampler.inputs(0, 2)[0]).shape[0] == 2
@@ -152,8 +153,8 @@ def test_every_sampler_guides_a_class_conditional_model(build, class_conditional
 @pytest.mark.parametrize("name", trainings())
 def test_training_is_a_function_of_the_seed(build, name):
     def trained(seed):
-        model = build(name, f"seed={seed}", *small(name)).build_model(SHAPES[0])
-        train_step(model, real_images(SHAPES[0]))
+        model = build(name, f"seed={seed}", *small(name)).build_model(GREY)
+        train_step(model, real_images(GREY))
         return weights(model)
 
     first, again, other = trained(0), trained(0), trained(1)
@@ -164,7 +165,7 @@ def test_training_is_a_function_of_the_seed(build, name):
 @pytest.mark.parametrize("name", trainings())
 def test_saved_weights_give_the_same_images(build, train, name):
     trained = train(name)
-    loaded = build(name, "seed=5").build_model(SHAPES[0])
+    loaded = build(name, "seed=5", *small(name)).build_model(GREY)
     load_weights(loaded, trained.after)
     inputs = trained.sampler.inputs(0, COUNT)
     np.testing.assert_array_equal(
@@ -174,19 +175,19 @@ def test_saved_weights_give_the_same_images(build, train, name):
 
 @pytest.mark.parametrize("name", trainings())
 def test_illustrations_are_pictures_that_can_be_drawn(train, name):
-    images = real_images(SHAPES[0])
+    images = real_images(GREY)
     pictures = train(name).model.illustrate(images, np.arange(len(images)) % 10)
     for picture in pictures.values():
         assert figures.illustration(picture).axes
         if isinstance(picture, Illustration):
             assert picture.images.dtype == np.uint8
-            assert picture.images.shape[2:] == SHAPES[0]
+            assert picture.images.shape[2:] == GREY
             assert len(picture.column_labels) in (0, picture.images.shape[1])
 
 
 @pytest.mark.parametrize("name", trainings())
 def test_facts_are_finite_numbers_of_columns_of_their_own(train, name):
-    facts = train(name).model.facts(real_images(SHAPES[0]))
+    facts = train(name).model.facts(real_images(GREY))
     assert all(np.isfinite(value) for value in facts.values())
     # A model's own facts may be described, under "other"; they must not hide a metric's number.
     assert not set(facts) & {column.key for column in COLUMNS if column.group != OTHER}

@@ -179,7 +179,7 @@ def test_judging_for_the_generator_changes_no_variable_of_the_discriminator():
 
 def test_a_training_with_all_options_goes_on_from_its_state():
     def build():
-        keras.utils.clear_session()
+        keras.utils.clear_session(free_memory=False)
         options = {"label_smoothing": 0.1, "instance_noise": 0.3, "instance_noise_steps": 5}
         optimizer = keras.optimizers.Adam(2e-4)
         return ready_to_train(build_dcgan(optimizer, spectral_norm=True, **options))

@@ -25,7 +25,7 @@ def features():
 
 @pytest.fixture
 def model():
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     model = DiffusionModel(
         image_shape=SHAPE,
         seed=0,
