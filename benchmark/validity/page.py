@@ -52,7 +52,7 @@ def write_page(record: dict[str, Any]) -> str:
         f"{record['dataset']}; {record['encoder']}; {record['classifier'] or 'no classifier'}. "
         "Distances between distributions are to 10,000 training images.",
         "## Verdict",
-        verdict_text(headline, results),
+        verdict_text(headline, results, record["decided_by"]),
         f"The rule, set before anything was measured: {RULE}",
         *remade_section(results, headline),
         *by_number(results),
@@ -89,9 +89,11 @@ def ranking(result: Measured, has_classifier: bool, pooled: bool = True) -> list
     )
 
 
-def verdict_text(headline: dict[str, str], results: dict[str, Measured]) -> str:
+def verdict_text(headline: dict[str, str], results: dict[str, Measured], decided_by: str) -> str:
     """Who wins, at which presets, and with which draws left out."""
     lines = []
+    if len(results) > 1:
+        lines.append(f"One headline is used at all presets: the winner at {decided_by}.\n")
     for kind, winner in headline.items():
         words = kind.replace("_", " a ")
         lines.append(f"- Headline {words}: **{title_of(winner)}** (`{winner}`).")
