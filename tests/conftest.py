@@ -34,10 +34,10 @@ LONGEST = (
     "test_behaviour.py",
     "test_validation.py",
     "test_training.py",
-    "test_backends.py",
-    "test_multirun.py",
     "test_experiments.py",
     "test_devices.py",
+    "test_backends.py",
+    "test_multirun.py",
 )
 
 

@@ -24,6 +24,8 @@ from tests.benchmark.test_multirun import SMALL
 from tests.conftest import small, trainings
 from tests.metrics.test_cost import CASES, count_case
 
+pytestmark = pytest.mark.slow  # JAX compiles for longer than all else takes
+
 ROOT = Path(__file__).parents[1]
 SHAPE = (28, 28, 1)
 # Of each model a sampler that is a function of the latents alone.
@@ -277,7 +279,6 @@ def test_operations_are_counted_alike(report):
     assert report["operations"] == {name: operations for name, (_, _, operations) in CASES.items()}
 
 
-@pytest.mark.slow
 def test_every_model_trains_and_samples(name_and_told):
     name, told = name_and_told
     assert np.isfinite(told["losses"]).all() and np.isfinite(told["validation_kids"]).all()
@@ -288,7 +289,6 @@ def test_every_model_trains_and_samples(name_and_told):
     assert -1.0 <= told["range"][0] < told["range"][1] <= 1.0
 
 
-@pytest.mark.slow
 def test_the_best_weights_are_those_that_were_validated(name_and_told):
     _, told = name_and_told
     best, measured = told["best"]
@@ -296,12 +296,10 @@ def test_the_best_weights_are_those_that_were_validated(name_and_told):
     assert measured == pytest.approx(best, abs=1e-6)
 
 
-@pytest.mark.slow
 def test_a_killed_training_goes_on_bit_for_bit(training_report):
     assert training_report["resumed"]
 
 
-@pytest.mark.slow
 def test_the_command_runs(folder):
     arguments = ["-m", "benchmark", "cache_dir=cache", *SMALL]
     process = run_under_jax(folder, *arguments, JAX_DISABLE_MOST_OPTIMIZATIONS="true")

@@ -7,7 +7,7 @@ from benchmark import config as configuration
 from benchmark.acceleration import choose
 from benchmark.cli import Parts
 from benchmark.errors import UserError
-from tests.conftest import trainings
+from tests.conftest import small, trainings
 
 
 def settings(training_jit="auto", sampling_jit="auto", precision="auto"):
@@ -66,7 +66,7 @@ def test_every_model_learns_the_same_in_half_the_precision(compose_config, name)
     losses = {}
     for precision in ("float32", "mixed_bfloat16"):
         keras.utils.clear_session(free_memory=False)
-        config = compose_config(f"model={name}", "preset=smoke")
+        config = compose_config(f"model={name}", "preset=smoke", *small(name))
         parts = Parts(configuration.validate(config), [])
         with choose(settings(precision=precision)).building():
             model = parts.build_model(images.shape[1:])

@@ -32,13 +32,10 @@ PLUGINS = {"joblib": "hydra_joblib_launcher", "submitit_local": "hydra_submitit_
 LAUNCHERS = [
     pytest.param(
         name,
-        marks=[
-            pytest.mark.skipif(
-                importlib.util.find_spec(f"hydra_plugins.{plugin}") is None,
-                reason=f"the launcher is not installed: pip install -e '.[sweep]' brings {plugin}",
-            ),
-            *([] if name == "joblib" else [pytest.mark.slow]),
-        ],
+        marks=pytest.mark.skipif(
+            importlib.util.find_spec(f"hydra_plugins.{plugin}") is None,
+            reason=f"the launcher is not installed: pip install -e '.[sweep]' brings {plugin}",
+        ),
     )
     for name, plugin in PLUGINS.items()
 ]
@@ -71,6 +68,7 @@ def test_all_mistakes_of_a_sweep_are_told_at_its_end(folder):
     assert "Traceback" not in process.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_runs_at_the_same_time_fill_one_table_past_one_that_fails(folder, launcher):
     process = sweep(folder, launcher, f"hydra/launcher={launcher}", f"seed=0,{TOO_LARGE},1")

@@ -123,7 +123,7 @@ def test_paused_changes_no_bit_and_counts_as_no_training(build, whole, tmp_path,
     assert state["stage_seconds"]["training"] == pytest.approx(history[-1]["seconds"], abs=0.01)
 
 
-@pytest.mark.parametrize("name", ["vae", "dcgan"])
+@pytest.mark.parametrize("name", ["vae", pytest.param("dcgan", marks=pytest.mark.slow)])
 def test_several_steps_at_once_are_the_same_steps(build, whole, name, tmp_path):
     """Two at a time, as 3 divide no checkpoint of 4 steps."""
     weights, expected = whole(name)
