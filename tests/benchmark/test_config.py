@@ -217,7 +217,9 @@ def test_a_folder_that_cannot_be_written_is_the_environments_fault(compose_confi
         (["seed=abc"], 2, "abc"),
         (["results_dir=a=b"], 2, "needs quotes inside quotes: 'results_dir=\"a=b\"'"),
         (["seed"], 2, "expected seed=<value>"),
-        (["model=vae", "model.widths=[8,8,8]"], 2, "divisible by 8"),
+        pytest.param(
+            ["model=vae", "model.widths=[8,8,8]"], 2, "divisible by 8", marks=pytest.mark.slow
+        ),
         (["results_dir=/dev/null/results"], 3, "results_dir"),
     ],
 )

@@ -218,23 +218,23 @@ def main(folder):
     (one, one_result), (two, two_result) = (
         train_autoencoder(strategy, folder) for strategy in ("none", "mirrored")
     )
-    weights, told = report_on(RESUMED, folder)
     changes = zip(one.get_weights(), two.get_weights(), strict=True)
     report = {
         "largest_difference": max(float(np.abs(a - b).max()) for a, b in changes),
         "losses": [[row["loss"] for row in result.history] for result in (one_result, two_result)],
-        "models": {RESUMED: told},
-        "resumed": kill_and_resume(weights, folder),
         "refusals": list(refusals(folder)),
     }
     (folder / "report.json").write_text(json.dumps(report))
 
 
-def main_of_others(folder):
-    """Trains the other models, likewise; they take long to compile for two devices."""
+def main_of_models(folder):
+    """Trains all models, likewise; they take long to compile for two devices."""
     halve_the_processor()
-    others = [name for name in trainings() if name != RESUMED]
-    report = {"models": {name: report_on(name, folder)[1] for name in others}}
+    reports = {name: report_on(name, folder) for name in trainings()}
+    report = {
+        "models": {name: told for name, (_, told) in reports.items()},
+        "resumed": kill_and_resume(reports[RESUMED][0], folder),
+    }
     (folder / "report.json").write_text(json.dumps(report))
 
 
@@ -261,20 +261,14 @@ def report(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def others(tmp_path_factory):
-    return report_of(main_of_others, tmp_path_factory.mktemp("others"))
+def models_report(tmp_path_factory):
+    return report_of(main_of_models, tmp_path_factory.mktemp("models"))
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(name, marks=() if name == RESUMED else pytest.mark.slow)
-        for name in trainings()
-    ]
-)
-def name_and_told(request):
+@pytest.fixture(params=trainings())
+def name_and_told(request, models_report):
     """A model and what was told of its training."""
-    report = request.getfixturevalue("report" if request.param == RESUMED else "others")
-    return request.param, report["models"][request.param]
+    return request.param, models_report["models"][request.param]
 
 
 def test_two_devices_learn_what_one_learns(report):
@@ -284,6 +278,7 @@ def test_two_devices_learn_what_one_learns(report):
     assert report["largest_difference"] < 1e-5
 
 
+@pytest.mark.slow
 def test_every_model_trains_on_two_devices(name_and_told):
     name, told = name_and_told
     assert told["num_devices"] == 2
@@ -294,6 +289,7 @@ def test_every_model_trains_on_two_devices(name_and_told):
     assert told["images"] == [3, *SHAPE]
 
 
+@pytest.mark.slow
 def test_no_device_draws_the_noise_of_another(name_and_told):
     name, told = name_and_told
     generators = told["draws"]
@@ -302,8 +298,9 @@ def test_no_device_draws_the_noise_of_another(name_and_told):
         assert first != second
 
 
-def test_a_killed_training_goes_on_bit_for_bit(report):
-    assert report["resumed"]
+@pytest.mark.slow
+def test_a_killed_training_goes_on_bit_for_bit(models_report):
+    assert models_report["resumed"]
 
 
 def test_a_batch_that_cannot_be_parted_is_refused(report):

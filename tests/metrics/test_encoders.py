@@ -40,7 +40,7 @@ def largest_relative_difference(features, expected):
     return np.abs(features - expected).max() / np.abs(expected).max()
 
 
-@pytest.mark.parametrize("image_size", [75, 299])
+@pytest.mark.parametrize("image_size", [75, pytest.param(299, marks=pytest.mark.slow)])
 def test_agrees_with_another_loader(encoder, mnist_test, inception_features, image_size):
     if image_size != encoder.image_size:
         encoder = InceptionV3Encoder(weights="embedded", image_size=image_size, batch_size=16)
