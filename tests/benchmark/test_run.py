@@ -315,6 +315,7 @@ def train_in(compose_config, shared_cache, tmp_path):
     return train
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_the_end_of_its_training_keeps_both_weights(train_in, monkeypatch):
     """After each kind of file that its end writes; the best weights are the first of weights."""
     whole, written = train_in("whole"), []

@@ -71,7 +71,7 @@ def train(model, folder, seed=0):
 @pytest.mark.parametrize(
     ("name", "kill_step"),
     [
-        ("vae", 2),
+        pytest.param("vae", 2, marks=pytest.mark.slow),
         *(
             pytest.param(name, 9, marks=pytest.mark.slow if name in LONG_TO_COMPILE else ())
             for name in trainings()

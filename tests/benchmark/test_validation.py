@@ -20,7 +20,8 @@ from models.samplers import DDIM
 from tests.conftest import small
 
 PLAN = {"batch_size": 8, "num_steps": 12, "num_checkpoints": 3}
-MODELS = ("dcgan", "ddpm")  # batch statistics; averages of the weights
+# Batch statistics; averages of the weights.
+MODELS = ("dcgan", pytest.param("ddpm", marks=pytest.mark.slow))
 
 
 class Killed(Exception):
@@ -255,7 +256,13 @@ def whole_training():
     return {}
 
 
-@pytest.mark.parametrize(("write", "moment"), [(2, "before"), (2, "after"), (3, "after")])
+@pytest.mark.parametrize(
+    ("write", "moment"),
+    [
+        (2, "before"),
+        *(pytest.param(write, "after", marks=pytest.mark.slow) for write in (2, 3)),
+    ],
+)
 def test_a_training_killed_around_a_checkpoint_has_the_same_best(
     build, train, validation_of, whole_training, monkeypatch, write, moment
 ):
