@@ -15,7 +15,9 @@ PYTEST_ARGS ?= --numprocesses=2 --dist=loadfile --no-loadscope-reorder --duratio
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 BIN := $(VENV)/bin
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Python compiles the modules that are used as it imports them: a fraction of what pip would compile.
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
+    --constraint constraints.txt
 comma := ,
 
 # What is installed is remembered in a file, so that the second call starts at once.
