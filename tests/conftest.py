@@ -31,7 +31,6 @@ LONGEST = (
     "test_evaluate.py",
     "models/test_contract.py",
     "test_page.py",
-    "test_behaviour.py",
     "test_validation.py",
     "test_training.py",
     "test_experiments.py",

@@ -10,15 +10,6 @@ from benchmark.cli import Parts
 from benchmark.datasets.mnist import load_mnist
 from tests.conftest import options, ready_to_train
 
-# With so many blocks, compiling takes longer than learning.
-LONG_TO_COMPILE = (
-    "celeba_ddpm_64",
-    "flowers_ddim_cosine",
-    "flowers_ddpm_1000",
-    "mnist_ddpm_200",
-    "single_image_300",
-    "stacked_mnist_trilemma",
-)
 GREY = ("mnist", "fashion_mnist")
 SMALL = {"base_width": 8, "num_blocks": 1, "batch_size": 16}
 
@@ -78,13 +69,8 @@ def test_a_shrunk_experiment_takes_a_step_and_passes(settings_of, experiment, di
         assert outputs.shape[0] == 2
 
 
-@pytest.mark.parametrize(
-    "experiment",
-    [
-        pytest.param(name, marks=pytest.mark.slow if name in LONG_TO_COMPILE else ())
-        for name in options("experiment")
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", options("experiment"))
 def test_a_shrunk_experiment_learns(settings_of, experiment, digits):
     settings = settings_of(experiment)
     model = shrunk_model(settings)

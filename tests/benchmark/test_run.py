@@ -396,6 +396,7 @@ def test_a_diverged_run_is_kept_and_shown(start, folders):
     assert "Training vae" not in again
 
 
+@pytest.mark.slow
 def test_stacked_mnist_is_trained_judged_and_reported(start, folders):
     rows, text = start(*VAE, "dataset=stacked_mnist")
     assert "Training vae" in text

@@ -9,6 +9,8 @@ from metrics.fid import fid
 from metrics.kid import kid
 from metrics.prdc import prdc
 
+pytestmark = pytest.mark.slow  # they encode thousands of images
+
 NUM_IMAGES = 400
 NUM_CHANGED = 200
 PLAN = {"num_subsets": 50, "subset_size": 80}

@@ -66,6 +66,7 @@ def test_weights_are_rounded_before_they_are_tested(trained):
         np.testing.assert_array_equal(weight.astype(np.float16).astype(np.float32), weight)
 
 
+@pytest.mark.slow
 def test_the_seed_decides_the_weights(trained):
     again, other = (train_on_squares(seed=seed) for seed in (0, 5))
     assert again.weights_hash == trained[0].weights_hash

@@ -58,6 +58,7 @@ def test_the_plain_loop_takes_the_same_step(model):
     assert np.abs(plain - np.clip(latents, -1.0, 1.0)).max() > 0.1
 
 
+@pytest.mark.slow
 def test_the_plain_training_step_learns(model):
     images = np.random.default_rng(0).integers(0, 256, (16, *SHAPE), dtype="uint8")
     step = {"alpha_bars": model.schedule.alpha_bars, "generator": np.random.default_rng(0)}
