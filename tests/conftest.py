@@ -31,6 +31,7 @@ LONGEST = (
     "test_evaluate.py",
     "models/test_contract.py",
     "test_page.py",
+    "test_behaviour.py",
     "test_validation.py",
     "test_training.py",
     "test_experiments.py",
@@ -81,11 +82,9 @@ def options(group):
 @functools.cache
 def first_of_those_that_train_alike():
     """For each option of conf/model the first that differs from it in its rows alone."""
-    configuration.register()
     firsts, first_of = {}, {}
     for name in options("model"):
-        with initialize_config_module("conf", version_base="1.3"):
-            config = compose("config", overrides=[f"model={name}"])
+        config = composed("config", (f"model={name}",))
         first_of[name] = firsts.setdefault(str((config.model, config.training)), name)
     return first_of
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from hydra import compose, initialize_config_module
+from PIL import Image
 
 from benchmark import config as configuration
 from benchmark import sampling, training
@@ -24,7 +25,7 @@ from tests.benchmark.test_multirun import SMALL
 from tests.conftest import small, trainings
 from tests.metrics.test_cost import CASES, count_case
 
-pytestmark = pytest.mark.slow  # JAX compiles for longer than all else takes
+pytestmark = pytest.mark.slow  # JAX takes long to compile
 
 ROOT = Path(__file__).parents[1]
 SHAPE = (28, 28, 1)
@@ -301,6 +302,10 @@ def test_a_killed_training_goes_on_bit_for_bit(training_report):
 
 
 def test_the_command_runs(folder):
+    (folder / "pictures").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 8, 8), "uint8")
+    for number, picture in enumerate(pixels):
+        Image.fromarray(picture).save(folder / "pictures" / f"{number}.png")
     arguments = ["-m", "benchmark", "cache_dir=cache", *SMALL]
     process = run_under_jax(folder, *arguments, JAX_DISABLE_MOST_OPTIMIZATIONS="true")
     assert process.returncode == 0, process.stderr

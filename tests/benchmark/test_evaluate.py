@@ -46,7 +46,7 @@ def images(shared_cache):
 
 @pytest.fixture
 def start(compose_config, folders, shared_cache, monkeypatch):
-    """Measures; copies, sanity rows and tables are for the tests that are about them."""
+    """Measures; sanity rows and tables are made where a test is about them."""
 
     def start_with(*overrides, alone=True):
         if alone:
@@ -54,7 +54,6 @@ def start(compose_config, folders, shared_cache, monkeypatch):
             monkeypatch.setattr(measure, "measure_sanity_rows", lambda *arguments: None)
         config = compose_config(
             *SMALL,
-            *(["~metric.memorisation"] if alone else []),
             f"results_dir={folders}/results",
             f"cache_dir={shared_cache}",
             *overrides,
@@ -128,7 +127,7 @@ def test_a_run_would_be_measured_alike(compose_config, shared_cache):
 def test_another_encoder_adds_a_row_of_the_same_samples(start_with_file):
     start_with_file("recoded", overrides=INCEPTION)
     rows, text = start_with_file("recoded")
-    assert "measured already: kid_digits, fid_digits, vendi, mode_coverage" in text
+    assert "measured already: kid_digits, fid_digits, vendi, mode_coverage, memorisation" in text
     pair = rows[rows["model"] == "recoded"]
     assert len(pair) == 2 and pair["run"].nunique() == 1
     assert pair["kid_encoder"].nunique() == 2

@@ -7,15 +7,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
     "model=vae",
     "preset=smoke",
-    "encoder=digits",  # it is built in no time
-    "model.widths=[8]",
+    "dataset=image_folder",
+    "dataset.source=pictures",
+    "dataset.image_size=8",
+    "model.latent_dim=2",
     "training.num_steps=4",
     "training.batch_size=8",
     "training.validation.every=null",
@@ -24,7 +28,6 @@ SMALL = [
     "metric.latency.max_seconds=0.1",
     "metric.latency.max_batch_size=2",
     "num_samples=30",
-    "num_reference_images=60",
     "sampling.batch_size=30",
 ]
 TOO_LARGE = 2**32  # as a seed
@@ -44,7 +47,12 @@ LAUNCHERS = [
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Where the user stands: paths are relative to it."""
-    return tmp_path_factory.mktemp("sweep")
+    folder = tmp_path_factory.mktemp("sweep")
+    (folder / "pictures").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 8, 8), "uint8")
+    for number, picture in enumerate(pixels):
+        Image.fromarray(picture).save(folder / "pictures" / f"{number}.png")
+    return folder
 
 
 def sweep(folder, results_dir, *arguments):

@@ -63,5 +63,5 @@ def test_the_plain_training_step_learns(model):
     images = np.random.default_rng(0).integers(0, 256, (16, *SHAPE), dtype="uint8")
     step = {"alpha_bars": model.schedule.alpha_bars, "generator": np.random.default_rng(0)}
     optimizer = keras.optimizers.Adam(1e-2)
-    losses = [plain_ddpm_step(model.unet, optimizer, images, **step) for _ in range(20)]
+    losses = [plain_ddpm_step(model.unet, optimizer, images, **step) for _ in range(30)]
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
