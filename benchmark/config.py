@@ -224,22 +224,26 @@ def check_acceleration(settings: dict[str, Any]) -> None:
 
 
 def check_samplers(settings: dict[str, Any]) -> None:
-    """A diffusion model samples in 1..T steps; other models have no choice of sampler."""
+    """A diffusion model samples in 1..T steps, a VAE by its decoder; others have no choice."""
     if not settings["samplers"]:
         raise UserError("`samplers` must name at least one way to sample. Received: samplers=[]")
-    schedule = settings["model"].get("schedule")
-    if schedule is None and settings["sampler"] is not None:
-        raise UserError(
-            f"model={settings['model']['name']} has one way to sample and takes no `sampler`; "
-            "samplers go with model=ddpm or model=ddim"
-        )
+    model = settings["model"]
+    schedule = model.get("schedule")
+    if settings["sampler"] is not None:
+        walks = "num_steps" in settings["sampler"]
+        if (walks and schedule is None) or (not walks and "likelihood" not in model):
+            raise UserError(
+                f"this sampler is not for model={model['name']}: ddpm, ddim and dpm_solver go with "
+                "model=ddpm or model=ddim, decoder goes with model=vae, other models have one way "
+                f"to sample. Received: {settings['sampler']['_target_'].rpartition('.')[2]}"
+            )
     for sampler in settings["samplers"]:
-        check_sampler("sampler", sampler, settings["model"])
+        check_sampler("sampler", sampler, model)
     validating = settings["training"]["validation"]
     if validating["every"] is not None:
         # null: all time steps, where there are any
         sampler = validating["sampler"] or {"num_steps": (schedule or {}).get("num_timesteps", 1)}
-        check_sampler("training.validation.sampler", sampler, settings["model"])
+        check_sampler("training.validation.sampler", sampler, model)
 
 
 def check_sampling_seeds(seeds: int) -> None:

@@ -140,7 +140,7 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
 
     At the end of the `with` block the weights are again, bit for bit, what they were.
     """
-    variables = model.trainable_variables
+    variables = model.weights
     values = [keras.ops.convert_to_numpy(variable) for variable in variables]
     put_averages(model)
     try:
@@ -160,3 +160,4 @@ def put_averages(model: keras.Model) -> None:
     model.optimizer.finalize_variable_values(variables)
     for variable in variables:
         variable.assign(keras.ops.copy(variable))
+    model.settle()

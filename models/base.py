@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
-from keras import ops
+from keras import layers, ops
 
 # Of the layers that end a network, whatever the precision of the others.
 OUTPUT_DTYPE = "float32"
@@ -143,11 +143,15 @@ class GenerativeModel(keras.Model):
         """
         return {}
 
-    def facts(self, images):
+    def settle(self):
+        """Adapts what else sampling needs to weights that were put in, such as averages."""
+
+    def facts(self, images, labels):
         """Numbers about the trained model that no metric measures, by column of the results.
 
         Args:
             images: uint8 `(N, height, width, channels)`, real images.
+            labels: Their classes, int64 `(N,)`.
 
         Returns:
             `dict[str, float]`; empty by default.
@@ -171,6 +175,8 @@ class Sampler(keras.Model):
         network_passes: Passes of `network` for each image.
         latent_shape: Shape of the prior noise of one image.
         seed: Integer that the latents and the step noise descend from.
+        num_classes: Number of classes that the model is conditioned on, or `None`. Image i is of
+            class i modulo `num_classes`.
         **kwargs: `name`, as for `keras.Model`.
 
     Attributes:
@@ -178,18 +184,21 @@ class Sampler(keras.Model):
         num_steps: Steps on the way from noise to images.
         image_jit: Whether XLA compiles calls on a single image, as for `keras.Model.compile`.
         batch_jit: Whether XLA compiles calls on several images, likewise.
+        parts: List of the layers and models whose weights sampling uses; `[network]` by default.
     """
 
     deterministic = True
     num_steps = 1
     image_jit = batch_jit = "auto"
 
-    def __init__(self, *, network, network_passes, latent_shape, seed, **kwargs):
+    def __init__(self, *, network, network_passes, latent_shape, seed, num_classes=None, **kwargs):
         super().__init__(**kwargs)
+        self.num_classes = num_classes
         self.network = network
         self.network_passes = network_passes
         self.latent_shape = tuple(latent_shape)
         self.seed = seed
+        self.parts = [network]
         self._program = functools.cache(self._compile)
 
     def build(self, input_shape=None):
@@ -220,7 +229,7 @@ class Sampler(keras.Model):
         Returns:
             int64 `(count,)`, or `None` where the model is not conditioned on classes.
         """
-        return None
+        return np.arange(start, start + count) % self.num_classes if self.num_classes else None
 
     def illustrate(self):
         """Pictures of the sampler at work, by file name.
@@ -265,7 +274,25 @@ class Sampler(keras.Model):
     def _compile(self, method, jit):
         # A name of its own: one that counts up would change the order of the graph.
         name = f"{self.name}_{method.strip('_')}"
-        return Program(getattr(self, method), self.network, jit_compile=jit, name=name)
+        return Program(getattr(self, method), self.parts, jit_compile=jit, name=name)
+
+
+class NetworkSampler(Sampler):
+    """Turns vectors of latents into images in one pass of `network([latents, labels?])`."""
+
+    def call(self, inputs):
+        """Maps `(latents, seeds)` to images in [-1, 1]: noise -> images."""
+        return self.network(self.network_inputs(*inputs), training=False)
+
+    def network_inputs(self, latents, seeds):
+        """The latents and, where there are classes, each image's label."""
+        if self.num_classes is None:
+            return [latents]
+        return [latents, ops.cast(seeds[:, 1], "int32") % self.num_classes]
+
+    def pass_inputs(self, latents):
+        """The inputs of a pass; with classes, of the first one."""
+        return self.network_inputs(latents, ops.zeros((ops.shape(latents)[0], 2), "int32"))
 
 
 class Program(keras.Model):
@@ -273,15 +300,15 @@ class Program(keras.Model):
 
     Args:
         function: From tensors to tensors.
-        network: The `keras.Model` whose weights it uses.
+        parts: List of the layers and models whose weights it uses.
         jit_compile: As for `keras.Model.compile`.
         **kwargs: `name`, as for `keras.Model`.
     """
 
-    def __init__(self, function, network, jit_compile="auto", **kwargs):
+    def __init__(self, function, parts, jit_compile="auto", **kwargs):
         super().__init__(**kwargs)
         self.function = function
-        self.network = network
+        self.parts = parts
         self.built = True  # else JAX's first call would run twice, once without being compiled
         self.compile(jit_compile=jit_compile)
 
@@ -326,6 +353,38 @@ def to_float(images):
 def to_uint8(images):
     """Maps float images in [-1, 1] to uint8 0..255, rounded to the nearest, on the host."""
     return np.clip(np.rint((np.asarray(images) + 1.0) * 127.5), 0, 255).astype("uint8")
+
+
+def count_steps():
+    """The weight of a model that counts its steps: a run that goes on knows how far it was."""
+    return keras.Variable(
+        0, dtype="int32", trainable=False, aggregation="only_first_replica", name="steps_done"
+    )
+
+
+def append_labels(features, inputs, num_classes):
+    """Appends a one-hot label to vectors, and the labels to a network's inputs, if there are any."""
+    if num_classes is None:
+        return features
+    inputs.append(keras.Input((), dtype="int32", name="labels"))
+    return layers.Concatenate()([features, ops.one_hot(inputs[-1], num_classes)])
+
+
+def default_widths(image_shape, base_width):
+    """Channels of a convolutional network's levels, doubled wherever the resolution is halved.
+
+    Args:
+        image_shape: `(height, width, channels)`.
+        base_width: Channels of the first level.
+
+    Returns:
+        A list: as many levels as halve the image evenly down to 4 x 4 positions or more.
+    """
+    widths, sizes = [base_width], [size // 2 for size in image_shape[:2]]
+    while all(size % 2 == 0 and size >= 8 for size in sizes):
+        widths.append(2 * widths[-1])
+        sizes = [size // 2 for size in sizes]
+    return widths
 
 
 def check_divisible(image_shape, num_levels):

@@ -5,24 +5,45 @@ import math
 import keras
 from keras import layers, ops
 
-from models.base import OUTPUT_DTYPE, GenerativeModel, Sampler, check_divisible, to_float
+from models.adversarial import accuracies, build_optimizer, judge, total_loss
+from models.base import (
+    OUTPUT_DTYPE,
+    GenerativeModel,
+    NetworkSampler,
+    append_labels,
+    check_divisible,
+    count_steps,
+    default_widths,
+    to_float,
+)
+from models.batch_statistics import renew_batch_statistics
+from models.latent_plane import illustrate_plane
 
 WEIGHT_STD = 0.02  # Radford et al., section 4
 MOMENTUM = 0.9  # of the batch statistics
+NUM_STATISTICS, STATISTICS_BATCH = 2560, 128  # images that they are made anew from
+LOGGED = ("generator_loss", "discriminator_loss", "real_accuracy", "generated_accuracy")
 
 
 class DCGAN(GenerativeModel):
     """DCGAN with the non-saturating loss (Goodfellow et al. 2014), under plain `fit`.
 
-    One step updates both networks from the same batch. Their losses are summed: the generator's
-    passes through a discriminator whose weights are constants, the discriminator's through
-    generated images that are constants, so that each weight receives its own loss's gradient.
+    The losses and the two ways to update the networks are those of `models.adversarial`. With
+    classes, the generator takes a one-hot label beside its latents (Mirza and Osindero 2014) and
+    the discriminator adds the projection of its features on the label's embedding to its logit
+    (Miyato and Koyama 2018).
 
     Args:
-        image_shape: `(height, width, channels)`; the levels of `widths` must divide the sizes.
+        image_shape: `(height, width, channels)`; the levels must divide the sizes.
         seed: Integer.
         latent_dim: Number of latent dimensions, at least 1.
-        widths: Channels of the discriminator's levels; the generator has them in reverse.
+        base_width: Channels of the discriminator's first level. They double at each level, and
+            there are as many levels as leave at least 4 x 4 positions: 2 for 28 x 28 pixels, 4
+            for 64 x 64 (Radford et al. 2016, figure 1).
+        widths: Channels of the discriminator's levels instead; the generator has them in reverse.
+        num_classes: Number of classes that the images are conditioned on; `None` for none.
+        alternating: Whether steps update the discriminator and the generator in turns, each
+            with a batch of its own, or both at once from the same batch.
         label_smoothing: How far below 1 the discriminator's target for real images is, in [0, 1)
             (one-sided: Salimans et al. 2016, section 3.4).
         instance_noise: Standard deviation, on the images' scale [-1, 1], of the Gaussian noise that
@@ -31,7 +52,8 @@ class DCGAN(GenerativeModel):
         instance_noise_steps: After how many steps it is 0.
         spectral_norm: Whether the discriminator's layers have spectral norm 1 instead of batch
             norm (Miyato et al. 2018).
-        optimizer: A `keras.optimizers.Optimizer` for both networks.
+        generator_optimizer: A `keras.optimizers.Optimizer`.
+        discriminator_optimizer: Likewise.
         name: Name of the model.
 
     Raises:
@@ -44,95 +66,110 @@ class DCGAN(GenerativeModel):
         image_shape,
         seed,
         latent_dim,
-        widths,
+        base_width=64,
+        widths=None,
+        num_classes=None,
+        alternating=False,
         label_smoothing=0.0,
         instance_noise=0.0,
         instance_noise_steps=None,
         spectral_norm=False,
-        optimizer=None,
+        generator_optimizer=None,
+        discriminator_optimizer=None,
         name="dcgan",
     ):
         check_options(latent_dim, label_smoothing, instance_noise, instance_noise_steps)
+        optimizer = build_optimizer(
+            generator_optimizer, discriminator_optimizer, alternating=alternating
+        )
         super().__init__(image_shape=image_shape, seed=seed, optimizer=optimizer, name=name)
         self.latent_dim = latent_dim
+        self.num_classes = num_classes
+        self.alternating = alternating
         self.label_smoothing = label_smoothing
         self.instance_noise = instance_noise
         self.instance_noise_steps = instance_noise_steps
-        if instance_noise:  # a weight, so that a run that goes on knows how far it was
-            self.steps_done = keras.Variable(0.0, trainable=False, name="steps_done")
-        self.generator = build_generator(
-            image_shape=self.image_shape, latent_dim=latent_dim, widths=widths
-        )
-        self.discriminator = build_discriminator(
-            image_shape=self.image_shape, widths=widths, spectral_norm=spectral_norm
-        )
-        self.generator_loss = keras.metrics.Mean(name="generator_loss")
-        self.discriminator_loss = keras.metrics.Mean(name="discriminator_loss")
+        self.steps_done = count_steps()
+        shape = {
+            "image_shape": self.image_shape,
+            "widths": widths or default_widths(self.image_shape, base_width),
+            "num_classes": num_classes,
+        }
+        with keras.name_scope("generator"):
+            self.generator = build_generator(latent_dim=latent_dim, **shape)
+        with keras.name_scope("discriminator"):
+            self.discriminator = build_discriminator(spectral_norm=spectral_norm, **shape)
+        self.means = {key: keras.metrics.Mean(name=key) for key in LOGGED}
 
     @property
     def network(self):
         return self.generator
 
-    def call(self, images, training=False):
-        """Generates as many images in [-1, 1] as there are `images`."""
+    def call(self, inputs, training=False):
+        """Draws latents, one vector for each of the images."""
+        images = inputs[0] if self.num_classes else inputs
         shape = (ops.shape(images)[0], self.latent_dim)
-        latents = keras.random.normal(shape, seed=self.seed_generator)
-        return self.generator(latents, training=training)
+        return keras.random.normal(shape, seed=self.seed_generator)
 
     def compute_loss(self, x, y=None, y_pred=None, sample_weight=None, training=True):
-        """Sum of both losses, each reaching its own network only."""
-        real_images, generated_images = to_float(x), y_pred
-        if self.instance_noise:
-            real_images, generated_images = self._with_noise(real_images, generated_images)
-        real_logits = self.discriminator(real_images, training=training)
-        generated_logits = self.discriminator(
-            ops.stop_gradient(generated_images), training=training
+        """The sum of both losses, or that of the network whose turn it is."""
+        images, *labels = x if self.num_classes else (x,)
+        real_images = to_float(images)
+        noises = self._instance_noises(real_images)
+
+        def generate():
+            return self.generator([y_pred, *labels], training=training) + noises[1]
+
+        def deceive(generated_images):
+            logits = judge(self.discriminator, [generated_images, *labels], training=training)
+            return {"generator_loss": ops.mean(ops.softplus(-logits))}
+
+        def discriminate(generated_images):
+            real_logits = self.discriminator([real_images + noises[0], *labels], training=training)
+            generated_logits = self.discriminator(
+                [ops.stop_gradient(generated_images), *labels], training=training
+            )
+            # The cross entropy with the target 1 - s: softplus(-logit) + s * logit.
+            real_losses = ops.softplus(-real_logits) + self.label_smoothing * real_logits
+            loss = ops.mean(real_losses) + ops.mean(ops.softplus(generated_logits))
+            return {"discriminator_loss": loss, **accuracies(real_logits, generated_logits)}
+
+        return total_loss(self, generate, deceive, discriminate)
+
+    def settle(self):
+        """Makes the batch statistics anew for the weights as they are, which may be averages."""
+        sampler = self.sampler()
+        starts = range(0, NUM_STATISTICS, STATISTICS_BATCH)
+        batches = (
+            map(ops.convert_to_tensor, sampler.inputs(start, STATISTICS_BATCH)) for start in starts
         )
-        # The cross entropy with the target 1 - s: softplus(-logit) + s * logit.
-        real_losses = ops.softplus(-real_logits) + self.label_smoothing * real_logits
-        discriminator_loss = ops.mean(real_losses) + ops.mean(ops.softplus(generated_logits))
-        generator_loss = ops.mean(ops.softplus(-self._judge(generated_images, training)))
-        self.discriminator_loss.update_state(discriminator_loss)
-        self.generator_loss.update_state(generator_loss)
-        return discriminator_loss + generator_loss
+        inputs = [sampler.network_inputs(*batch) for batch in batches]
+        renew_batch_statistics(self.generator, inputs)
+
+    def illustrate(self, images, labels):
+        """The latent plane, or what two random directions through the latent space change."""
+        return illustrate_plane(self.sampler())
 
     def build_sampler(self, method=None):
         """Returns a sampler that runs the generator once."""
-        return GeneratorSampler(
+        return NetworkSampler(
             network=self.generator,
             network_passes=1,
             latent_shape=(self.latent_dim,),
+            num_classes=self.num_classes,
             seed=self.seed,
             name="generator",
         )
 
-    def _with_noise(self, *batches):
-        """Adds the instance noise of this step, fresh for each image."""
-        share_done = self.steps_done / self.instance_noise_steps
-        std = self.instance_noise * ops.maximum(0.0, 1.0 - share_done)
-        self.steps_done.assign_add(1.0)
+    def _instance_noises(self, images):
+        """The instance noise of this step for real and for generated images, 0 if there is none."""
+        if not self.instance_noise:
+            return 0.0, 0.0
+        done = ops.cast(self.steps_done, "float32") / self.instance_noise_steps
+        std = self.instance_noise * ops.maximum(0.0, 1.0 - done)
         return [
-            images + std * keras.random.normal(ops.shape(images), seed=self.seed_generator)
-            for images in batches
+            std * keras.random.normal(ops.shape(images), seed=self.seed_generator) for _ in range(2)
         ]
-
-    def _judge(self, images, training):
-        """The discriminator's logits, its weights taken as constants."""
-        logits, _ = self.discriminator.stateless_call(
-            [ops.stop_gradient(v.value) for v in self.discriminator.trainable_variables],
-            [v.value for v in self.discriminator.non_trainable_variables],
-            images,
-            training=training,
-        )
-        return logits
-
-
-class GeneratorSampler(Sampler):
-    """Turns latents into images in one pass."""
-
-    def call(self, inputs):
-        latents, _ = inputs
-        return self.network(latents, training=False)  # noise -> images
 
 
 def check_options(latent_dim, label_smoothing, instance_noise, instance_noise_steps):
@@ -155,14 +192,19 @@ def initial_weights():
     return keras.initializers.RandomNormal(stddev=WEIGHT_STD)
 
 
-def build_generator(*, image_shape, latent_dim, widths):
-    """Builds the generator: latents -> images in [-1, 1] (batch norm, ReLU, tanh at the end)."""
+def build_generator(*, image_shape, latent_dim, widths, num_classes):
+    """Builds the generator: `[latents, labels?]` -> images in [-1, 1].
+
+    Batch norm and ReLU between transposed convolutions, tanh at the end.
+    """
+    check_divisible(image_shape, len(widths))
     height, width, channels = image_shape
     scale = 2 ** len(widths)
     shape = (height // scale, width // scale, widths[-1])
-    latents = keras.Input((latent_dim,), name="latents")
+    inputs = [keras.Input((latent_dim,), name="latents")]
+    features = append_labels(inputs[0], inputs, num_classes)
     features = layers.Dense(math.prod(shape), use_bias=False, kernel_initializer=initial_weights())(
-        latents
+        features
     )
     features = layers.Reshape(shape)(features)
     for level_width in reversed(widths[:-1]):
@@ -187,21 +229,20 @@ def build_generator(*, image_shape, latent_dim, widths):
         dtype=OUTPUT_DTYPE,
         kernel_initializer=initial_weights(),
     )(features)
-    return keras.Model(latents, images, name="generator")
+    return keras.Model(inputs, images, name="generator")
 
 
-def build_discriminator(*, image_shape, widths, spectral_norm):
-    """Builds the discriminator: images -> logits (LeakyReLU; no batch norm on the first).
+def build_discriminator(*, image_shape, widths, num_classes, spectral_norm):
+    """Builds the discriminator: `[images, labels?]` -> logits (LeakyReLU; no batch norm at first).
 
     With `spectral_norm` there is no batch norm. Each training pass divides the kernels by their
     largest singular value, estimated by one more step of the power iteration (Miyato et al. 2018,
     algorithm 1). On TensorFlow, Keras keeps the quotient as the kernel, so that no gradient passes
     through the division; on JAX one does, as in the paper, and the kernel stays as it is.
     """
-    check_divisible(image_shape, len(widths))
     normalized = layers.SpectralNormalization if spectral_norm else lambda layer: layer
-    images = keras.Input(image_shape, name="images")
-    features = images
+    inputs = [keras.Input(image_shape, name="images")]
+    features = inputs[0]
     for level, level_width in enumerate(widths):
         convolution = layers.Conv2D(
             level_width,
@@ -219,4 +260,10 @@ def build_discriminator(*, image_shape, widths, spectral_norm):
     logits = normalized(layers.Dense(1, kernel_initializer=initial_weights(), dtype=OUTPUT_DTYPE))(
         features
     )
-    return keras.Model(images, logits, name="discriminator")
+    if num_classes is not None:
+        inputs.append(keras.Input((), dtype="int32", name="labels"))
+        dim = features.shape[-1]
+        embeddings = layers.Embedding(num_classes, dim, embeddings_initializer=initial_weights())
+        projections = layers.Dot(axes=1, dtype=OUTPUT_DTYPE)([features, embeddings(inputs[-1])])
+        logits = logits + projections
+    return keras.Model(inputs, logits, name="discriminator")

@@ -9,7 +9,15 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from models.base import OUTPUT_DTYPE, GenerativeModel, Illustration, to_float, to_uint8
+from models.adversarial import accuracies, build_optimizer, cond, judge, total_loss
+from models.base import (
+    OUTPUT_DTYPE,
+    GenerativeModel,
+    Illustration,
+    count_steps,
+    to_float,
+    to_uint8,
+)
 from models.discriminator import GROUP_SIZE, build_discriminator
 from models.gradients import with_input_gradients
 from models.reverse_process import NUM_ILLUSTRATED, DiffusionSampler
@@ -18,11 +26,21 @@ from models.schedules import VariancePreservingSchedule
 from models.unet import build_unet
 
 
+LOGGED = (
+    "generator_loss",
+    "discriminator_loss",
+    "gradient_penalty",
+    "real_accuracy",
+    "generated_accuracy",
+)
+
+
 class DenoisingDiffusionGAN(GenerativeModel):
     """Denoising diffusion GAN with R1 (Mescheder et al. 2018), under plain `fit`.
 
-    One step updates both networks from the same batch, as in `models.dcgan.DCGAN`. R1 is applied
-    at every step, where the paper applies it at every fifteenth, and at all of its weight.
+    As in the paper, steps update the discriminator and the generator in turns, each with times,
+    noises and latents of its own (see `models.adversarial`). R1 is applied at some of the
+    discriminator's steps only, without a larger weight there, as in the authors' code.
 
     Args:
         image_shape: `(height, width, channels)`.
@@ -30,8 +48,11 @@ class DenoisingDiffusionGAN(GenerativeModel):
         num_steps: T, the number of denoising steps, at least 1; 4 in the paper.
         latent_dim: Number of latent dimensions of each step.
         r1_gamma: Weight of the squared gradient of the discriminator at real states.
+        r1_interval: R1 is applied at every so many of the discriminator's steps, at least 1.
         discriminator_widths: Channels of each level of the discriminator, at least one.
-        optimizer: A `keras.optimizers.Optimizer` for both networks.
+        num_classes: Number of classes that the images are conditioned on; `None` for none.
+        generator_optimizer: A `models.optimizers.AveragedAdam`.
+        discriminator_optimizer: Likewise.
         name: Name of the model.
         **unet: Options of `models.unet.build_unet`, for the generator.
 
@@ -40,6 +61,7 @@ class DenoisingDiffusionGAN(GenerativeModel):
     """
 
     batch_multiple = GROUP_SIZE
+    alternating = True
 
     def __init__(
         self,
@@ -50,53 +72,53 @@ class DenoisingDiffusionGAN(GenerativeModel):
         latent_dim,
         r1_gamma,
         discriminator_widths,
-        optimizer=None,
+        r1_interval=15,
+        num_classes=None,
+        generator_optimizer=None,
+        discriminator_optimizer=None,
         name="ddgan",
         **unet,
     ):
-        if num_steps < 1 or r1_gamma < 0.0:
+        if num_steps < 1 or r1_gamma < 0.0 or r1_interval < 1:
             raise ValueError(
-                "`num_steps` must be at least 1 and `r1_gamma` not negative. Received: "
-                f"num_steps={num_steps}, r1_gamma={r1_gamma}"
+                "`num_steps` and `r1_interval` must be at least 1, `r1_gamma` not negative. "
+                f"Received: num_steps={num_steps}, r1_interval={r1_interval}, r1_gamma={r1_gamma}"
             )
+        optimizer = build_optimizer(
+            generator_optimizer, discriminator_optimizer, alternating=self.alternating
+        )
         super().__init__(image_shape=image_shape, seed=seed, optimizer=optimizer, name=name)
         self.num_steps = num_steps
         self.latent_dim = latent_dim
         self.r1_gamma = r1_gamma
+        self.r1_interval = r1_interval
+        self.num_classes = num_classes
+        self.steps_done = count_steps()
         method = DDPM(num_steps=num_steps)
         schedule = VariancePreservingSchedule(num_timesteps=num_steps)
         self.steps = method.reverse_steps(schedule)
         _, self.alpha_bars, self.following_alpha_bars = method.walk(schedule)
-        self.generator = build_generator(
-            image_shape=self.image_shape, latent_dim=latent_dim, **unet
-        )
-        self.discriminator = build_discriminator(
-            image_shape=self.image_shape, widths=discriminator_widths
-        )
-        self.means = {
-            key: keras.metrics.Mean(name=key)
-            for key in ("generator_loss", "discriminator_loss", "gradient_penalty")
-        }
+        shape = {"image_shape": self.image_shape, "num_classes": num_classes}
+        with keras.name_scope("generator"):
+            self.generator = build_generator(latent_dim=latent_dim, **shape, **unet)
+        with keras.name_scope("discriminator"):
+            self.discriminator = build_discriminator(widths=discriminator_widths, **shape)
+        self.means = {key: keras.metrics.Mean(name=key) for key in LOGGED}
 
     @property
     def network(self):
         return self.generator
 
-    def call(self, images, training=False):
-        """Noises images (uint8) for random numbers of steps, and takes back one by the generator.
+    def call(self, inputs, training=False):
+        """Noises images (uint8) for random numbers of steps.
 
         Returns:
-            `(times, noisier_states, real_states, generated_states)`.
+            `(indices, real_states, noisier_states)`: the numbers of the steps, x_{t-1} and x_t.
         """
-        images = to_float(images)
-        count = ops.shape(images)[0]
-        indices = keras.random.randint((count,), 0, self.num_steps, seed=self.seed_generator)
-        times = ops.take(ops.convert_to_tensor(self.steps.times), indices)
-        real_states, noisier_states = self.diffuse(images, indices)
-        latents = keras.random.normal((count, self.latent_dim), seed=self.seed_generator)
-        predicted_images = self.generator([noisier_states, times, latents], training=training)
-        generated_states = self.denoise(predicted_images, noisier_states, indices)
-        return times, noisier_states, real_states, generated_states
+        images = to_float(inputs[0] if self.num_classes else inputs)
+        shape = (ops.shape(images)[0],)
+        indices = keras.random.randint(shape, 0, self.num_steps, seed=self.seed_generator)
+        return indices, *self.diffuse(images, indices)
 
     def diffuse(self, images, indices):
         """Draws from q(x_{t-1} | x_0), then from q(x_t | x_{t-1}).
@@ -114,35 +136,59 @@ class DenoisingDiffusionGAN(GenerativeModel):
         noisier_states = ops.sqrt(alphas) * states + ops.sqrt(1.0 - alphas) * self._noises(images)
         return states, noisier_states
 
-    def denoise(self, predicted_images, noisier_states, indices):
+    def denoise(self, predicted_images, noisier_states, indices, noises):
         """Draws from q(x_{t-1} | x_t, x_0) (Ho et al. 2020, eq. 6) with x_0 as predicted."""
         return (
             _of_each(self.steps.image_weights, indices) * predicted_images
             + _of_each(self.steps.state_weights, indices) * noisier_states
-            + _of_each(self.steps.stds, indices) * self._noises(noisier_states)
+            + _of_each(self.steps.stds, indices) * noises
         )
 
     def compute_loss(self, x, y=None, y_pred=None, sample_weight=None, training=True):
-        """Sum of both non-saturating losses and R1, each reaching its own network only."""
-        times, noisier_states, real_states, generated_states = y_pred
+        """The non-saturating loss of the network whose turn it is, with R1 where it is due."""
+        indices, real_states, noisier_states = y_pred
+        times = ops.take(ops.convert_to_tensor(self.steps.times), indices)
+        labels = [x[1]] if self.num_classes else []
+        noises = self._noises(noisier_states)
+        shape = (ops.shape(noises)[0], self.latent_dim)
+        latents = keras.random.normal(shape, seed=self.seed_generator)
 
-        def discriminate(states):
-            return self.discriminator([states, noisier_states, times], training=training)
+        def generate():
+            inputs = [noisier_states, times, *labels, latents]
+            predicted_images = self.generator(inputs, training=training)
+            return self.denoise(predicted_images, noisier_states, indices, noises)
 
-        real_logits, gradients = with_input_gradients(discriminate, real_states)
-        generated_logits = discriminate(ops.stop_gradient(generated_states))
-        judged_logits = self._judge([generated_states, noisier_states, times], training)
-        squared_norms = ops.sum(ops.square(gradients), axis=(1, 2, 3))
-        losses = {
-            "generator_loss": ops.mean(ops.softplus(-judged_logits)),
-            "discriminator_loss": ops.mean(ops.softplus(-real_logits))
-            + ops.mean(ops.softplus(generated_logits)),
-            # Mescheder et al. 2018, eq. 9
-            "gradient_penalty": 0.5 * self.r1_gamma * ops.mean(squared_norms),
-        }
-        for key, loss in losses.items():
-            self.means[key].update_state(loss)
-        return sum(losses.values())
+        def deceive(generated_states):
+            inputs = [generated_states, noisier_states, times, *labels]
+            logits = judge(self.discriminator, inputs, training=training)
+            return {"generator_loss": ops.mean(ops.softplus(-logits))}
+
+        def logits_of(states):
+            inputs = [states, noisier_states, times, *labels]
+            return self.discriminator(inputs, training=training)
+
+        def discriminate(generated_states):
+            real_logits = logits_of(real_states)
+            generated_logits = logits_of(ops.stop_gradient(generated_states))
+            return {
+                "discriminator_loss": ops.mean(ops.softplus(-real_logits))
+                + ops.mean(ops.softplus(generated_logits)),
+                "gradient_penalty": self._gradient_penalty(logits_of, real_states),
+                **accuracies(real_logits, generated_logits),
+            }
+
+        return total_loss(self, generate, deceive, discriminate)
+
+    def _gradient_penalty(self, function, states):
+        """R1 (Mescheder et al. 2018, eq. 9) where it is due, else 0."""
+
+        def penalize():
+            _, gradients = with_input_gradients(function, states)
+            squared_norms = ops.sum(ops.square(gradients), axis=(1, 2, 3))
+            return 0.5 * self.r1_gamma * ops.mean(squared_norms)
+
+        is_due = ops.equal(self.steps_done // 2 % self.r1_interval, 0)
+        return cond(is_due, penalize, lambda: ops.zeros(()), self.discriminator.variables)
 
     def build_sampler(self, method=None):
         """Returns a `DiffusionSampler` that takes all steps, each with latents of its own."""
@@ -150,6 +196,7 @@ class DenoisingDiffusionGAN(GenerativeModel):
             unet=self.generator,
             steps=self.steps,
             prediction="image",
+            num_classes=self.num_classes,
             latent_dim=self.latent_dim,
             seed=self.seed,
             name=f"{self.name}_{self.num_steps}",
@@ -168,16 +215,6 @@ class DenoisingDiffusionGAN(GenerativeModel):
             column_labels.append("predicted")
         images = to_uint8(np.stack(columns, axis=1))
         return {"predictions": Illustration(images, column_labels=tuple(column_labels))}
-
-    def _judge(self, inputs, training):
-        """The discriminator's logits, its weights taken as constants."""
-        logits, _ = self.discriminator.stateless_call(
-            [ops.stop_gradient(v.value) for v in self.discriminator.trainable_variables],
-            [v.value for v in self.discriminator.non_trainable_variables],
-            inputs,
-            training=training,
-        )
-        return logits
 
     def _noises(self, images):
         return keras.random.normal(ops.shape(images), seed=self.seed_generator)

@@ -11,8 +11,8 @@ NEGATIVE_SLOPE = 0.2  # of LeakyReLU
 GROUP_SIZE = 4  # images whose variety is measured together
 
 
-def build_discriminator(*, image_shape, widths):
-    """Builds the discriminator: `[states, noisier_states, times] -> logits`.
+def build_discriminator(*, image_shape, widths, num_classes=None):
+    """Builds the discriminator: `[states, noisier_states, times, labels?] -> logits`.
 
     It judges whether `states` are what `noisier_states` were one time step before. Its levels are
     those of a DCGAN's, with the time added to each, as they learn faster than the residual blocks
@@ -21,17 +21,22 @@ def build_discriminator(*, image_shape, widths):
     Args:
         image_shape: `(height, width, channels)`, any sizes.
         widths: Channels of each level.
+        num_classes: Adds labels, int `(batch,)`, whose embedding joins that of the time.
 
     Returns:
-        A `keras.Model` of two float32 `(batch, *image_shape)` and time steps `(batch,)`, with
-        logits `(batch, 1)`. The batch must be a multiple of `GROUP_SIZE`.
+        A `keras.Model` of two float32 `(batch, *image_shape)`, time steps `(batch,)` and labels,
+        with logits `(batch, 1)`. The batch must be a multiple of `GROUP_SIZE`.
     """
     states = keras.Input(image_shape, name="states")
     noisier_states = keras.Input(image_shape, name="noisier_states")
     times = keras.Input((), name="times")
+    inputs = [states, noisier_states, times]
     condition = TimeEmbedding(TIME_DIM)(times)
-    for _ in range(2):
-        condition = activate(layers.Dense(TIME_DIM)(condition))
+    condition = layers.Dense(TIME_DIM)(activate(layers.Dense(TIME_DIM)(condition)))
+    if num_classes is not None:
+        inputs.append(keras.Input((), dtype="int32", name="labels"))
+        condition = condition + layers.Embedding(num_classes, TIME_DIM)(inputs[-1])
+    condition = activate(condition)
     features = layers.Concatenate()([states, noisier_states])
     for width in widths:
         features = layers.Conv2D(width, 4, strides=2, padding="same")(features)
@@ -39,7 +44,7 @@ def build_discriminator(*, image_shape, widths):
     features = append_variety(features)
     features = activate(layers.Conv2D(widths[-1], 3, padding="same")(features))
     logits = layers.Dense(1, dtype=OUTPUT_DTYPE)(layers.Flatten()(features))
-    return keras.Model([states, noisier_states, times], logits, name="discriminator")
+    return keras.Model(inputs, logits, name="discriminator")
 
 
 def activate(features):

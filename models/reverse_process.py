@@ -46,7 +46,6 @@ class DiffusionSampler(Sampler):
         self.steps = steps
         self.prediction = prediction
         self.clip_predicted_images = clip_predicted_images
-        self.num_classes = num_classes
         self.guidance_scale = guidance_scale
         self.latent_dim = latent_dim
         self.num_steps = len(steps.times)
@@ -56,11 +55,9 @@ class DiffusionSampler(Sampler):
             network_passes=self.num_steps * (1 if guidance_scale == 1.0 else 2),
             latent_shape=unet.inputs[0].shape[1:],
             seed=seed,
+            num_classes=num_classes,
             name=name,
         )
-
-    def labels(self, start, count):
-        return np.arange(start, start + count) % self.num_classes if self.num_classes else None
 
     def call(self, inputs):
         """Maps `(latents, seeds)` to images in [-1, 1]: noise -> images."""
@@ -164,7 +161,7 @@ class DiffusionSampler(Sampler):
             float32 `(len(indices), batch, height, width, channels)`, clipped to [-1, 1].
         """
         function = functools.partial(self._frames, indices)
-        frames = Program(function, self.network, jit_compile=self.batch_jit)
+        frames = Program(function, self.parts, jit_compile=self.batch_jit)
         return np.moveaxis(frames.run((latents, seeds)), 1, 0)
 
     def _frames(self, indices, inputs):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 VARIANCES = ("fixed_small", "fixed_large")
+DECODED = ("mean", "sample")
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,26 @@ class Native:
     """
 
     name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoder:
+    """One pass of a VAE's decoder.
+
+    Args:
+        output: `"mean"`, the mean image of the likelihood, as most papers show it; or `"sample"`,
+            pixels drawn from the likelihood, which is what the model says images are.
+    """
+
+    output: str = "mean"
+
+    def __post_init__(self):
+        if self.output not in DECODED:
+            raise ValueError(f"`output` must be one of {DECODED}. Received: {self.output!r}")
+
+    @property
+    def name(self):
+        return f"decoder-{self.output}"
 
 
 @dataclass(frozen=True, kw_only=True)
