@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 DISCRIMINATOR, GENERATOR = range(2)  # whose turn it is: the step's number modulo 2
+PERIOD = 2
 
 
 def build_optimizer(generator, discriminator, *, alternating):
@@ -39,12 +40,25 @@ def build_optimizer(generator, discriminator, *, alternating):
                     "networks that are updated in turns need `models.optimizers.AveragedAdam`. "
                     f"Received: {type(optimizer).__name__}"
                 )
-            optimizer.take_turns(period=2, turn=turn)
+            optimizer.take_turns(period=PERIOD, turn=turn)
 
     def optimizer_of(variable):
         return discriminator if variable.path.startswith("discriminator/") else generator
 
-    return keras.optimizers.MultiOptimizer(optimizer_of)
+    return TurnsOptimizer(optimizer_of)
+
+
+class TurnsOptimizer(keras.optimizers.MultiOptimizer):
+    """Takes a missing gradient for 0: a network that waits has none where nothing is compiled."""
+
+    def apply(self, grads, trainable_variables=None):
+        """As for `keras.optimizers.Optimizer`."""
+        variables = trainable_variables or self._trainable_variables
+        grads = [
+            ops.zeros_like(variable) if gradient is None else gradient
+            for gradient, variable in zip(grads, variables, strict=True)
+        ]
+        super().apply(grads, trainable_variables)
 
 
 def judge(discriminator, inputs, *, training):
@@ -115,7 +129,7 @@ def total_loss(model, generate, deceive, discriminate):
         return [ops.cast(values.get(key, 0.0), "float32") for key in keys]
 
     if model.alternating:
-        turn = model.steps_done % 2
+        turn = model.steps_done % PERIOD
         values = cond(
             ops.equal(turn, DISCRIMINATOR),
             lambda: values_of(discriminate),

@@ -363,7 +363,7 @@ def count_steps():
 
 
 def append_labels(features, inputs, num_classes):
-    """Appends a one-hot label to vectors, and the labels to a network's inputs, if there are any."""
+    """Appends a one-hot label to vectors and the labels to a network's inputs, if there are any."""
     if num_classes is None:
         return features
     inputs.append(keras.Input((), dtype="int32", name="labels"))

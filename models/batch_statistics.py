@@ -14,17 +14,21 @@ def renew_batch_statistics(network, batches):
         network: A functional `keras.Model`.
         batches: Iterable of its inputs, at least one, of equal sizes.
     """
-    norms = [layer for layer in network.layers if isinstance(layer, layers.BatchNormalization)]
+    norms = {
+        layer.name: layer
+        for layer in network.layers
+        if isinstance(layer, layers.BatchNormalization)
+    }
     if not norms:
         return
-    probe = keras.Model(network.inputs, [layer.input for layer in norms])
-    moments = []
+    probe = keras.Model(network.inputs, {name: layer.input for name, layer in norms.items()})
+    moments = {name: [] for name in norms}
     for batch in batches:
-        features = [ops.cast(values, "float32") for values in probe(batch, training=True)]
-        axes = [tuple(range(values.ndim - 1)) for values in features]
-        moments.append([ops.moments(*pair) for pair in zip(features, axes, strict=True)])
-    for layer, of_layer in zip(norms, zip(*moments, strict=True), strict=True):
-        means, variances = map(ops.stack, zip(*of_layer, strict=True))
+        for name, features in probe(batch, training=True).items():
+            features = ops.cast(features, "float32")
+            moments[name].append(ops.moments(features, axes=tuple(range(features.ndim - 1))))
+    for name, layer in norms.items():
+        means, variances = map(ops.stack, zip(*moments[name], strict=True))
         mean = ops.mean(means, axis=0)
         layer.moving_mean.assign(mean)
         layer.moving_variance.assign(ops.mean(variances + ops.square(means - mean), axis=0))

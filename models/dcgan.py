@@ -114,7 +114,7 @@ class DCGAN(GenerativeModel):
     def compute_loss(self, x, y=None, y_pred=None, sample_weight=None, training=True):
         """The sum of both losses, or that of the network whose turn it is."""
         images, *labels = x if self.num_classes else (x,)
-        real_images = to_float(images)
+        real_images, labels = to_float(images), [ops.cast(each, "int32") for each in labels]
         noises = self._instance_noises(real_images)
 
         def generate():

@@ -9,7 +9,14 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from models.adversarial import accuracies, build_optimizer, cond, judge, total_loss
+from models.adversarial import (
+    PERIOD,
+    accuracies,
+    build_optimizer,
+    cond,
+    judge,
+    total_loss,
+)
 from models.base import (
     OUTPUT_DTYPE,
     GenerativeModel,
@@ -24,7 +31,6 @@ from models.reverse_process import NUM_ILLUSTRATED, DiffusionSampler
 from models.samplers import DDPM
 from models.schedules import VariancePreservingSchedule
 from models.unet import build_unet
-
 
 LOGGED = (
     "generator_loss",
@@ -148,10 +154,9 @@ class DenoisingDiffusionGAN(GenerativeModel):
         """The non-saturating loss of the network whose turn it is, with R1 where it is due."""
         indices, real_states, noisier_states = y_pred
         times = ops.take(ops.convert_to_tensor(self.steps.times), indices)
-        labels = [x[1]] if self.num_classes else []
-        noises = self._noises(noisier_states)
-        shape = (ops.shape(noises)[0], self.latent_dim)
-        latents = keras.random.normal(shape, seed=self.seed_generator)
+        labels = [ops.cast(x[1], "int32")] if self.num_classes else []
+        is_due = ops.equal(self.steps_done // PERIOD % self.r1_interval, 0)
+        noises, latents = self._noises(noisier_states), self._latents(ops.shape(times)[0])
 
         def generate():
             inputs = [noisier_states, times, *labels, latents]
@@ -173,13 +178,13 @@ class DenoisingDiffusionGAN(GenerativeModel):
             return {
                 "discriminator_loss": ops.mean(ops.softplus(-real_logits))
                 + ops.mean(ops.softplus(generated_logits)),
-                "gradient_penalty": self._gradient_penalty(logits_of, real_states),
+                "gradient_penalty": self._gradient_penalty(logits_of, real_states, is_due),
                 **accuracies(real_logits, generated_logits),
             }
 
         return total_loss(self, generate, deceive, discriminate)
 
-    def _gradient_penalty(self, function, states):
+    def _gradient_penalty(self, function, states, is_due):
         """R1 (Mescheder et al. 2018, eq. 9) where it is due, else 0."""
 
         def penalize():
@@ -187,7 +192,6 @@ class DenoisingDiffusionGAN(GenerativeModel):
             squared_norms = ops.sum(ops.square(gradients), axis=(1, 2, 3))
             return 0.5 * self.r1_gamma * ops.mean(squared_norms)
 
-        is_due = ops.equal(self.steps_done // 2 % self.r1_interval, 0)
         return cond(is_due, penalize, lambda: ops.zeros(()), self.discriminator.variables)
 
     def build_sampler(self, method=None):
@@ -215,6 +219,9 @@ class DenoisingDiffusionGAN(GenerativeModel):
             column_labels.append("predicted")
         images = to_uint8(np.stack(columns, axis=1))
         return {"predictions": Illustration(images, column_labels=tuple(column_labels))}
+
+    def _latents(self, count):
+        return keras.random.normal((count, self.latent_dim), seed=self.seed_generator)
 
     def _noises(self, images):
         return keras.random.normal(ops.shape(images), seed=self.seed_generator)

@@ -126,6 +126,7 @@ class VAE(GenerativeModel):
             `(logits, means, log_variances)`: of the decoder, and of the latents.
         """
         images, *labels = inputs if self.num_classes else (inputs,)
+        labels = [ops.cast(each, "int32") for each in labels]
         means, log_variances = self.encoder([to_float(images), *labels], training=training)
         noises = keras.random.normal(ops.shape(means), seed=self.seed_generator)
         latents = means + ops.exp(0.5 * log_variances) * noises  # eq. 10, reparameterisation

@@ -172,7 +172,9 @@ def test_a_sampler_replaces_the_models_own_list(compose_config):
     ("overrides", "message"),
     [
         (["sampler=ddim", "sampler.num_steps=500"], "1..100.*num_steps=500"),
-        (["sampler=ddim", "model=vae"], "model=vae has one way to sample"),
+        (["sampler=ddim", "model=vae"], "not for model=vae: .*decoder goes with model=vae"),
+        (["sampler=decoder", "model=ddpm"], "not for model=ddpm: .*Received: Decoder"),
+        (["sampler=decoder", "model=dcgan"], "not for model=dcgan: .*one way to sample"),
         (["sampling.seeds=0"], "`sampling.seeds` must be at least 1.*sampling.seeds=0"),
         (["num_reference_images=0"], "num_reference_images.*at least 1"),
         (["num_samples=-5"], "num_samples.*at least 1.*num_samples=-5"),

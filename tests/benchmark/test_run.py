@@ -40,7 +40,7 @@ SMALL = [
 ]
 METRICS = {"kid", "kid_digits", "prdc", "vendi", "mode_coverage", "latency"}
 VAE = ["model=vae", *small("vae")]
-MODELS = {"vae": ["decoder"], "dcgan": ["generator"], "ddpm": ["ddpm-10", "ddim-5"]}
+MODELS = {"vae": ["decoder-mean"], "dcgan": ["generator"], "ddpm": ["ddpm-10", "ddim-5"]}
 
 
 @pytest.fixture(scope="module")
@@ -258,7 +258,7 @@ def test_the_best_weights_are_measured_beside_the_last_ones(start, folders):
     """Once the run is there, asking for them trains nothing."""
     start(*VAE)
     rows, text = start(*VAE, "sampling.checkpoint=both")
-    assert "Training vae" not in text and "Measuring decoder@best" in text
+    assert "Training vae" not in text and "Measuring decoder-mean@best" in text
     ours = rows_of(rows)
     best = ours[ours["checkpoint"] == "best"].iloc[0]
     last = ours[(ours["checkpoint"] == "last") & (ours["protocol"] == best["protocol"])].iloc[0]

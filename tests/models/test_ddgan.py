@@ -5,17 +5,17 @@ from keras import layers, ops
 
 from models.ddgan import DenoisingDiffusionGAN
 from models.noise import step_noise
+from models.optimizers import AveragedAdam
 from tests.conftest import ready_to_train
 
 SHAPE = (8, 8, 1)
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, *SHAPE), dtype="uint8")
 
 
-def build_ddgan(optimizer=None, **options):
+def build_ddgan(**options):
     return DenoisingDiffusionGAN(
         image_shape=SHAPE,
         seed=0,
-        optimizer=optimizer,
         **{
             "num_steps": 4,
             "latent_dim": 4,
@@ -80,11 +80,10 @@ def test_the_forward_process_by_hand(monkeypatch):
 
 
 @pytest.mark.parametrize(("noise", "deviations"), [(0.0, 0.0), (1.0, 1.0)])
-def test_a_step_back_is_the_posterior(monkeypatch, noise, deviations):
+def test_a_step_back_is_the_posterior(noise, deviations):
     """Bayes' rule: the precisions of q(x_{t-1} | x_0) and of q(x_t | x_{t-1}) add up."""
     model, images, noisier_states = build_ddgan(), normal(3, *SHAPE), normal(3, *SHAPE, seed=2)
-    monkeypatch.setattr(model, "_noises", lambda images: noise)
-    states = ops.convert_to_numpy(model.denoise(images, noisier_states, np.arange(3)))
+    states = ops.convert_to_numpy(model.denoise(images, noisier_states, np.arange(3), noise))
     levels = alpha_bars_by_time(model)
     for row, time in enumerate([4, 3, 2]):
         alpha, level = levels[time] / levels[time - 1], levels[time - 1]
@@ -100,7 +99,7 @@ def test_a_step_back_is_the_posterior(monkeypatch, noise, deviations):
 def test_the_last_step_returns_the_prediction():
     model, images, noisier_states = build_ddgan(), normal(2, *SHAPE), normal(2, *SHAPE, seed=2)
     last = np.full(2, model.num_steps - 1)
-    states = ops.convert_to_numpy(model.denoise(images, noisier_states, last))
+    states = ops.convert_to_numpy(model.denoise(images, noisier_states, last, normal(2, *SHAPE)))
     np.testing.assert_allclose(states, images, atol=1e-6)
     real_states, _ = model.diffuse(images, last)
     np.testing.assert_allclose(ops.convert_to_numpy(real_states), images, atol=1e-6)
@@ -124,15 +123,14 @@ def test_with_a_perfect_generator_the_sampler_returns_its_image(num_steps):
         assert np.abs(noises.mean(axis=0)).max() < 0.25
 
 
-def test_training_and_sampling_take_the_same_step(monkeypatch):
+def test_training_and_sampling_take_the_same_step():
     model = build_ddgan()
     sampler = model.sampler()
     states, seeds = map(ops.convert_to_tensor, sampler.inputs(0, 3))
     for index in range(model.num_steps):
         noises = step_noise(seeds, index, SHAPE)
-        monkeypatch.setattr(model, "_noises", lambda images, noises=noises: noises)
         expected, predicted = sampler.reverse_step(index, states, states, seeds)
-        received = model.denoise(predicted, states, np.full(3, index))
+        received = model.denoise(predicted, states, np.full(3, index), noises)
         np.testing.assert_allclose(received, expected, atol=1e-5)
         states = expected
 
@@ -155,60 +153,87 @@ def test_the_latents_reach_the_image():
     assert np.abs(ops.convert_to_numpy(first)).max() <= 1.0
 
 
-def test_the_loss_has_the_gradients_of_textbook_code():
-    """One backward pass gives what two tapes give, each with its network's own loss."""
+@pytest.mark.parametrize("turn", ["discriminator", "generator"])
+def test_the_loss_has_the_gradients_of_textbook_code(monkeypatch, turn):
+    """Of the network whose turn it is; the other has none."""
     import tensorflow as tf
 
     model = randomize(build_ddgan())
+    model.steps_done.assign(int(turn == "generator"))
+    noises, latents = normal(8, *SHAPE, seed=5), tf.constant(normal(8, 4, seed=6))
     generator = model.generator.trainable_variables
     discriminator = model.discriminator.trainable_variables
     entropy = keras.losses.BinaryCrossentropy(from_logits=True)
+    indices, real_states, noisier_states = model(IMAGES, training=True)
+    times = ops.take(model.steps.times, indices)
+    monkeypatch.setattr(model, "_noises", lambda images: noises)
+    monkeypatch.setattr(model, "_latents", lambda count: latents)
     with tf.GradientTape(persistent=True) as tape:
-        times, noisier_states, real_states, generated_states = model(IMAGES, training=True)
-        loss = model.compute_loss(
-            IMAGES, y_pred=(times, noisier_states, real_states, generated_states)
-        )
+        loss = model.compute_loss(IMAGES, y_pred=(indices, real_states, noisier_states))
         with tf.GradientTape() as inner:
             inner.watch(real_states)
             real_logits = model.discriminator([real_states, noisier_states, times])
         gradients = inner.gradient(real_logits, real_states)
         penalty = tf.reduce_mean(tf.norm(tf.reshape(gradients, (8, -1)), axis=1) ** 2)
-        generated_logits = model.discriminator([generated_states, noisier_states, times])
-        discriminator_loss = (
-            entropy(tf.ones_like(real_logits), real_logits)
+        predicted_images = model.generator([noisier_states, times, latents])
+        states = model.denoise(predicted_images, noisier_states, indices, noises)
+        generated_logits = model.discriminator([states, noisier_states, times])
+        textbook = {
+            "discriminator": entropy(tf.ones_like(real_logits), real_logits)
             + entropy(tf.zeros_like(generated_logits), generated_logits)
-            + 0.1 / 2 * penalty
-        )
-        generator_loss = entropy(tf.ones_like(generated_logits), generated_logits)
-    assert float(loss) == pytest.approx(float(discriminator_loss + generator_loss), rel=1e-5)
-    for variables, textbook_loss in (
-        (generator, generator_loss),
-        (discriminator, discriminator_loss),
-    ):
+            + 0.1 / 2 * penalty,
+            "generator": entropy(tf.ones_like(generated_logits), generated_logits),
+        }
+    assert float(loss) == pytest.approx(float(textbook[turn]), rel=1e-5)
+    for name, variables in (("generator", generator), ("discriminator", discriminator)):
         values = [variable.value for variable in variables]
-        expected, received = tape.gradient(textbook_loss, values), tape.gradient(loss, values)
+        received = tape.gradient(loss, values, unconnected_gradients="zero")
+        expected = tape.gradient(textbook[name], values)
         assert max(np.abs(gradient).max() for gradient in expected) > 1e-3
         for theirs, ours in zip(expected, received, strict=True):
+            theirs = theirs if name == turn else 0.0 * theirs
             np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-6)
+
+
+def linear_discriminator(weights):
+    states, noisier_states, times = (keras.Input(shape) for shape in (SHAPE, SHAPE, ()))
+    logits = layers.Dense(1)(layers.Flatten()(states))
+    discriminator = keras.Model([states, noisier_states, times], logits)
+    discriminator.set_weights([weights, np.zeros(1)])
+    return discriminator
 
 
 def test_the_penalty_of_a_linear_discriminator_by_hand():
     """Its gradient is its weight vector, at every image: gamma / 2 |w|^2."""
     model, weights = build_ddgan(r1_gamma=3.0), normal(64, 1)
-    states, noisier_states, times = (keras.Input(shape) for shape in (SHAPE, SHAPE, ()))
-    logits = layers.Dense(1)(layers.Flatten()(states))
-    model.discriminator = keras.Model([states, noisier_states, times], logits)
-    model.discriminator.set_weights([weights, np.zeros(1)])
+    model.discriminator = linear_discriminator(weights)
     model.compute_loss(IMAGES, y_pred=model(IMAGES))
     expected = 3.0 / 2.0 * np.sum(weights**2)
     assert float(model.means["gradient_penalty"].result()) == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_losses_are_logged():
-    model = ready_to_train(build_ddgan(keras.optimizers.SGD(0.1)))
+def test_the_penalty_is_due_at_some_of_the_discriminators_steps():
+    model = build_ddgan(r1_interval=3)
+    model.discriminator = linear_discriminator(normal(64, 1))
+    due = []
+    for _ in range(14):
+        model.means["gradient_penalty"].reset_state()
+        model.compute_loss(IMAGES, y_pred=model(IMAGES))
+        due.append(float(model.means["gradient_penalty"].result()) > 0.0)
+    assert due == [step in (0, 6, 12) for step in range(14)]
+
+
+def test_losses_are_logged_by_turns():
+    model = ready_to_train(
+        build_ddgan(
+            generator_optimizer=AveragedAdam(1e-3), discriminator_optimizer=AveragedAdam(1e-3)
+        )
+    )
     logs = model.train_on_batch(IMAGES, return_dict=True)
-    parts = ("generator_loss", "discriminator_loss", "gradient_penalty")
-    assert logs["loss"] == pytest.approx(sum(logs[part] for part in parts))
+    assert logs["loss"] == pytest.approx(logs["discriminator_loss"] + logs["gradient_penalty"])
+    assert 0.0 <= logs["real_accuracy"] <= 1.0 and logs["generator_loss"] == 0.0
+    logs = model.train_on_batch(IMAGES, return_dict=True)
+    assert logs["loss"] == pytest.approx(logs["generator_loss"])
 
 
 def test_predictions_are_shown_beside_the_states_they_are_made_from():
@@ -220,7 +245,7 @@ def test_predictions_are_shown_beside_the_states_they_are_made_from():
     np.testing.assert_allclose(picture.images[:, -1].astype(float), samples, atol=1)
 
 
-@pytest.mark.parametrize("options", [{"num_steps": 0}, {"r1_gamma": -1.0}])
+@pytest.mark.parametrize("options", [{"num_steps": 0}, {"r1_gamma": -1.0}, {"r1_interval": 0}])
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(ValueError, match="Received: num_steps="):
         build_ddgan(**options)

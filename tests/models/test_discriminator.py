@@ -18,19 +18,20 @@ def test_variety_is_the_standard_deviation_within_groups():
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (30, 26, 1)])
 def test_every_input_reaches_the_logits(shape):
-    network = build_discriminator(image_shape=shape, widths=[4, 8, 8])
+    network = build_discriminator(image_shape=shape, widths=[4, 8, 8], num_classes=3)
     random = np.random.default_rng(0)
     states, noisier_states = random.normal(size=(2, 4, *shape)).astype("float32")
 
     def logits(*inputs):
         return ops.convert_to_numpy(network([np.asarray(values) for values in inputs]))
 
-    times = np.zeros(4)
-    plain = logits(states, noisier_states, times)
+    times, labels = np.zeros(4), np.zeros(4, "int32")
+    plain = logits(states, noisier_states, times, labels)
     assert plain.shape == (4, 1)
     for changed in (
-        logits(-states, noisier_states, times),
-        logits(states, -noisier_states, times),
-        logits(states, noisier_states, times + 3.0),
+        logits(-states, noisier_states, times, labels),
+        logits(states, -noisier_states, times, labels),
+        logits(states, noisier_states, times + 3.0, labels),
+        logits(states, noisier_states, times, labels + 1),
     ):
         assert np.abs(changed - plain).max() > 1e-4
