@@ -61,6 +61,8 @@ def run(parts: Any) -> pd.DataFrame:
     folder = run_folder(settings, dataset, num_devices(model))
     announce(settings, evaluator, samplings, folder)
     console.say(acceleration.describe())
+    for warning in model.warnings():
+        console.say(f"warning: {warning}", style="yellow")
     prepared = machine.working_seconds()
     with folder.lock():
         if settings["force"]:

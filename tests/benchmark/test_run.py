@@ -365,6 +365,19 @@ def test_a_model_that_does_not_fit_the_data_is_refused_first(
         start(f"model={model}", *overrides)
 
 
+@pytest.mark.parametrize(("reference", "is_warned_of"), [("null", True), ("1000", False)])
+def test_a_schedule_that_does_not_end_in_noise_is_warned_of_at_the_start(
+    start, monkeypatch, reference, is_warned_of
+):
+    monkeypatch.setattr(runner, "trained", lambda *arguments: False)
+    monkeypatch.setattr(runner, "measure_sanity_rows", lambda *arguments: None)
+    monkeypatch.setattr(runner, "show", lambda *arguments: None)
+    schedule = ["model/schedule=linear", f"model.schedule.reference_timesteps={reference}"]
+    _, text = start("model=ddpm", *small("ddpm"), *schedule)
+    warnings = [line for line in text.splitlines() if "warning: the noise schedule" in line]
+    assert len(warnings) == is_warned_of
+
+
 def test_classes_need_labels():
     parts = SimpleNamespace(settings={"model": {"num_classes": 10}})
     dataset = SimpleNamespace(num_classes=None, name="faces")

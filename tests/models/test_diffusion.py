@@ -6,7 +6,7 @@ from keras import ops
 from models.diffusion import LOSSES, DiffusionModel
 from models.reverse_process import DiffusionSampler
 from models.samplers import DDIM, DDPM
-from models.schedules import ContinuousCosineSchedule, LinearSchedule
+from models.schedules import ContinuousCosineSchedule, CosineSchedule, LinearSchedule
 from tests.conftest import ready_to_train
 
 SHAPE = (8, 8, 1)
@@ -140,6 +140,24 @@ def test_guidance_goes_from_no_class_through_the_class():
     assert images[1.0] == pytest.approx(0.1, abs=1e-5)
     assert images[0.5] == pytest.approx(0.2, abs=1e-5)
     assert images[2.0] == pytest.approx(-0.1, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "left"),
+    [
+        (LINEAR, None),
+        (CONTINUOUS, None),
+        (CosineSchedule(num_timesteps=10), None),
+        (LinearSchedule(num_timesteps=1000), None),
+        (LinearSchedule(num_timesteps=200, reference_timesteps=None), "36.4%"),
+        (LinearSchedule(num_timesteps=300, beta_end=0.04, reference_timesteps=None), "4.7%"),
+        (ContinuousCosineSchedule(min_signal_rate=0.1, max_signal_rate=0.95), "10.0%"),
+    ],
+)
+def test_a_schedule_that_does_not_end_in_noise_is_warned_of(schedule, left):
+    warnings = build_model(schedule=schedule).warnings()
+    assert len(warnings) == (left is not None)
+    assert all(f"leaves {left} of the image" in warning for warning in warnings)
 
 
 @pytest.mark.parametrize("schedule", [LINEAR, CONTINUOUS], ids=["discrete", "continuous"])
