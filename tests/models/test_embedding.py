@@ -1,8 +1,11 @@
 import keras
 import numpy as np
+import pytest
 from keras import ops
 
+from models.discriminator import build_discriminator
 from models.embedding import TimeEmbedding, append_to_pixels, map_latents
+from models.unet import build_unet
 
 
 def embed(times, dim, kind):
@@ -27,6 +30,59 @@ def test_continuous_times_turn_1_to_1000_times():
 
 def test_the_smallest_continuous_embedding_turns_once():
     np.testing.assert_allclose(embed([0.25], 2, "continuous"), [[1.0, 0.0]], atol=1e-6)
+
+
+@pytest.fixture
+def in_bfloat16():
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    yield
+    keras.config.set_dtype_policy(policy)
+
+
+def build_network_with_times(name, kind):
+    shape = (4, 4, 1)
+    if name == "discriminator":
+        return build_discriminator(image_shape=shape, widths=[4])
+    return build_unet(
+        image_shape=shape,
+        base_width=8,
+        multipliers=[1],
+        num_blocks=1,
+        middle_attention=False,
+        time_embedding=kind,
+        time_conditioning=name,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("add", "discrete"),
+        ("add", "continuous"),
+        ("input", "continuous"),
+        ("discriminator", "discrete"),
+    ],
+)
+def test_networks_in_bfloat16_embed_times_in_float32(in_bfloat16, name, kind):
+    network = build_network_with_times(name, kind)
+    (layer,) = (layer for layer in network.layers if isinstance(layer, TimeEmbedding))
+    embedding = keras.Model(network.inputs, layer.output)
+    times = np.arange(1000) if kind == "discrete" else np.linspace(0.0, 0.9996, 1000)
+    inputs = [np.zeros((1000, *tensor.shape[1:])) for tensor in network.inputs]
+    inputs[[tensor.name for tensor in network.inputs].index("times")] = times
+    embedded = ops.convert_to_numpy(embedding([ops.convert_to_tensor(values) for values in inputs]))
+    assert embedded.dtype == np.float32
+    assert len(np.unique(embedded, axis=0)) == 1000
+    keras.config.set_dtype_policy("float32")
+    expected = embed(times.astype("float32"), embedded.shape[1], kind)
+    np.testing.assert_allclose(embedded, expected, atol=1e-5)
+
+
+def test_the_dense_layers_after_the_time_compute_in_the_networks_precision(in_bfloat16):
+    network = build_network_with_times("add", "discrete")
+    dense = [layer for layer in network.layers if isinstance(layer, keras.layers.Dense)]
+    assert dense and all(layer.compute_dtype == "bfloat16" for layer in dense)
 
 
 def test_the_length_of_latents_does_not_matter():
