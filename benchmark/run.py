@@ -22,6 +22,7 @@ from benchmark.measurement import (
     measure_sanity_rows,
     write_row,
 )
+from benchmark.memory import check_batch_fits
 from benchmark.provenance import TRAINED_CODE, code_version, computing, environment
 from benchmark.report.terminal import report
 from benchmark.results import RunFolder, digest
@@ -120,6 +121,7 @@ def build_model(parts, dataset, acceleration) -> keras.Model:
             f"`training.batch_size` must be a multiple of {model.batch_multiple * count} for "
             f"model={model.name}{devices}. Received: training.batch_size={training['batch_size']}"
         )
+    check_batch_fits(model, training["batch_size"])
     return model
 
 

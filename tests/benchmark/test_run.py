@@ -354,6 +354,7 @@ def test_a_run_killed_at_the_end_of_its_training_keeps_both_weights(train_in, mo
         ("ddpm", ["dataset.image_size=30"], "32 x 32 is the next size"),
         ("ddpm", ["model.num_classes=7"], "`model.num_classes` must be 10, the classes of mnist"),
         ("ddgan", ["training.batch_size=6"], "`training.batch_size` must be a multiple of 4"),
+        ("vae", ["training.batch_size=1000000000"], "`training.batch_size` is too large"),
     ],
 )
 def test_a_model_that_does_not_fit_the_data_is_refused_first(
