@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import importlib.util
 import logging
 import os
 import sys
@@ -25,6 +26,7 @@ from benchmark.errors import EnvironmentProblem, UserError
 
 NAMED_IN_ROWS = ("experiment=", "model.", "model/", "training.", "dataset.", "sampler.")
 INTERRUPTED = 130  # what a shell reports of a command stopped by Ctrl-C
+BACKENDS = ("tensorflow", "jax")  # of Keras's, those that the models are written for
 USER_ERRORS = (EnvironmentProblem, UserError, HydraException, OmegaConfBaseException)
 FAILURE = "error.txt"  # in a sweep's folder of a run that failed
 
@@ -138,11 +140,29 @@ def build(key: str, options: dict[str, Any], **arguments: Any) -> Any:
 
 
 def choose_device(settings: dict[str, Any]) -> None:
-    """Sets what the backend reads when it is imported."""
+    """Sets what the backend reads when it is imported.
+
+    Raises:
+        UserError: If there is no such backend.
+        EnvironmentProblem: If the backend is not installed.
+    """
+    check_backend()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # runs side by side share its memory
     if settings["device"] == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+
+def check_backend() -> None:
+    """Refuses a value of `KERAS_BACKEND` that Keras could not import, or a model not use."""
+    backend = os.environ.get("KERAS_BACKEND") or BACKENDS[0]
+    if backend not in BACKENDS:
+        raise UserError(
+            f"`KERAS_BACKEND` must be one of {', '.join(BACKENDS)}. "
+            f"Received: KERAS_BACKEND={backend}"
+        )
+    if importlib.util.find_spec(backend) is None:
+        raise EnvironmentProblem(f"KERAS_BACKEND={backend}, but {backend} is not installed")
 
 
 def import_backend() -> None:

@@ -22,6 +22,7 @@ from benchmark.measurement import (
     measure_sanity_rows,
     write_row,
 )
+from benchmark.memory import check_batch_fits
 from benchmark.provenance import TRAINED_CODE, code_version, computing, environment
 from benchmark.report.terminal import report
 from benchmark.results import RunFolder, digest
@@ -61,6 +62,8 @@ def run(parts: Any) -> pd.DataFrame:
     folder = run_folder(settings, dataset, num_devices(model))
     announce(settings, evaluator, samplings, folder)
     console.say(acceleration.describe())
+    for warning in model.warnings():
+        console.say(f"warning: {warning}", style="yellow")
     prepared = machine.working_seconds()
     with folder.lock():
         if settings["force"]:
@@ -118,6 +121,7 @@ def build_model(parts, dataset, acceleration) -> keras.Model:
             f"`training.batch_size` must be a multiple of {model.batch_multiple * count} for "
             f"model={model.name}{devices}. Received: training.batch_size={training['batch_size']}"
         )
+    check_batch_fits(model, training["batch_size"])
     return model
 
 

@@ -131,6 +131,14 @@ class GenerativeModel(keras.Model):
         """Returns a new `Sampler` that shares this model's weights."""
         raise NotImplementedError
 
+    def warnings(self):
+        """What a user should know of the chosen options before training starts.
+
+        Returns:
+            A tuple of sentences without a full stop; empty by default.
+        """
+        return ()
+
     def illustrate(self, images, labels):
         """Pictures of the trained model at work, by file name.
 

@@ -64,17 +64,17 @@ class DiffusionSampler(Sampler):
         latents, seeds = inputs
         return ops.clip(self.denoise(latents, seeds), -1.0, 1.0)
 
-    def denoise(self, images, seeds, start=0):
-        """Runs the steps from number `start` on."""
+    def denoise(self, images, seeds, start=0, predict=None):
+        """Runs the steps from number `start` on; `predict` as for `reverse_step`."""
 
         def body(index, carried):
-            return self.reverse_step(index, *carried, seeds)
+            return self.reverse_step(index, *carried, seeds, predict)
 
         carried = (images, ops.zeros_like(images))
         images, _ = ops.fori_loop(start, self.num_steps, body, carried)
         return images
 
-    def reverse_step(self, index, images, previous_images, seeds):
+    def reverse_step(self, index, images, previous_images, seeds, predict=None):
         """One step of the reverse process.
 
         Args:
@@ -82,6 +82,7 @@ class DiffusionSampler(Sampler):
             images: The state, `(batch, height, width, channels)`.
             previous_images: The image that was predicted one step before.
             seeds: uint32 `(batch, 2)`.
+            predict: `predict_guided`, the default, or `predict_without_class`.
 
         Returns:
             The next state and the predicted image.
@@ -91,7 +92,7 @@ class DiffusionSampler(Sampler):
             return ops.take(ops.convert_to_tensor(getattr(self.steps, name), "float32"), index)
 
         signal_rate, noise_rate = coefficient("signal_rates"), coefficient("noise_rates")
-        output = self.predict_guided(images, index, seeds)
+        output = (predict or self.predict_guided)(images, index, seeds)
         predicted_images = {
             "noise": lambda: (images - noise_rate * output) / signal_rate,
             "velocity": lambda: signal_rate * images - noise_rate * output,
@@ -118,9 +119,9 @@ class DiffusionSampler(Sampler):
         Any prediction is a linear function of the noise at a given state, so that guiding it is
         guiding the noise.
         """
-        latents = self.network_latents(index, seeds)
         if self.num_classes is None:
-            return self.network(self.network_inputs(images, index, *latents), training=False)
+            return self.predict_without_class(images, index, seeds)
+        latents = self.network_latents(index, seeds)
         labels = ops.cast(seeds[:, 1], "int32") % self.num_classes
         if self.guidance_scale == 1.0:
             inputs = self.network_inputs(images, index, labels, *latents)
@@ -133,6 +134,14 @@ class DiffusionSampler(Sampler):
         )
         conditional, unconditional = ops.split(self.network(both, training=False), 2)
         return unconditional + self.guidance_scale * (conditional - unconditional)
+
+    def predict_without_class(self, images, index, seeds):
+        """The network's output where no class is asked for, in one pass."""
+        conditions = self.network_latents(index, seeds)
+        if self.num_classes is not None:
+            no_class = ops.full_like(seeds[:, 1], self.num_classes, dtype="int32")
+            conditions = [no_class, *conditions]
+        return self.network(self.network_inputs(images, index, *conditions), training=False)
 
     def network_latents(self, index, seeds):
         """The latents of step number `index`, a list of at most one `(batch, latent_dim)`."""
@@ -182,6 +191,8 @@ class DiffusionSampler(Sampler):
     def reconstruct(self, images, share):
         """Partial diffusion: noises real images part of the way and denoises them from there.
 
+        No class is asked for, whatever `num_classes` and `guidance_scale`.
+
         Args:
             images: uint8 `(N, height, width, channels)`.
             share: How far to go, in (0, 1]; 1 is pure noise.
@@ -204,7 +215,9 @@ class DiffusionSampler(Sampler):
     def _denoise_from(self, inputs):
         """Maps `(noisy images, seeds, starts)` to images in [-1, 1]; all start at one step."""
         images, seeds, starts = inputs
-        return ops.clip(self.denoise(images, seeds, ops.cast(starts[0], "int32")), -1.0, 1.0)
+        start = ops.cast(starts[0], "int32")
+        images = self.denoise(images, seeds, start, self.predict_without_class)
+        return ops.clip(images, -1.0, 1.0)
 
     def illustrate(self):
         """The way of some images out of the noise, in a few steps and as an animation."""

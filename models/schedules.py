@@ -92,15 +92,15 @@ class LinearSchedule(DiscreteSchedule):
         num_timesteps: T, at least 1.
         beta_start: beta_1.
         beta_end: beta_T.
-        reference_timesteps: The T that the betas are made for: with another one, they are scaled
-            by `reference_timesteps / num_timesteps`, so that the last level is as noisy whatever
-            the number of levels. `None` takes them as they are.
+        reference_timesteps: The T that the betas are made for, 1,000 in the paper: with another
+            one, they are scaled by `reference_timesteps / num_timesteps`, so that the last level
+            is as noisy whatever the number of levels. `None` takes them as they are.
 
     Raises:
         ValueError: If the betas leave (0, 1).
     """
 
-    def __init__(self, *, num_timesteps, beta_start=1e-4, beta_end=0.02, reference_timesteps=None):
+    def __init__(self, *, num_timesteps, beta_start=1e-4, beta_end=0.02, reference_timesteps=1000):
         scale = (reference_timesteps or num_timesteps) / num_timesteps
         betas = np.linspace(scale * beta_start, scale * beta_end, num_timesteps)
         if not 0.0 < betas.min() <= betas.max() < 1.0:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import console
-from benchmark.cli import choose_device, import_backend
+from benchmark.cli import choose_device, exit_on_user_error, import_backend
 from benchmark.results import Folder
 from benchmark.speed.compare import TITLES, compare
 from benchmark.speed.compile import compare_compiler, compare_executions, compare_precision
@@ -50,7 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if set(options.parts) - set(ALL) or options.rounds < 1:
         parser.error(f"parts are {', '.join(ALL)}; --rounds is at least 1")
-    choose_device({"device": "auto"})
+    with exit_on_user_error():
+        choose_device({"device": "auto"})
     import_backend()
     folder = Folder(options.results_dir)
     for part in options.parts or ALL:

@@ -61,7 +61,9 @@ def compare_tutorial_loop() -> Iterator[Comparison]:
 
     for network in SAMPLED:
         model = build_model(network)
-        model.schedule = LinearSchedule(num_timesteps=NUM_STEPS, beta_end=0.5)
+        model.schedule = LinearSchedule(
+            num_timesteps=NUM_STEPS, beta_end=0.5, reference_timesteps=None
+        )
         alpha_bars = model.schedule.alpha_bars
         betas = 1.0 - alpha_bars / np.append(1.0, alpha_bars[:-1])
         sampler = model.sampler(DDPM(num_steps=NUM_STEPS, variance="fixed_large"))

@@ -1,4 +1,6 @@
+import importlib.util
 import inspect
+import os
 import subprocess
 import sys
 import time
@@ -10,6 +12,7 @@ from hydra.utils import get_method
 from omegaconf import OmegaConf
 
 from benchmark import config as configuration
+from benchmark.cli import check_backend
 from benchmark.errors import EnvironmentProblem, UserError
 from tests.conftest import CONF, options
 
@@ -232,6 +235,39 @@ def test_mistakes_end_with_one_line(arguments, code, message, tmp_path):
     assert len(lines) == 1, result.stderr
     assert lines[0].startswith("error: ")
     assert message in lines[0]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["benchmark", "model=vae"],
+        ["benchmark.evaluate", "samples=any.npz"],
+        ["benchmark.validity"],
+        ["benchmark.classifiers", "dataset=mnist"],
+        ["benchmark.speed"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_an_unknown_backend_is_told_in_one_line(arguments, tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "KERAS_BACKEND": "nosuch", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    expected = (
+        "error: `KERAS_BACKEND` must be one of tensorflow, jax. Received: KERAS_BACKEND=nosuch"
+    )
+    assert (result.returncode, result.stderr.strip()) == (2, expected)
+
+
+def test_a_backend_that_is_not_installed_is_the_environments_fault(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(EnvironmentProblem, match="jax is not installed"):
+        check_backend()
 
 
 def test_help_does_not_wait_for_tensorflow():

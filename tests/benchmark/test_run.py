@@ -354,6 +354,7 @@ def test_a_run_killed_at_the_end_of_its_training_keeps_both_weights(train_in, mo
         ("ddpm", ["dataset.image_size=30"], "32 x 32 is the next size"),
         ("ddpm", ["model.num_classes=7"], "`model.num_classes` must be 10, the classes of mnist"),
         ("ddgan", ["training.batch_size=6"], "`training.batch_size` must be a multiple of 4"),
+        ("vae", ["training.batch_size=1000000000"], "`training.batch_size` is too large"),
     ],
 )
 def test_a_model_that_does_not_fit_the_data_is_refused_first(
@@ -363,6 +364,19 @@ def test_a_model_that_does_not_fit_the_data_is_refused_first(
     monkeypatch.setattr(runner, "build_evaluator", lambda *arguments: pytest.fail("too late"))
     with pytest.raises(UserError, match=message):
         start(f"model={model}", *overrides)
+
+
+@pytest.mark.parametrize(("reference", "is_warned_of"), [("null", True), ("1000", False)])
+def test_a_schedule_that_does_not_end_in_noise_is_warned_of_at_the_start(
+    start, monkeypatch, reference, is_warned_of
+):
+    monkeypatch.setattr(runner, "trained", lambda *arguments: False)
+    monkeypatch.setattr(runner, "measure_sanity_rows", lambda *arguments: None)
+    monkeypatch.setattr(runner, "show", lambda *arguments: None)
+    schedule = ["model/schedule=linear", f"model.schedule.reference_timesteps={reference}"]
+    _, text = start("model=ddpm", *small("ddpm"), *schedule)
+    warnings = [line for line in text.splitlines() if "warning: the noise schedule" in line]
+    assert len(warnings) == is_warned_of
 
 
 def test_classes_need_labels():

@@ -6,7 +6,7 @@ from keras import ops
 from models.diffusion import LOSSES, DiffusionModel
 from models.reverse_process import DiffusionSampler
 from models.samplers import DDIM, DDPM
-from models.schedules import ContinuousCosineSchedule, LinearSchedule
+from models.schedules import ContinuousCosineSchedule, CosineSchedule, LinearSchedule
 from tests.conftest import ready_to_train
 
 SHAPE = (8, 8, 1)
@@ -118,8 +118,13 @@ class LabelNetwork(keras.Model):
 
     inputs = [keras.KerasTensor((None, *SHAPE))]
 
+    def __init__(self):
+        super().__init__()
+        self.batch_sizes = []
+
     def call(self, inputs):
         images, _, labels = inputs
+        self.batch_sizes.append(images.shape[0])
         return ops.zeros_like(images) + ops.cast(labels, "float32")[:, None, None, None] / 10.0
 
 
@@ -140,6 +145,24 @@ def test_guidance_goes_from_no_class_through_the_class():
     assert images[1.0] == pytest.approx(0.1, abs=1e-5)
     assert images[0.5] == pytest.approx(0.2, abs=1e-5)
     assert images[2.0] == pytest.approx(-0.1, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "left"),
+    [
+        (LINEAR, None),
+        (CONTINUOUS, None),
+        (CosineSchedule(num_timesteps=10), None),
+        (LinearSchedule(num_timesteps=1000), None),
+        (LinearSchedule(num_timesteps=200, reference_timesteps=None), "36.4%"),
+        (LinearSchedule(num_timesteps=300, beta_end=0.04, reference_timesteps=None), "4.7%"),
+        (ContinuousCosineSchedule(min_signal_rate=0.1, max_signal_rate=0.95), "10.0%"),
+    ],
+)
+def test_a_schedule_that_does_not_end_in_noise_is_warned_of(schedule, left):
+    warnings = build_model(schedule=schedule).warnings()
+    assert len(warnings) == (left is not None)
+    assert all(f"leaves {left} of the image" in warning for warning in warnings)
 
 
 @pytest.mark.parametrize("schedule", [LINEAR, CONTINUOUS], ids=["discrete", "continuous"])
@@ -181,6 +204,39 @@ class Memory(keras.Model):
 
     def call(self, inputs):
         return ops.zeros_like(inputs[0]) + 0.5
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 2.0])
+def test_reconstructions_are_without_class_in_one_pass_a_step(guidance_scale):
+    """The label 3 of the classes 0..2 and none is a brightness of 0.3."""
+    network = LabelNetwork()
+    sampler = DiffusionSampler(
+        unet=network,
+        steps=DDIM(num_steps=50).reverse_steps(LINEAR),
+        prediction="image",
+        num_classes=3,
+        guidance_scale=guidance_scale,
+        seed=0,
+        name="sampler",
+    )
+    _, denoised_images, _ = sampler.reconstruct(np.zeros((4, *SHAPE), "uint8"), 0.5)
+    np.testing.assert_array_equal(denoised_images, np.full((4, *SHAPE), round(1.3 * 127.5)))
+    assert set(network.batch_sizes) == {4}  # and not 8, with and without class
+
+
+def test_the_embeddings_of_classes_do_not_change_the_models_reconstructions():
+    model, images = build_model(num_classes=3, reconstruct_from=[0.5]), real_images(4)
+    random = np.random.default_rng(0)
+    for variable in model.unet.trainable_variables:
+        variable.assign_add(random.normal(0.0, 0.1, variable.shape))
+    layers = {type(layer): layer for layer in model.unet.layers}
+    table = layers[keras.layers.Embedding].embeddings
+    plain, strip = ops.convert_to_numpy(table), model.reconstructions(images).images
+    table.assign(plain + [[9.0], [9.0], [9.0], [0.0]])
+    np.testing.assert_array_equal(model.reconstructions(images).images, strip)
+    table.assign(plain + [[0.0], [0.0], [0.0], [9.0]])
+    changed = model.reconstructions(images).images != strip
+    np.testing.assert_array_equal(changed.any(axis=(2, 3, 4)), [[False, False, True]] * 4)
 
 
 def test_partial_diffusion_noises_to_the_step_and_comes_back():

@@ -1,8 +1,11 @@
 import keras
 import numpy as np
+import pytest
 from keras import ops
 
-from models.embedding import TimeEmbedding, append_to_pixels, map_latents
+from models.discriminator import build_discriminator
+from models.embedding import TimeEmbedding, append_to_pixels, embed_conditions, map_latents
+from models.unet import build_unet
 
 
 def embed(times, dim, kind):
@@ -29,6 +32,59 @@ def test_the_smallest_continuous_embedding_turns_once():
     np.testing.assert_allclose(embed([0.25], 2, "continuous"), [[1.0, 0.0]], atol=1e-6)
 
 
+@pytest.fixture
+def in_bfloat16():
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    yield
+    keras.config.set_dtype_policy(policy)
+
+
+def build_network_with_times(name, kind):
+    shape = (4, 4, 1)
+    if name == "discriminator":
+        return build_discriminator(image_shape=shape, widths=[4])
+    return build_unet(
+        image_shape=shape,
+        base_width=8,
+        multipliers=[1],
+        num_blocks=1,
+        middle_attention=False,
+        time_embedding=kind,
+        time_conditioning=name,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("add", "discrete"),
+        ("add", "continuous"),
+        ("input", "continuous"),
+        ("discriminator", "discrete"),
+    ],
+)
+def test_networks_in_bfloat16_embed_times_in_float32(in_bfloat16, name, kind):
+    network = build_network_with_times(name, kind)
+    (layer,) = (layer for layer in network.layers if isinstance(layer, TimeEmbedding))
+    embedding = keras.Model(network.inputs, layer.output)
+    times = np.arange(1000) if kind == "discrete" else np.linspace(0.0, 0.9996, 1000)
+    inputs = [np.zeros((1000, *tensor.shape[1:])) for tensor in network.inputs]
+    inputs[[tensor.name for tensor in network.inputs].index("times")] = times
+    embedded = ops.convert_to_numpy(embedding([ops.convert_to_tensor(values) for values in inputs]))
+    assert embedded.dtype == np.float32
+    assert len(np.unique(embedded, axis=0)) == 1000
+    keras.config.set_dtype_policy("float32")
+    expected = embed(times.astype("float32"), embedded.shape[1], kind)
+    np.testing.assert_allclose(embedded, expected, atol=1e-5)
+
+
+def test_the_dense_layers_after_the_time_compute_in_the_networks_precision(in_bfloat16):
+    network = build_network_with_times("add", "discrete")
+    dense = [layer for layer in network.layers if isinstance(layer, keras.layers.Dense)]
+    assert dense and all(layer.compute_dtype == "bfloat16" for layer in dense)
+
+
 def test_the_length_of_latents_does_not_matter():
     latents = keras.Input((3,))
     model = keras.Model(latents, map_latents(latents, 8))
@@ -37,6 +93,63 @@ def test_the_length_of_latents_does_not_matter():
     assert mapped.shape == (2, 8)
     np.testing.assert_allclose(ops.convert_to_numpy(model(5.0 * values)), mapped, atol=1e-6)
     assert np.abs(ops.convert_to_numpy(model(-values)) - mapped).max() > 1e-3
+
+
+def embed_by_hand(weights, times, labels=None):
+    """SiLU of what the second dense layer and the labels make; the latents come after it."""
+    hidden = silu(embed(times, 8, "discrete") @ weights["dense/kernel"] + weights["dense/bias"])
+    sums = hidden @ weights["dense_1/kernel"] + weights["dense_1/bias"]
+    return silu(sums if labels is None else sums + weights["embedding/embeddings"][labels])
+
+
+def silu(values):
+    return values / (1.0 + np.exp(-values))
+
+
+def conditions_and_weights(num_classes=None, latent_dim=None, dense_time=True):
+    keras.utils.clear_session(free_memory=False)
+    inputs, embeddings = embed_conditions(
+        base_width=8,
+        dense_time=dense_time,
+        time_embedding="discrete",
+        num_classes=num_classes,
+        latent_dim=latent_dim,
+    )
+    model = keras.Model(inputs, embeddings)
+    random = np.random.default_rng(0)
+    for variable in model.weights:
+        variable.assign(random.normal(size=variable.shape))
+    return model, {weight.path: ops.convert_to_numpy(weight) for weight in model.weights}
+
+
+TIMES, LABELS = np.array([0.0, 3.0, 40.0], "float32"), np.array([2, 0, 3], "int32")
+
+
+def test_without_classes_the_time_passes_two_dense_layers_with_silu():
+    model, weights = conditions_and_weights()
+    embedded = model([TIMES])
+    np.testing.assert_allclose(embedded, embed_by_hand(weights, TIMES), rtol=1e-4, atol=1e-5)
+
+
+def test_labels_join_the_time_before_its_last_nonlinearity():
+    model, weights = conditions_and_weights(num_classes=3)
+    embedded = model([TIMES, LABELS])
+    expected = embed_by_hand(weights, TIMES, LABELS)
+    np.testing.assert_allclose(embedded, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_latents_join_the_time_after_its_last_nonlinearity():
+    model, weights = conditions_and_weights(latent_dim=4)
+    embedded, mapped = model([TIMES, np.ones((3, 4), "float32")])
+    np.testing.assert_allclose(embedded, embed_by_hand(weights, TIMES), rtol=1e-4, atol=1e-5)
+    assert mapped.shape == embedded.shape == (3, 32)
+
+
+def test_without_dense_layers_each_condition_is_embedded_by_itself():
+    model, weights = conditions_and_weights(num_classes=3, dense_time=False)
+    time, label = model([TIMES, LABELS])
+    np.testing.assert_allclose(time, embed(TIMES, 8, "discrete"), atol=1e-5)
+    np.testing.assert_allclose(label, weights["embedding/embeddings"][LABELS])
 
 
 def test_every_pixel_gets_the_embeddings():

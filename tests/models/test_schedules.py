@@ -3,6 +3,8 @@ import numpy as np
 import pytest
 from keras import ops
 
+from benchmark import config as configuration
+from benchmark.cli import build
 from models.schedules import (
     SPACINGS,
     ContinuousCosineSchedule,
@@ -10,6 +12,7 @@ from models.schedules import (
     LinearSchedule,
     VariancePreservingSchedule,
 )
+from tests.conftest import options
 
 
 def linear(num_timesteps=200):
@@ -30,13 +33,27 @@ def test_a_schedule_ends_in_noise(build, num_timesteps):
     assert (np.diff(alpha_bars) < 0).all()
 
 
+@pytest.mark.parametrize("preset", options("preset"))
+@pytest.mark.parametrize("schedule", options("model/schedule"))
+def test_every_configured_schedule_ends_in_noise_whatever_its_number_of_steps(
+    compose_config, schedule, preset
+):
+    for num_timesteps in (None, 60, 200) if schedule != "continuous_cosine" else (None,):
+        overrides = [f"model/schedule={schedule}", f"preset={preset}", "sampler=ddim"]
+        overrides += [f"model.schedule.num_timesteps={num_timesteps}"] if num_timesteps else []
+        settings = configuration.validate(compose_config(*overrides))
+        path = build("model.schedule", settings["model"]["schedule"]).path(1)
+        assert path.num_timesteps in (num_timesteps, settings["model"]["schedule"]["num_timesteps"])
+        assert 0.0 < np.sqrt(path.alpha_bars[0]) <= 0.02 + 1e-9
+
+
 def test_the_linear_schedule_at_1000_steps_is_that_of_the_paper():
     expected = np.cumprod(1.0 - np.linspace(1e-4, 0.02, 1000))
     np.testing.assert_allclose(linear(1000).alpha_bars, expected, rtol=1e-12)
 
 
 def test_betas_are_taken_as_they_are_without_a_reference():
-    schedule = LinearSchedule(num_timesteps=300, beta_end=0.04)
+    schedule = LinearSchedule(num_timesteps=300, beta_end=0.04, reference_timesteps=None)
     expected = np.cumprod(1.0 - np.linspace(1e-4, 0.04, 300))
     np.testing.assert_allclose(schedule.alpha_bars, expected, rtol=1e-12)
 

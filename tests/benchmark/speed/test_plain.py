@@ -29,7 +29,9 @@ def model():
     model = DiffusionModel(
         image_shape=SHAPE,
         seed=0,
-        schedule=LinearSchedule(num_timesteps=1, beta_start=0.3, beta_end=0.3),
+        schedule=LinearSchedule(
+            num_timesteps=1, beta_start=0.3, beta_end=0.3, reference_timesteps=None
+        ),
         base_width=8,
         multipliers=[1],
         num_blocks=1,
