@@ -48,7 +48,7 @@ class AveragedAdam(keras.optimizers.Adam):
         before = [ops.copy(state) for state in changed]
         super().update_step(gradient, variable, learning_rate)
         for state, value in zip(changed, before, strict=True):
-            state.assign(ops.where(self._is_its_turn(), state, value))
+            state.assign(ops.where(self._is_its_turn(), ops.convert_to_tensor(state), value))
 
     @property
     def ema_momentum(self):
