@@ -4,8 +4,8 @@ import keras
 from keras import layers
 
 from models.base import OUTPUT_DTYPE
-from models.embedding import TIME_EMBEDDINGS, append_to_pixels, embed_conditions
-from models.unet import check_at_least, check_choice, check_size, check_widths
+from models.embedding import append_to_pixels
+from models.unet import check_at_least, check_size, check_widths, inputs_besides_images
 
 
 def build_implicit_unet(
@@ -41,15 +41,14 @@ def build_implicit_unet(
             the width.
     """
     check_widths(base_width, multipliers)
-    check_at_least(1, num_blocks=num_blocks, num_classes=num_classes)
-    check_choice("time_embedding", time_embedding, TIME_EMBEDDINGS)
+    check_at_least(1, num_blocks=num_blocks)
     check_size(image_shape, 1, len(multipliers))
     *widths, coarsest = [base_width * multiplier for multiplier in multipliers]
     images = keras.Input(image_shape, name="images")
-    conditions, embeddings = embed_conditions(
+    conditions, embeddings = inputs_besides_images(
         base_width=base_width,
-        dense_time=False,
         time_embedding=time_embedding,
+        time_conditioning="input",
         num_classes=num_classes,
     )
     features = append_to_pixels(layers.Conv2D(base_width, 1)(images), embeddings)

@@ -14,13 +14,12 @@ from keras import layers, ops
 
 from models.attention import efficient_attention
 from models.base import OUTPUT_DTYPE
-from models.embedding import TIME_EMBEDDINGS, embed_conditions
 from models.unet import (
     attend_to_pixels,
     check_at_least,
-    check_choice,
     check_size,
     check_widths,
+    inputs_besides_images,
     scale_and_shift,
 )
 
@@ -56,15 +55,13 @@ def build_linear_attention_unet(
     """
     check_widths(base_width, multipliers)
     check_at_least(4, base_width=base_width)
-    check_at_least(1, num_classes=num_classes)
-    check_choice("time_embedding", time_embedding, TIME_EMBEDDINGS)
     check_size(image_shape, 1, len(multipliers))
     widths = [base_width * multiplier for multiplier in multipliers]
     images = keras.Input(image_shape, name="images")
-    conditions, embeddings = embed_conditions(
+    conditions, embeddings = inputs_besides_images(
         base_width=base_width,
-        dense_time=True,
         time_embedding=time_embedding,
+        time_conditioning="scale_shift",
         num_classes=num_classes,
         inclusive=True,
         activation="gelu",

@@ -4,8 +4,14 @@ import keras
 from keras import layers
 
 from models.base import OUTPUT_DTYPE
-from models.embedding import TIME_EMBEDDINGS, append_to_pixels, embed_conditions
-from models.unet import check_at_least, check_choice, check_rate, check_size, check_widths
+from models.embedding import append_to_pixels
+from models.unet import (
+    check_choice,
+    check_rate,
+    check_size,
+    check_widths,
+    inputs_besides_images,
+)
 
 TIME_CONDITIONINGS = ("none", "input")
 
@@ -46,27 +52,18 @@ def build_plain_unet(
             the width.
     """
     check_widths(base_width, multipliers)
-    check_at_least(1, num_classes=num_classes)
     check_rate("dropout", dropout)
     check_choice("time_conditioning", time_conditioning, TIME_CONDITIONINGS)
-    check_choice("time_embedding", time_embedding, TIME_EMBEDDINGS)
     check_size(image_shape, 1, len(multipliers))
-    if time_conditioning == "none" and num_classes is not None:
-        raise ValueError(
-            "`num_classes` needs the time's embedding to join. Received: "
-            f"time_conditioning='none', num_classes={num_classes}"
-        )
     *widths, coarsest = [base_width * multiplier for multiplier in multipliers]
-    images = features = keras.Input(image_shape, name="images")
-    conditions = [keras.Input((), name="times")]
-    if time_conditioning == "input":
-        conditions, embeddings = embed_conditions(
-            base_width=base_width,
-            dense_time=False,
-            time_embedding=time_embedding,
-            num_classes=num_classes,
-        )
-        features = append_to_pixels(images, embeddings)
+    images = keras.Input(image_shape, name="images")
+    conditions, embeddings = inputs_besides_images(
+        base_width=base_width,
+        time_embedding=time_embedding,
+        time_conditioning=time_conditioning,
+        num_classes=num_classes,
+    )
+    features = append_to_pixels(images, embeddings) if embeddings else images
 
     skips = []
     for width in widths:  # down

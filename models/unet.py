@@ -49,6 +49,16 @@ def residual_block(features, condition, width, normalize, time_conditioning, dro
     return residual + features
 
 
+def block_of(condition, normalize, time_conditioning, dropout):
+    """Returns `block(features, width, attention)`: a residual block, then attention if any."""
+
+    def block(features, width, attention):
+        features = residual_block(features, condition, width, normalize, time_conditioning, dropout)
+        return attention_block(features, attention, normalize) if attention else features
+
+    return block
+
+
 def scale_and_shift(features, scale_shift):
     """Scales and shifts each channel; `scale_shift` is `(batch, 2 * channels)`."""
     scale, shift = ops.split(scale_shift[:, None, None, :], 2, axis=-1)
@@ -104,10 +114,9 @@ def build_unet(
     """Builds the U-Net: `[images, times, labels?, latents?] -> outputs` of the images' shape.
 
     With `patch_size=2` the first convolution has stride 2 and the last one writes 2 x 2 pixels
-    for each position, so that all blocks work at half the resolution.
-
-    The network of Ho et al. (2020, appendix B) has `layout="original"`, 32 groups, `epsilon` 1e-6
-    and `time_conditioning="add"`.
+    for each position, so that all blocks work at half the resolution. The network of Ho et al.
+    (2020, appendix B) has `layout="original"`, `num_groups=32`, `epsilon=1e-6` and
+    `time_conditioning="add"`.
 
     Args:
         image_shape: `(height, width, channels)`.
@@ -126,7 +135,7 @@ def build_unet(
         num_groups: The most groups of channels, at least 1.
         epsilon: What normalisation adds to the variances.
         time_embedding: `"discrete"` for time steps or `"continuous"` for times in [0, 1].
-        time_dim: Even size of the sinusoidal embedding of the time; `None` for `base_width`.
+        time_dim: Size of the sinusoidal embedding of the time, even; `None` for `base_width`.
         time_conditioning: The embedding of the time sets `"scale_shift"` of the second
             normalisation of each block (Dhariwal and Nichol 2021), is `"add"`ed between the
             convolutions of each block (Ho et al. 2020), or is concatenated once to the `"input"`
@@ -153,42 +162,48 @@ def build_unet(
     check_choice("normalization", normalization, NORMALIZATIONS)
     widths = [base_width * multiplier for multiplier in multipliers]
     check_size(image_shape, patch_size, len(widths))
-    heights = [image_shape[0] // (patch_size * 2**level) for level in range(len(widths))]
     full = full_attention if layout == "compact" else single_head_attention
+    heights = [image_shape[0] // (patch_size * 2**level) for level in range(len(widths))]
     attentions = attention_of_levels(heights, attention_levels, linear_attention_levels, full)
 
     images = keras.Input(image_shape, name="images")
     conditions, embeddings = inputs_besides_images(
-        base_width, layout, time_embedding, time_dim, time_conditioning, num_classes, latent_dim
+        base_width=base_width,
+        time_embedding=time_embedding,
+        time_dim=time_dim,
+        inclusive=layout == "original",
+        time_conditioning=time_conditioning,
+        num_classes=num_classes,
+        latent_dim=latent_dim,
     )
-    at_input = time_conditioning == "input"
-    condition = None if at_input or not embeddings else functools.reduce(operator.add, embeddings)
+    in_blocks = time_conditioning in ("scale_shift", "add")
+    condition = functools.reduce(operator.add, embeddings) if in_blocks else None
     normalized = functools.partial(
         normalize, normalization=normalization, num_groups=num_groups, epsilon=epsilon
     )
+    block = block_of(condition, normalized, time_conditioning, dropout)
 
-    def block(features, width, attention):
-        features = residual_block(
-            features, condition, width, normalized, time_conditioning, dropout
-        )
-        return attention_block(features, attention, normalized) if attention else features
-
-    kernel_size = 3 if patch_size == 1 else 2 * patch_size
-    features = layers.Conv2D(base_width, kernel_size, strides=patch_size, padding="same")(images)
-    if at_input:
+    features = first_convolution(images, base_width, patch_size)
+    if time_conditioning == "input":
         features = append_to_pixels(features, embeddings)
     join = join_compactly if layout == "compact" else join_as_ho_et_al
-    features = join(
-        features, block, widths, num_blocks, attentions, full if middle_attention else None
-    )
+    middle = full if middle_attention else None
+    features = join(features, block, widths, num_blocks, attentions, middle)
     outputs = last_convolution(normalized(features), image_shape[-1], patch_size)
     return keras.Model([images, *conditions], outputs, name="unet")
 
 
 def inputs_besides_images(
-    base_width, layout, time_embedding, time_dim, time_conditioning, num_classes, latent_dim
+    *, time_conditioning, num_classes, time_dim=None, latent_dim=None, **options
 ):
-    """The inputs besides the images, and their embeddings; see `build_unet`.
+    """The inputs besides the images, and their embeddings.
+
+    Args:
+        time_conditioning: As of `build_unet`.
+        time_dim: Likewise.
+        num_classes: Likewise.
+        latent_dim: Likewise.
+        **options: Other options of `models.embedding.embed_conditions`.
 
     Raises:
         ValueError: If an option is out of its range, or a network that is not told the time is to
@@ -197,17 +212,15 @@ def inputs_besides_images(
     check_at_least(1, num_classes=num_classes)
     check_at_least(2, latent_dim=latent_dim)  # a single one keeps but its sign when normalised
     check_at_least(2, time_dim=time_dim)
-    check_choice("time_embedding", time_embedding, TIME_EMBEDDINGS)
+    check_choice("time_embedding", options["time_embedding"], TIME_EMBEDDINGS)
     check_choice("time_conditioning", time_conditioning, TIME_CONDITIONINGS)
     if time_conditioning != "none":
         return embed_conditions(
-            base_width=base_width,
             dense_time=time_conditioning != "input",
-            time_embedding=time_embedding,
             time_dim=time_dim,
-            inclusive=layout == "original",
             num_classes=num_classes,
             latent_dim=latent_dim,
+            **options,
         )
     if num_classes is not None or latent_dim is not None:
         raise ValueError(
@@ -255,14 +268,19 @@ def join_compactly(features, block, widths, num_blocks, attentions, middle_atten
 
 
 def join_as_ho_et_al(features, block, widths, num_blocks, attentions, middle_attention):
-    """Joins blocks as Ho et al. (2020, appendix B): it is them that change the width.
+    """Joins blocks as Ho et al. (2020, appendix B and their code), where blocks change the width.
 
     The outputs of the first convolution, of each block and of each convolution that halves the
     resolution are skip connections, and each is concatenated to the input of a block on the way
     up: there is one block more for each level. The middle is two blocks, attention between them.
 
     Args:
-        As of `join_compactly`.
+        features: As of `join_compactly`, like the others.
+        block: Function of features, a width and a kind of attention or `None`.
+        widths: Channels of each level, the finest first.
+        num_blocks: Blocks of each level on the way down.
+        attentions: Kind of attention of each level.
+        middle_attention: Kind of attention in the middle.
 
     Returns:
         Features of the size of those given.
@@ -287,6 +305,12 @@ def join_as_ho_et_al(features, block, widths, num_blocks, attentions, middle_att
             features = layers.UpSampling2D(2)(features)
             features = layers.Conv2D(width, 3, padding="same")(features)
     return features
+
+
+def first_convolution(images, width, patch_size):
+    """A convolution of overlapping patches, or of 3x3 pixels: `images -> features`."""
+    kernel_size = 3 if patch_size == 1 else 2 * patch_size
+    return layers.Conv2D(width, kernel_size, strides=patch_size, padding="same")(images)
 
 
 def last_convolution(features, channels, patch_size):
