@@ -18,6 +18,25 @@ def full_attention(tokens):
     return layers.MultiHeadAttention(num_heads, head_dim)(tokens, tokens)
 
 
+def single_head_attention(tokens):
+    """Self-attention with one head, whose output starts at zero (Ho et al. 2020, their code).
+
+    Args:
+        tokens: `(batch, positions, channels)`.
+
+    Returns:
+        A tensor of the same shape.
+    """
+    positions, channels = tokens.shape[1:]
+
+    def project():
+        return layers.Reshape((positions, 1, channels))(layers.Dense(channels)(tokens))
+
+    attended = ops.dot_product_attention(project(), project(), project())
+    attended = layers.Reshape((positions, channels))(attended)
+    return layers.Dense(channels, kernel_initializer="zeros")(attended)
+
+
 def linear_attention(tokens):
     """Multi-head efficient attention (Shen et al. 2021), linear in the number of positions.
 

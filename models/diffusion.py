@@ -50,7 +50,8 @@ class DiffusionModel(GenerativeModel):
             the picture of what is reconstructed from there.
         optimizer: A `keras.optimizers.Optimizer`.
         name: Name of the model.
-        **unet: Options of `models.unet.build_unet`.
+        build_network: Function that builds the network, such as `models.unet.build_unet`.
+        **options: Its options.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -70,7 +71,8 @@ class DiffusionModel(GenerativeModel):
         reconstruct_from=(0.25, 0.5, 0.75),
         optimizer=None,
         name="ddpm",
-        **unet,
+        build_network=build_unet,
+        **options,
     ):
         check_options(prediction, loss, label_dropout, reconstruct_from)
         super().__init__(image_shape=image_shape, seed=seed, optimizer=optimizer, name=name)
@@ -81,11 +83,11 @@ class DiffusionModel(GenerativeModel):
         self.num_classes = num_classes
         self.label_dropout = label_dropout
         self.reconstruct_from = tuple(reconstruct_from)
-        self.unet = build_unet(
+        self.unet = build_network(
             image_shape=self.image_shape,
             num_classes=num_classes,
             time_embedding="continuous" if schedule.num_timesteps is None else "discrete",
-            **unet,
+            **options,
         )
 
     @property

@@ -24,12 +24,15 @@ class TimeEmbedding(layers.Layer):
         kind: `"discrete"` for time steps 0, 1, 2...: the paper's frequencies. `"continuous"` for
             times in [0, 1] such as noise variances: frequencies in geometric progression from 1
             to 1,000 turns, as in the Keras example of implicit models (Beres 2022).
+        inclusive: Whether the slowest frequency of time steps is 1 / 10,000, as in the code of Ho
+            et al. (2020), or the one before it in a longer progression, as in the paper.
     """
 
-    def __init__(self, dim, kind="discrete", **kwargs):
+    def __init__(self, dim, kind="discrete", inclusive=False, **kwargs):
         super().__init__(dtype="float32", **kwargs)
         self.dim = dim
         self.kind = kind
+        self.inclusive = inclusive
 
     def call(self, times):
         """Embeds times, shape `(batch,)`, as `(batch, dim)`."""
@@ -38,35 +41,50 @@ class TimeEmbedding(layers.Layer):
         if self.kind == "continuous":
             frequencies = 2.0 * math.pi * ops.exp(math.log(MAX_TURNS) * indices / max(1, half - 1))
         else:
-            frequencies = ops.exp(-math.log(MAX_PERIOD) * indices / half)
+            intervals = max(1, half - 1) if self.inclusive else half
+            frequencies = ops.exp(-math.log(MAX_PERIOD) * indices / intervals)
         angles = ops.cast(times, "float32")[:, None] * frequencies[None, :]
         return ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)
 
 
-def embed_conditions(*, base_width, dense_time, time_embedding, num_classes, latent_dim):
+def embed_conditions(
+    *,
+    base_width,
+    dense_time,
+    time_embedding,
+    num_classes,
+    latent_dim=None,
+    time_dim=None,
+    inclusive=False,
+    activation="silu",
+):
     """Embeds the time and, where there are any, labels and latents, each as `(batch, dim)`.
 
     After dense layers, the labels are added to the time before the last nonlinearity (Dhariwal and
     Nichol 2021, in their code), so that what a class changes depends on the time.
 
     Args:
-        base_width: Size of the sinusoidal embedding of the time.
+        base_width: Channels of the network's finest level.
         dense_time: Whether the time then passes through two dense layers. If so, `dim` is
-            4 * `base_width` (Ho et al. 2020), else `base_width`.
+            4 * `base_width` (Ho et al. 2020), else `time_dim`.
         time_embedding: Kind of `TimeEmbedding`.
         num_classes: Adds labels, unless `None`; the label `num_classes` stands for "no class"
             (Ho and Salimans 2022, section 3.2).
         latent_dim: Adds latents, unless `None`.
+        time_dim: Size of the sinusoidal embedding of the time; `None` for `base_width`.
+        inclusive: Of the `TimeEmbedding`.
+        activation: Between the dense layers.
 
     Returns:
         The inputs, in the order times, labels, latents, and the embeddings, in the same order;
         of times and labels there is one embedding if the time passes through dense layers.
     """
     times = keras.Input((), name="times")
-    time = TimeEmbedding(base_width, time_embedding)(times)
-    dim = 4 * base_width if dense_time else base_width
+    time_dim = time_dim or base_width
+    time = TimeEmbedding(time_dim, time_embedding, inclusive)(times)
+    dim = 4 * base_width if dense_time else time_dim
     if dense_time:
-        time = layers.Dense(dim, activation="silu")(time)
+        time = layers.Dense(dim, activation=activation)(time)
         time = layers.Dense(dim)(time)
     inputs, embeddings = [times], [time]
     if num_classes is not None:

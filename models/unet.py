@@ -7,43 +7,41 @@ import operator
 import keras
 from keras import layers, ops
 
-from models.attention import full_attention, linear_attention
+from models.attention import full_attention, linear_attention, single_head_attention
 from models.base import OUTPUT_DTYPE
 from models.embedding import TIME_EMBEDDINGS, append_to_pixels, embed_conditions
 
+LAYOUTS = ("compact", "original")
 NORMALIZATIONS = ("group", "batch")
-TIME_CONDITIONINGS = ("scale_shift", "add", "input")
+TIME_CONDITIONINGS = ("scale_shift", "add", "input", "none")
 # Of the batch statistics: over about the last hundred steps, as averaged weights need. A run of a
 # hundred steps still holds a third of the initial ones.
 MOMENTUM = 0.99
 
 
-def num_groups(width):
-    """The largest group count up to 8 that divides `width`."""
-    return math.gcd(width, 8)
+def normalize(features, normalization, num_groups=8, epsilon=1e-3):
+    """Group or batch normalisation, both with learned scale and centre.
 
-
-def normalize(features, normalization):
-    """Group or batch normalisation, both with learned scale and centre."""
+    There are as many groups as divide the width, up to `num_groups`.
+    """
     if normalization == "batch":
-        return layers.BatchNormalization(momentum=MOMENTUM)(features)
-    return layers.GroupNormalization(num_groups(features.shape[-1]))(features)
+        return layers.BatchNormalization(momentum=MOMENTUM, epsilon=epsilon)(features)
+    groups = math.gcd(features.shape[-1], num_groups)
+    return layers.GroupNormalization(groups, epsilon=epsilon)(features)
 
 
-def residual_block(features, condition, width, normalization, time_conditioning, dropout):
+def residual_block(features, condition, width, normalize, time_conditioning, dropout):
     """Normalisation, SiLU, convolution, twice; the condition enters in between, if at all."""
     channels = features.shape[-1]
     residual = features if channels == width else layers.Conv2D(width, 1)(features)
-    features = normalize(features, normalization)
+    features = normalize(features)
     features = layers.Activation("silu")(features)
     features = layers.Conv2D(width, 3, padding="same")(features)
     if time_conditioning == "add":
         features = features + layers.Dense(width)(condition)[:, None, None, :]
-    features = normalize(features, normalization)
+    features = normalize(features)
     if time_conditioning == "scale_shift":
-        scale_shift = layers.Dense(2 * width)(condition)
-        scale, shift = ops.split(scale_shift[:, None, None, :], 2, axis=-1)
-        features = features * (1.0 + scale) + shift
+        features = scale_and_shift(features, layers.Dense(2 * width)(condition))
     features = layers.Activation("silu")(features)
     if dropout:
         features = layers.Dropout(dropout)(features)
@@ -51,12 +49,32 @@ def residual_block(features, condition, width, normalization, time_conditioning,
     return residual + features
 
 
-def attention_block(features, attention, normalization):
+def block_of(condition, normalize, time_conditioning, dropout):
+    """Returns `block(features, width, attention)`: a residual block, then attention if any."""
+
+    def block(features, width, attention):
+        features = residual_block(features, condition, width, normalize, time_conditioning, dropout)
+        return attention_block(features, attention, normalize) if attention else features
+
+    return block
+
+
+def scale_and_shift(features, scale_shift):
+    """Scales and shifts each channel; `scale_shift` is `(batch, 2 * channels)`."""
+    scale, shift = ops.split(scale_shift[:, None, None, :], 2, axis=-1)
+    return features * (1.0 + scale) + shift
+
+
+def attention_block(features, attention, normalize):
     """Normalisation and attention over the pixels, with a residual connection."""
+    return features + attend_to_pixels(normalize(features), attention)
+
+
+def attend_to_pixels(features, attention):
+    """Applies `attention`, a function of tokens, to the pixels of feature maps."""
     height, width, channels = features.shape[1:]
-    tokens = normalize(features, normalization)
-    tokens = attention(layers.Reshape((height * width, channels))(tokens))
-    return features + layers.Reshape((height, width, channels))(tokens)
+    tokens = attention(layers.Reshape((height * width, channels))(features))
+    return layers.Reshape((height, width, channels))(tokens)
 
 
 def unpatch(features, patch_size):
@@ -78,11 +96,15 @@ def build_unet(
     base_width,
     multipliers,
     num_blocks,
+    layout="compact",
     attention_levels=(),
     linear_attention_levels=(),
     middle_attention=True,
     normalization="group",
+    num_groups=8,
+    epsilon=1e-3,
     time_embedding="discrete",
+    time_dim=None,
     time_conditioning="scale_shift",
     patch_size=1,
     dropout=0.0,
@@ -92,7 +114,9 @@ def build_unet(
     """Builds the U-Net: `[images, times, labels?, latents?] -> outputs` of the images' shape.
 
     With `patch_size=2` the first convolution has stride 2 and the last one writes 2 x 2 pixels
-    for each position, so that all blocks work at half the resolution.
+    for each position, so that all blocks work at half the resolution. The network of Ho et al.
+    (2020, appendix B) has `layout="original"`, `num_groups=32`, `epsilon=1e-6` and
+    `time_conditioning="add"`.
 
     Args:
         image_shape: `(height, width, channels)`.
@@ -100,17 +124,22 @@ def build_unet(
         multipliers: Channels of each level over `base_width`; the resolution halves between
             levels.
         num_blocks: Residual blocks for each level, on the way down and on the way up.
+        layout: How blocks are joined, `"compact"` (see `join_compactly`) or `"original"`, as by
+            Ho et al. (see `join_as_ho_et_al`).
         attention_levels: Levels whose blocks are each followed by full attention; 0 is the
             finest, -1 the coarsest.
         linear_attention_levels: Likewise by linear attention (Shen et al. 2021).
         middle_attention: Whether the middle, at the coarsest level, has full attention.
-        normalization: `"group"` (Wu and He 2018; up to 8 groups) or `"batch"` (Ioffe and Szegedy
-            2015), both with learned scale and centre.
+        normalization: `"group"` (Wu and He 2018) or `"batch"` (Ioffe and Szegedy 2015), both with
+            learned scale and centre.
+        num_groups: The most groups of channels, at least 1.
+        epsilon: What normalisation adds to the variances.
         time_embedding: `"discrete"` for time steps or `"continuous"` for times in [0, 1].
+        time_dim: Size of the sinusoidal embedding of the time, even; `None` for `base_width`.
         time_conditioning: The embedding of the time sets `"scale_shift"` of the second
             normalisation of each block (Dhariwal and Nichol 2021), is `"add"`ed between the
             convolutions of each block (Ho et al. 2020), or is concatenated once to the `"input"`
-            features, without dense layers.
+            features, without dense layers. With `"none"` the network is not told the time.
         patch_size: Stride of the first convolution.
         dropout: Rate between the convolutions of a block, in [0, 1).
         num_classes: Adds the input `labels`, int `(batch,)`: a class in 0..num_classes - 1, or
@@ -127,75 +156,184 @@ def build_unet(
             height and the width.
     """
     check_widths(base_width, multipliers)
-    check_at_least(1, num_blocks=num_blocks, patch_size=patch_size, num_classes=num_classes)
-    check_at_least(2, latent_dim=latent_dim)  # a single one keeps but its sign when normalised
+    check_at_least(1, num_blocks=num_blocks, num_groups=num_groups, patch_size=patch_size)
     check_rate("dropout", dropout)
+    check_choice("layout", layout, LAYOUTS)
     check_choice("normalization", normalization, NORMALIZATIONS)
-    check_choice("time_embedding", time_embedding, TIME_EMBEDDINGS)
-    check_choice("time_conditioning", time_conditioning, TIME_CONDITIONINGS)
     widths = [base_width * multiplier for multiplier in multipliers]
     check_size(image_shape, patch_size, len(widths))
+    full = full_attention if layout == "compact" else single_head_attention
     heights = [image_shape[0] // (patch_size * 2**level) for level in range(len(widths))]
-    attentions = attention_of_levels(heights, attention_levels, linear_attention_levels)
-    time_is_input = time_conditioning == "input"
-
-    def block(features, level, attention):
-        features = residual_block(
-            features, condition, widths[level], normalization, time_conditioning, dropout
-        )
-        return attention_block(features, attention, normalization) if attention else features
+    attentions = attention_of_levels(heights, attention_levels, linear_attention_levels, full)
 
     images = keras.Input(image_shape, name="images")
-    conditions, embeddings = embed_conditions(
+    conditions, embeddings = inputs_besides_images(
         base_width=base_width,
-        dense_time=not time_is_input,
         time_embedding=time_embedding,
+        time_dim=time_dim,
+        inclusive=layout == "original",
+        time_conditioning=time_conditioning,
         num_classes=num_classes,
         latent_dim=latent_dim,
     )
-    condition = None if time_is_input else functools.reduce(operator.add, embeddings)
+    in_blocks = time_conditioning in ("scale_shift", "add")
+    condition = functools.reduce(operator.add, embeddings) if in_blocks else None
+    normalized = functools.partial(
+        normalize, normalization=normalization, num_groups=num_groups, epsilon=epsilon
+    )
+    block = block_of(condition, normalized, time_conditioning, dropout)
 
-    kernel_size = 3 if patch_size == 1 else 2 * patch_size
-    features = layers.Conv2D(base_width, kernel_size, strides=patch_size, padding="same")(images)
-    if time_is_input:
+    features = first_convolution(images, base_width, patch_size)
+    if time_conditioning == "input":
         features = append_to_pixels(features, embeddings)
+    join = join_compactly if layout == "compact" else join_as_ho_et_al
+    middle = full if middle_attention else None
+    features = join(features, block, widths, num_blocks, attentions, middle)
+    outputs = last_convolution(normalized(features), image_shape[-1], patch_size)
+    return keras.Model([images, *conditions], outputs, name="unet")
+
+
+def inputs_besides_images(
+    *, time_conditioning, num_classes, time_dim=None, latent_dim=None, **options
+):
+    """The inputs besides the images, and their embeddings.
+
+    Args:
+        time_conditioning: As of `build_unet`.
+        time_dim: Likewise.
+        num_classes: Likewise.
+        latent_dim: Likewise.
+        **options: Other options of `models.embedding.embed_conditions`.
+
+    Raises:
+        ValueError: If an option is out of its range, or a network that is not told the time is to
+            be told something else.
+    """
+    check_at_least(1, num_classes=num_classes)
+    check_at_least(2, latent_dim=latent_dim)  # a single one keeps but its sign when normalised
+    check_at_least(2, time_dim=time_dim)
+    check_choice("time_embedding", options["time_embedding"], TIME_EMBEDDINGS)
+    check_choice("time_conditioning", time_conditioning, TIME_CONDITIONINGS)
+    if time_conditioning != "none":
+        return embed_conditions(
+            dense_time=time_conditioning != "input",
+            time_dim=time_dim,
+            num_classes=num_classes,
+            latent_dim=latent_dim,
+            **options,
+        )
+    if num_classes is not None or latent_dim is not None:
+        raise ValueError(
+            "`num_classes` and `latent_dim` need the time's embedding to join. Received: "
+            f"time_conditioning='none', num_classes={num_classes}, latent_dim={latent_dim}"
+        )
+    return [keras.Input((), name="times")], []
+
+
+def join_compactly(features, block, widths, num_blocks, attentions, middle_attention):
+    """Joins few convolutions: what changes the resolution changes the width too.
+
+    The output of each block on the way down is a skip connection, which a 1x1 convolution takes
+    in before a block on the way up. The middle is one block.
+
+    Args:
+        features: Output of the first convolution.
+        block: Function of features, a width and a kind of attention or `None`.
+        widths: Channels of each level, the finest first.
+        num_blocks: Blocks of each level on the way down.
+        attentions: Kind of attention of each level.
+        middle_attention: Kind of attention in the middle.
+
+    Returns:
+        Features of the size of those given.
+    """
     skips = []
     for level, width in enumerate(widths):  # down
         if level > 0:
             features = layers.Conv2D(width, 3, strides=2, padding="same")(features)
         for _ in range(num_blocks):
-            features = block(features, level, attentions[level])
+            features = block(features, width, attentions[level])
             skips.append(features)
 
-    features = block(features, -1, full_attention if middle_attention else None)  # middle
+    features = block(features, widths[-1], middle_attention)
 
     for level, width in reversed(list(enumerate(widths))):  # up
         for _ in range(num_blocks):
             features = layers.Concatenate()([features, skips.pop()])
-            features = block(layers.Conv2D(width, 1)(features), level, attentions[level])
+            features = block(layers.Conv2D(width, 1)(features), width, attentions[level])
         if level > 0:
             features = layers.Conv2D(widths[level - 1], 3, padding="same")(features)
             features = layers.UpSampling2D(2)(features)
+    return features
 
-    features = normalize(features, normalization)
+
+def join_as_ho_et_al(features, block, widths, num_blocks, attentions, middle_attention):
+    """Joins blocks as Ho et al. (2020, appendix B and their code), where blocks change the width.
+
+    The outputs of the first convolution, of each block and of each convolution that halves the
+    resolution are skip connections, and each is concatenated to the input of a block on the way
+    up: there is one block more for each level. The middle is two blocks, attention between them.
+
+    Args:
+        features: As of `join_compactly`, like the others.
+        block: Function of features, a width and a kind of attention or `None`.
+        widths: Channels of each level, the finest first.
+        num_blocks: Blocks of each level on the way down.
+        attentions: Kind of attention of each level.
+        middle_attention: Kind of attention in the middle.
+
+    Returns:
+        Features of the size of those given.
+    """
+    skips = [features]
+    for level, width in enumerate(widths):  # down
+        if level > 0:
+            features = layers.Conv2D(widths[level - 1], 3, strides=2, padding="same")(features)
+            skips.append(features)
+        for _ in range(num_blocks):
+            features = block(features, width, attentions[level])
+            skips.append(features)
+
+    features = block(features, widths[-1], middle_attention)
+    features = block(features, widths[-1], None)
+
+    for level, width in reversed(list(enumerate(widths))):  # up
+        for _ in range(num_blocks + 1):
+            features = layers.Concatenate()([features, skips.pop()])
+            features = block(features, width, attentions[level])
+        if level > 0:
+            features = layers.UpSampling2D(2)(features)
+            features = layers.Conv2D(width, 3, padding="same")(features)
+    return features
+
+
+def first_convolution(images, width, patch_size):
+    """A convolution of overlapping patches, or of 3x3 pixels: `images -> features`."""
+    kernel_size = 3 if patch_size == 1 else 2 * patch_size
+    return layers.Conv2D(width, kernel_size, strides=patch_size, padding="same")(images)
+
+
+def last_convolution(features, channels, patch_size):
+    """SiLU and a convolution that starts at zero: `features -> outputs` of the images' size."""
     features = layers.Activation("silu")(features)
-    features = layers.Conv2D(
-        image_shape[-1] * patch_size**2,
+    patches = layers.Conv2D(
+        channels * patch_size**2,
         3,
         padding="same",
         kernel_initializer="zeros",
         dtype=OUTPUT_DTYPE,
     )(features)
-    return keras.Model([images, *conditions], unpatch(features, patch_size), name="unet")
+    return unpatch(patches, patch_size)
 
 
-def attention_of_levels(heights, attention_levels, linear_attention_levels):
+def attention_of_levels(heights, attention_levels, linear_attention_levels, full_attention):
     """The kind of attention of each level, `None` for none.
 
     Args:
         heights: Heights of the levels' feature maps, the finest first.
         attention_levels: Levels of full attention.
         linear_attention_levels: Levels of linear attention.
+        full_attention: The kind that full attention is of.
 
     Raises:
         ValueError: If there is no such level, or one is to have both.

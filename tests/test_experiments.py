@@ -1,5 +1,7 @@
 """Every experiment of conf/experiment: that it can be built as it is, and learns when shrunk."""
 
+import copy
+
 import keras
 import numpy as np
 import pytest
@@ -31,10 +33,13 @@ def image_shape(settings):
 
 
 def shrink(model):
-    """Narrow levels, as many as there were."""
-    model = {key: SMALL.get(key, value) for key, value in model.items()}
+    """Narrow levels, as many as there were, and the full learning rate from the first step."""
+    model = copy.deepcopy({key: SMALL.get(key, value) for key, value in model.items()})
     if "widths" in model:
         model["widths"] = [8 for _ in model["widths"]]
+    learning_rate = model["optimizer"]["learning_rate"]
+    if isinstance(learning_rate, dict) and "warmup_steps" in learning_rate:
+        learning_rate["warmup_steps"] = 0
     return model
 
 

@@ -3,7 +3,13 @@ import numpy as np
 import pytest
 from keras import ops
 
-from models.attention import efficient_attention, full_attention, heads_of, linear_attention
+from models.attention import (
+    efficient_attention,
+    full_attention,
+    heads_of,
+    linear_attention,
+    single_head_attention,
+)
 
 
 def softmax(values):
@@ -37,6 +43,20 @@ def test_attention_mixes_distant_pixels(attention):
     difference = ops.convert_to_numpy(model(first) - model(second))
     assert difference.shape == first.shape
     assert np.abs(difference[0, -1]).max() > 1e-3  # the opposite one
+
+
+def test_attention_with_one_head_agrees_with_the_equation_written_out():
+    """Vaswani et al. (2017), eq. 1; the output is 0 at first."""
+    tokens = keras.Input((5, 4))
+    model = keras.Model(tokens, single_head_attention(tokens))
+    values = np.random.default_rng(0).normal(size=(1, 5, 4)).astype("float32")
+    np.testing.assert_array_equal(ops.convert_to_numpy(model(values)), np.zeros((1, 5, 4)))
+    kernels = np.random.default_rng(1).normal(size=(4, 4, 4))
+    model.set_weights([part for kernel in kernels for part in (kernel, np.zeros(4))])
+    query, key, value = (values[0] @ kernel for kernel in kernels[:3])
+    attended = np.stack([softmax(key @ query[n] / 2.0) @ value for n in range(5)])
+    outputs = ops.convert_to_numpy(model(values))
+    np.testing.assert_allclose(outputs[0], attended @ kernels[3], atol=1e-4)
 
 
 def test_heads_take_64_channels_each():

@@ -3,11 +3,14 @@ import numpy as np
 import pytest
 from keras import ops
 
+from benchmark import config as configuration
+from benchmark.cli import Parts
 from models.diffusion import LOSSES, DiffusionModel
+from models.plain_unet import build_plain_unet
 from models.reverse_process import DiffusionSampler
 from models.samplers import DDIM, DDPM
 from models.schedules import ContinuousCosineSchedule, CosineSchedule, LinearSchedule
-from tests.conftest import ready_to_train
+from tests.conftest import options, ready_to_train
 
 SHAPE = (8, 8, 1)
 LINEAR = LinearSchedule(num_timesteps=50, reference_timesteps=1000)
@@ -111,6 +114,61 @@ def test_labels_are_withheld_for_guidance():
     labels = ops.convert_to_numpy(model._withhold(np.full(4000, 3)))
     assert set(labels) == {3, 10}
     assert np.mean(labels == 10) == pytest.approx(0.25, abs=0.03)
+
+
+@pytest.fixture
+def build_configured(compose_config):
+    def build(shape, *overrides):
+        keras.utils.clear_session(free_memory=False)
+        settings = configuration.validate(compose_config("model=ddpm", *overrides))
+        return Parts(settings, []).build_model(shape)
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("preset", "shape", "count"),
+    [
+        ("smoke", (28, 28, 1), 104_212),
+        ("quick", (28, 28, 1), 763_428),
+        ("standard", (28, 28, 1), 11_187_969),
+        ("paper", (32, 32, 3), 35_746_307),  # Ho et al. 2020, appendix B
+    ],
+)
+def test_the_networks_of_the_presets(build_configured, preset, shape, count):
+    model = build_configured(shape, f"preset={preset}")
+    assert model.network.count_params() == count
+
+
+def test_the_learning_rate_of_ho_et_al_is_constant_after_the_warm_up(build_configured):
+    overrides = ["model/network=plain_unet", "preset=paper", "model.multipliers=[1]"]
+    optimizer = build_configured((8, 8, 1), *overrides).optimizer
+    rates = [float(optimizer._learning_rate(step)) for step in (0, 2_500, 5_000, 799_999)]
+    np.testing.assert_allclose(rates, [0.0, 1e-4, 2e-4, 2e-4], rtol=1e-5)
+    assert (optimizer.global_clipnorm, optimizer.epsilon) == (1.0, 1e-8)
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3)])
+@pytest.mark.parametrize("network", options("model/network"))
+def test_every_network_is_trained_and_sampled(build_configured, network, shape):
+    model = build_configured(shape, f"model/network={network}", "preset=smoke")
+    model.run_eagerly = True
+    before = model.get_weights()
+    images = np.random.default_rng(0).integers(0, 256, (4, *shape), dtype="uint8")
+    logs = model.train_on_batch(images, return_dict=True)
+    assert np.isfinite(logs["loss"])
+    assert not all(map(np.array_equal, before, model.get_weights()))
+    sampler = model.sampler(DDIM(num_steps=5))
+    outputs = sampler.pass_once(ops.convert_to_tensor(sampler.inputs(0, 2)[0]))
+    assert outputs.shape == (2, *shape)
+
+
+def test_the_network_is_the_one_that_is_asked_for():
+    arguments = {"image_shape": SHAPE, "seed": 0, "schedule": LINEAR, "dropout": 0.1}
+    model = DiffusionModel(
+        build_network=build_plain_unet, base_width=8, multipliers=[1, 2], **arguments
+    )
+    assert model.network.name == "plain_unet"
 
 
 class LabelNetwork(keras.Model):

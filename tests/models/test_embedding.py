@@ -20,6 +20,12 @@ def test_the_time_embedding_tells_steps_apart():
     np.testing.assert_allclose(embedded[2, :4], np.sin(7.0 * frequencies), atol=1e-5)
 
 
+def test_the_slowest_frequency_of_ho_et_al_is_the_last_one():
+    embedded = ops.convert_to_numpy(TimeEmbedding(8, "discrete", inclusive=True)(np.array([7.0])))
+    frequencies = 10_000.0 ** (-np.arange(4) / 3)
+    np.testing.assert_allclose(embedded[0, :4], np.sin(7.0 * frequencies), atol=1e-5)
+
+
 def test_continuous_times_turn_1_to_1000_times():
     embedded = embed([0.0, 0.1234, 0.1239], 8, "continuous")
     np.testing.assert_allclose(embedded[0], [0, 0, 0, 0, 1, 1, 1, 1], atol=1e-6)

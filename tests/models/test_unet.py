@@ -3,8 +3,17 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from models.unet import build_unet, unpatch
+from models.unet import build_unet, normalize, unpatch
 
+HO_ET_AL = {  # 2020, appendix B
+    "base_width": 128,
+    "num_blocks": 2,
+    "layout": "original",
+    "num_groups": 32,
+    "epsilon": 1e-6,
+    "time_conditioning": "add",
+    "dropout": 0.1,
+}
 SMALL = {"image_shape": (8, 8, 1), "base_width": 8, "multipliers": [1, 2], "num_blocks": 1}
 
 
@@ -39,6 +48,9 @@ def differ(first, second):
         ((32, 32, 3), {"multipliers": [1], "patch_size": 4, "time_conditioning": "add"}),
         ((32, 32, 3), {"multipliers": [1, 2], "linear_attention_levels": [0, 1]}),
         ((64, 64, 3), {"multipliers": [1, 2], "time_conditioning": "input", "patch_size": 2}),
+        ((28, 20, 1), {"multipliers": [1, 2], "layout": "original", "attention_levels": [1]}),
+        ((32, 32, 3), {"multipliers": [1], "layout": "original", "patch_size": 2}),
+        ((32, 32, 3), {"multipliers": [1, 2], "time_conditioning": "none"}),
     ],
 )
 def test_the_output_has_the_shape_of_the_images(shape, options):
@@ -66,6 +78,7 @@ def block(channels, width, conditions):
         ("scale_shift", dense(8, 32) + dense(32, 32), lambda width: dense(32, 2 * width), 0),
         ("add", dense(8, 32) + dense(32, 32), lambda width: dense(32, width), 0),
         ("input", 0, lambda width: 0, 8),
+        ("none", 0, lambda width: 0, 0),
     ],
 )
 def test_the_parameters_are_those_counted_by_hand(
@@ -77,6 +90,81 @@ def test_the_parameters_are_those_counted_by_hand(
     middle = wide + 2 * 16 + 4 * dense(16, 16)
     up = conv(1, 32, 16) + wide + conv(3, 16, 8) + conv(1, 16, 8) + narrow
     assert unet.count_params() == dense_layers + down + middle + up + 2 * 8 + conv(3, 8, 1)
+
+
+def test_the_parameters_of_the_original_layout_are_those_counted_by_hand():
+    unet = build_unet(**SMALL, layout="original", time_dim=6, time_conditioning="add")
+
+    def added(channels, width):
+        return block(channels, width, dense(32, width))
+
+    time = dense(6, 32) + dense(32, 32)
+    down = conv(3, 1, 8) + added(8, 8) + conv(3, 8, 8) + added(8, 16)
+    middle = 2 * added(16, 16) + 2 * 16 + 4 * dense(16, 16)
+    coarse = added(16 + 16, 16) + added(16 + 8, 16) + conv(3, 16, 16)
+    fine = added(16 + 8, 8) + added(8 + 8, 8)
+    assert unet.count_params() == time + down + middle + coarse + fine + 2 * 8 + conv(3, 8, 1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "count"),
+    [
+        # The numbers are those of the published checkpoints; the first one as "35.7M" stands in
+        # scripts/run_cifar.py of the authors' code.
+        ((32, 32, 3), {"multipliers": [1, 2, 2, 2], "attention_levels": [1]}, 35_746_307),
+        ((64, 64, 3), {"multipliers": [1, 2, 2, 2, 4], "attention_levels": [2]}, 78_700_803),
+        pytest.param(
+            (256, 256, 3),
+            {"multipliers": [1, 1, 2, 2, 4, 4], "attention_levels": [4]},
+            113_673_219,
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=["CIFAR-10", "CelebA", "LSUN"],
+)
+def test_the_networks_of_ho_et_al_and_song_et_al(shape, options, count):
+    """Both attend at 16x16, and in the middle."""
+    assert build_unet(image_shape=shape, **HO_ET_AL, **options).count_params() == count
+
+
+def test_the_network_of_keras_s_example_of_ddpm():
+    """Counted from its code (A. K. Nain 2022): 64x64, widths 64 to 512, attention on two levels."""
+    unet = build_unet(
+        image_shape=(64, 64, 3),
+        base_width=64,
+        multipliers=[1, 2, 4, 8],
+        num_blocks=2,
+        layout="original",
+        attention_levels=[2, 3],
+        time_dim=256,
+        time_conditioning="add",
+    )
+    assert unet.count_params() == 63_200_387
+
+
+@pytest.mark.parametrize("layout", ["compact", "original"])
+def test_every_skip_connection_is_taken_in(layout):
+    """Compact: of each block; original: of the first convolution and those between levels, too."""
+    unet = build_unet(**{**SMALL, "num_blocks": 2}, layout=layout)
+    joined = [layer for layer in unet.layers if isinstance(layer, layers.Concatenate)]
+    skips = {layer.input[1].name for layer in joined}
+    assert len(skips) == len(joined) == 2 * (2 if layout == "compact" else 3)
+    inputs = {"compact": [16 + 16, 16 + 16, 8 + 8, 8 + 8], "original": [32, 32, 24, 24, 16, 16]}
+    assert [layer.output.shape[-1] for layer in joined] == inputs[layout]
+
+
+def test_groups_are_as_many_as_divide_the_width():
+    features = keras.Input((4, 4, 24))
+    for num_groups, expected in ((8, 8), (32, 8), (3, 3), (1, 1)):
+        model = keras.Model(features, normalize(features, "group", num_groups, 1e-6))
+        assert (model.layers[-1].groups, model.layers[-1].epsilon) == (expected, 1e-6)
+
+
+def test_without_the_time_no_time_is_told():
+    unet, images = small_unet(time_conditioning="none"), random_images(1)
+    assert [tensor.name for tensor in unet.inputs] == ["images", "times"]
+    np.testing.assert_array_equal(outputs_of(unet, images, [1.0]), outputs_of(unet, images, [90.0]))
+    assert differ(outputs_of(unet, images, [1.0]), outputs_of(unet, -images, [1.0]))
 
 
 def count_attention(unet):
@@ -107,11 +195,13 @@ def test_attention_is_at_the_level_s_resolution():
 
 
 @pytest.mark.parametrize("time_conditioning", ["scale_shift", "add", "input"])
-@pytest.mark.parametrize("normalization", ["group", "batch"])
-def test_times_labels_and_latents_reach_the_output(time_conditioning, normalization):
+@pytest.mark.parametrize(
+    "options", [{}, {"normalization": "batch"}, {"layout": "original"}], ids=str
+)
+def test_times_labels_and_latents_reach_the_output(time_conditioning, options):
     unet = small_unet(
         time_conditioning=time_conditioning,
-        normalization=normalization,
+        **options,
         num_classes=3,
         latent_dim=2,
     )
@@ -181,6 +271,14 @@ def test_group_normalization_does_not_see_the_batch():
         ({"multipliers": [1, 1.5]}, "multipliers=1.5"),
         ({"multipliers": [1, 0]}, "multipliers=0"),
         ({"num_blocks": 0}, "num_blocks=0"),
+        ({"num_groups": 0}, "num_groups=0"),
+        ({"time_dim": 1}, "`time_dim` must be an integer of at least 2"),
+        ({"layout": "wide"}, r"'compact', 'original'.*'wide'"),
+        (
+            {"time_conditioning": "none", "num_classes": 3},
+            "time_conditioning='none', num_classes=3",
+        ),
+        ({"time_conditioning": "none", "latent_dim": 3}, "latent_dim=3"),
         ({"patch_size": 0}, "patch_size=0"),
         ({"num_classes": 0}, "num_classes=0"),
         ({"latent_dim": 1}, "`latent_dim` must be an integer of at least 2"),
@@ -188,7 +286,7 @@ def test_group_normalization_does_not_see_the_batch():
         ({"dropout": -0.1}, "dropout=-0.1"),
         ({"normalization": "layer"}, r"'group', 'batch'.*'layer'"),
         ({"time_embedding": "fourier"}, r"'discrete', 'continuous'.*'fourier'"),
-        ({"time_conditioning": "concat"}, r"'scale_shift', 'add', 'input'.*'concat'"),
+        ({"time_conditioning": "concat"}, r"'scale_shift', 'add', 'input', 'none'.*'concat'"),
         ({"attention_levels": [8]}, r"-2..1, .* heights are \[8, 4\].*attention_levels=\[8\]"),
         ({"linear_attention_levels": [-3]}, r"linear_attention_levels=\[-3\]"),
         ({"attention_levels": [1], "linear_attention_levels": [-1]}, "in both"),
