@@ -29,7 +29,7 @@ def real_images(shape, count=16):
 
 
 def train_step(model, batch):
-    """Trains a step of each network that is not compiled, which takes a tenth of the time of one that is.
+    """Trains a step of each network, not compiled, which takes a tenth of the time.
 
     Compiled training has tests of its own in tests/benchmark/test_training.py.
     """
