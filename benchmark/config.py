@@ -284,7 +284,8 @@ def check_validation(settings: dict[str, Any]) -> None:
         )
     if validation["num_samples"] < 2:
         raise UserError(
-            "`training.validation.num_samples` must be at least 2, as KID compares pairs. "
+            "`training.validation.num_samples` must be at least 2, as a Fréchet distance needs a "
+            "covariance. "
             f"Received: training.validation.num_samples={validation['num_samples']}"
         )
     if checkpoint not in CHECKPOINTS:

@@ -15,6 +15,7 @@ from benchmark.drawing import figures
 from benchmark.drawing.pictures import write_neighbours, write_pictures
 from benchmark.errors import UserError
 from benchmark.evaluation import Evaluator, build_evaluator
+from benchmark.headline import WITH_CLASSIFIER
 from benchmark.measurement import (
     Subject,
     is_measured,
@@ -23,6 +24,7 @@ from benchmark.measurement import (
     write_row,
 )
 from benchmark.provenance import TRAINED_CODE, code_version, computing, environment
+from benchmark.report.columns import column
 from benchmark.report.terminal import report
 from benchmark.results import RunFolder, digest
 from benchmark.sampling import (
@@ -153,8 +155,9 @@ def build_samplings(parts) -> list[Sampling]:
 def run_folder(settings, dataset, num_devices) -> RunFolder:
     """The folder whose name is a hash of everything that determines the weights.
 
-    `training.validation` is part of it, as it determines the best weights. The encoder in which
-    validation measures is not: another one finds the weights again, and run.json says which chose.
+    `training.validation` is part of it, as it determines the best weights. The instrument with
+    which validation measures is not: another one finds the weights again, and run.json says which
+    chose.
     """
     key = digest(
         [
@@ -182,7 +185,8 @@ def announce(settings, evaluator, samplings, folder) -> None:
     )
     if validation["every"] is not None:
         console.say(
-            f"validation: KID of {validation['num_samples']} images, every "
+            f"validation: {column(evaluator.description['headline']).name} of "
+            f"{validation['num_samples']} images, every "
             f"{validation['every']} of {training['num_checkpoints']} checkpoints"
         )
     names = ", ".join(dict.fromkeys(sampling.method.name for sampling in samplings))
@@ -197,7 +201,7 @@ def announce(settings, evaluator, samplings, folder) -> None:
 
 
 def checkpoints(settings) -> tuple[str, ...]:
-    """Which weights are sampled: the last ones, the best by validation KID, or both."""
+    """Which weights are sampled: the last ones, the best by validation, or both."""
     checkpoint = settings["sampling"]["checkpoint"]
     return ("last", "best") if checkpoint == "both" else (checkpoint,)
 
@@ -249,6 +253,8 @@ def trained(parts, model, evaluator, folder) -> bool:
     folder.update_state(status="training", environment={**environment(), **devices})
     with timed(folder, "validation"):
         validation = build_validation(parts, model, evaluator)
+    if validation:
+        folder.update_state(validation=validation.description)
     training = train(
         model,
         dataset,
@@ -284,10 +290,12 @@ def build_validation(parts, model, evaluator) -> Validation | None:
     options = parts.settings["training"]["validation"]
     if options["every"] is None:
         return None
+    measure = evaluator.description["headline"]
     return Validation(
         model,
         dataset=evaluator.dataset,
-        encoder=evaluator.encoder,
+        headline=measure,
+        encoder=evaluator.classifier if measure == WITH_CLASSIFIER else evaluator.encoder,
         cache=evaluator.cache,
         method=parts.build_validation_method(),
         every=options["every"],
@@ -357,6 +365,7 @@ def row_of(parts, dataset, folder) -> dict[str, Any]:
         "overrides": " ".join(parts.overrides),
         "num_samples": settings["num_samples"],
         "train_seconds": state.get("train_seconds"),
+        "validation_sampler": state.get("validation", {}).get("sampler", ""),
         **state.get("facts", {}),
     }
 

@@ -18,6 +18,7 @@ from benchmark.datasets import ImageDataset
 from benchmark.devices import part_noises
 from benchmark.machine import working_seconds
 from benchmark.pipeline import build_pipeline
+from benchmark.report.columns import column
 from benchmark.results import RunFolder
 from benchmark.validation import Best, Validation, averaged_weights, is_better, put_averages
 
@@ -30,8 +31,8 @@ class Training:
 
     Attributes:
         history: A row for each checkpoint: step, images_seen, seconds, each loss, and
-            validation_kid where it was measured.
-        best: The best weights by validation KID; `None` without validation.
+            `validation_<headline of quality>` where it was measured.
+        best: The best weights by validation; `None` without it.
         diverged: Why it was stopped, empty if it ended well.
     """
 
@@ -159,22 +160,23 @@ class Watch(keras.callbacks.Callback):
         self.run.add_seconds("training", seconds - earlier)
 
     def _validate(self, checkpoint):
-        """Measures the validation KID where it is due; its time does not count as training's."""
+        """Measures the headline where that is due; its time does not count as training's."""
         validation = self.validation
         if validation is None or not validation.is_due(checkpoint, self.params["epochs"]):
             return {}
         start = working_seconds()
         with averaged_weights(self.model):
-            value = validation.measure()
-            better = is_better(value, validation.encoder.label, self.best)
+            value, measure = validation.measure(), validation.headline
+            instrument = validation.encoder.label
+            better = is_better(value, measure, instrument, self.best)
             if better:
-                self.best = Best(self.step, value, validation.encoder.label, weights(self.model))
+                self.best = Best(self.step, measure, value, instrument, weights(self.model))
         verdict = "the best so far" if better else f"the best is that of step {self.best.step}"
-        console.say(f"step {self.step}: validation KID x1000: {1000 * value:.2f}, {verdict}")
+        console.say(f"step {self.step}: validation {column(measure).name} {value:.2f}, {verdict}")
         seconds = working_seconds() - start
         self._leave_out(seconds)
         self.run.add_seconds("validation", seconds)
-        return {"validation_kid": value}
+        return {validation.history_column: value}
 
     def _leave_out(self, seconds):
         self._start += seconds

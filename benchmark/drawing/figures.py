@@ -27,7 +27,8 @@ from benchmark.drawing.style import (
 
 _MOST_NAMED_BARS = 32
 _CLASS_NAME_INCHES = 0.21
-_NOT_LOSSES = ("step", "epoch", "images_seen", "seconds", "learning_rate", "validation_kid")
+_NOT_LOSSES = ("step", "epoch", "images_seen", "seconds", "learning_rate")
+_VALIDATION = "validation_"  # start of the columns that hold the quality of samples
 _GIF_GREY_LEVELS = 16
 
 
@@ -334,7 +335,10 @@ def _filled_up(images, count):
 
 def _loss_columns(history) -> Sequence[str]:
     numeric = history.select_dtypes("number").columns
-    names = [name for name in numeric if name not in _NOT_LOSSES and history[name].notna().any()]
+    losses = [
+        name for name in numeric if name not in _NOT_LOSSES and not name.startswith(_VALIDATION)
+    ]
+    names = [name for name in losses if history[name].notna().any()]
     if {"generator_loss", "discriminator_loss"} <= set(names):
         names = [name for name in names if name != "loss"]
     return names

@@ -120,6 +120,7 @@ COLUMNS = (
     text("classifier"),
     text("run"),
     text("overrides"),
+    text("validation_sampler"),
     distance(
         "kid_digits_mean", "classifier KID", tables=BOTH, paper="Bińkowski et al. 2018",
         meaning="KID in the features of the dataset's classifier, which separate its classes where "
@@ -315,7 +316,9 @@ TERMS = (
     (
         "Checkpoint",
         "Which weights were sampled, where a table has both: the last ones of the training, or "
-        "the best, whose few validation samples had the lowest KID against test images.",
+        "the best in validation: those whose few samples had the lowest headline of quality (its "
+        "Fréchet distance) against test images. The line above the table names the sampler that "
+        "made them.",
         "",
     ),
     (

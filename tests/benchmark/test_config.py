@@ -138,12 +138,19 @@ def test_validation_follows_preset_and_model(compose_config):
 
     assert [plan(f"preset={preset}")["every"] for preset in ("smoke", "quick", "paper")] == [
         2,
-        5,
+        4,
         10,
     ]
-    assert plan("model=ddpm")["sampler"]["num_steps"] == 5
+    counts = [plan(f"preset={name}")["num_samples"] for name in ("smoke", "quick", "standard")]
+    assert counts == [100, 1000, 2000]
     assert plan("model=vae")["sampler"] is None
     assert plan("training.validation.every=null", "model=ddpm")["every"] is None
+
+
+@pytest.mark.parametrize("preset", configuration.PRESETS)
+def test_a_diffusion_model_is_validated_with_a_sampler_of_its_table(compose_config, preset):
+    settings = configuration.validate(compose_config("model=ddpm", f"preset={preset}"))
+    assert settings["training"]["validation"]["sampler"] in settings["samplers"]
 
 
 def test_validation_may_be_left_out_where_its_sampler_does_not_fit(compose_config):

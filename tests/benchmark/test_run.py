@@ -40,7 +40,7 @@ SMALL = [
 ]
 METRICS = {"kid", "kid_digits", "prdc", "vendi", "mode_coverage", "latency"}
 VAE = ["model=vae", *small("vae")]
-MODELS = {"vae": ["decoder"], "dcgan": ["generator"], "ddpm": ["ddpm-10", "ddim-5"]}
+MODELS = {"vae": ["decoder-mean"], "dcgan": ["generator"], "ddpm": ["ddpm-10", "ddim-5"]}
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def samples_folder(folders, row):
     return (folders / "results" / row["path"]).parents[1]
 
 
-def measured_anew(text, model="decoder"):
+def measured_anew(text, model="decoder-mean"):
     """The metrics that a run measured of its samples, by what it said."""
     _, _, after = text.partition(f"Measuring {model}\n")
     said = after.partition("▸")[0]
@@ -186,11 +186,11 @@ def test_other_numbers_of_samples_add_rows_of_the_same_samples(start, folders):
 def test_sampling_seeds_are_rows_of_which_the_first_is_timed(start, folders):
     before = rows_of(start(*VAE)[0])
     rows, text = start(*VAE, "sampling.seeds=2")
-    assert measured_anew(text, "decoder@sampling1") == METRICS - {"latency"}
+    assert measured_anew(text, "decoder-mean@sampling1") == METRICS - {"latency"}
     ours = rows_of(rows)
     assert set(before["path"]) <= set(ours["path"])
     (row,) = (row for _, row in ours[ours["sampling_seed"] == 1].iterrows())
-    assert np.isnan(row["latency_ms_per_image_p50"]) and row["sampler"] == "decoder"
+    assert np.isnan(row["latency_ms_per_image_p50"]) and row["sampler"] == "decoder-mean"
     own, other = (
         np.load(samples_folder(folders, each) / "samples.npy") for each in (before.iloc[0], row)
     )
@@ -239,7 +239,7 @@ def test_weights_and_samples_of_the_older_layout_are_found(start, folders, tmp_p
     old = samples_folder(folders, row).parents[1]
     run_folder = tmp_path / "results" / old.relative_to(folders / "results")
     shutil.copytree(old, run_folder)
-    folder = run_folder / "samplers" / "decoder"
+    folder = run_folder / "samplers" / "decoder-mean"
     images = np.load(folder / "samples.npy")[:24]
     np.save(folder / "samples.npy", images)
     for name in ("measurements", "features"):
@@ -249,7 +249,7 @@ def test_weights_and_samples_of_the_older_layout_are_found(start, folders, tmp_p
     monkeypatch.setattr(runner, "measure_sanity_rows", lambda *arguments: None)
     rows, text = start(*VAE, f"results_dir={tmp_path}/results")
     assert "Training" not in text and measured_anew(text) == METRICS
-    (row,) = (row for _, row in rows.iterrows() if row["path"].count("decoder/"))
+    (row,) = (row for _, row in rows.iterrows() if row["path"].count("decoder-mean/"))
     assert row["model"] == "vae" and row["sample_seconds"] == 1.5
     np.testing.assert_array_equal(np.load(folder / "samples.npy"), images)
 
@@ -258,18 +258,22 @@ def test_the_best_weights_are_measured_beside_the_last_ones(start, folders):
     """Once the run is there, asking for them trains nothing."""
     start(*VAE)
     rows, text = start(*VAE, "sampling.checkpoint=both")
-    assert "Training vae" not in text and "Measuring decoder@best" in text
+    assert "Training vae" not in text and "Measuring decoder-mean@best" in text
     ours = rows_of(rows)
     best = ours[ours["checkpoint"] == "best"].iloc[0]
     last = ours[(ours["checkpoint"] == "last") & (ours["protocol"] == best["protocol"])].iloc[0]
-    assert best["path"] == last["path"].replace("decoder", "decoder@best")
+    assert best["path"] == last["path"].replace("decoder-mean", "decoder-mean@best")
 
     run_folder = samples_folder(folders, last).parents[1]
     history = pd.read_csv(run_folder / "history.csv")
-    assert history["validation_kid"].notna().tolist() == [False, True, False, True]
-    best = json.loads((run_folder / "run.json").read_text())["best"]
-    lowest = history.loc[history["validation_kid"].idxmin()]
-    assert (best["step"], best["validation_kid"]) == (lowest["step"], lowest["validation_kid"])
+    assert history["validation_fid_digits"].notna().tolist() == [False, True, False, True]
+    state = json.loads((run_folder / "run.json").read_text())
+    best, validation = state["best"], state["validation"]
+    lowest = history.loc[history["validation_fid_digits"].idxmin()]
+    assert (best["step"], best["value"]) == (lowest["step"], lowest["validation_fid_digits"])
+    assert best["measure"] == validation["measure"] == last["headline"] == "fid_digits"
+    assert last["classifier"].startswith(validation["instrument"])
+    assert validation["sampler"] == last["validation_sampler"] == last["sampler"]
     kept, chosen = (np.load(run_folder / f"weights{name}.npz") for name in ("", "_best"))
     same = all(np.array_equal(kept[name], chosen[name]) for name in kept.files)
     assert same == (best["step"] == history["step"].iloc[-1])
@@ -300,7 +304,10 @@ class PixelEncoder:
 def train_in(compose_config, shared_cache, tmp_path):
     dataset = load_mnist(cache_dir=shared_cache)
     evaluator = SimpleNamespace(
-        dataset=dataset, encoder=PixelEncoder(), cache=Folder(tmp_path / "cache")
+        dataset=dataset,
+        encoder=PixelEncoder(),
+        description={"headline": "fid"},
+        cache=Folder(tmp_path / "cache"),
     )
     config = compose_config(*SMALL, *VAE)
     parts = Parts(configuration.validate(config), [])

@@ -218,6 +218,13 @@ def test_losses_are_logarithmic_where_it_fits(loss, scale):
     assert axes.get_yscale() == scale
 
 
+def test_the_quality_measured_in_validation_is_no_loss():
+    axes = figures.loss_curves(history(loss=[2.0, 1.0], validation_fid=[9.0, 8.0]), title="").axes[
+        0
+    ]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["loss"]
+
+
 def test_the_smoothed_loss_is_a_centred_mean():
     loss = np.random.default_rng(0).normal(size=250)
     axes = figures.loss_curves(history(loss=loss), title="").axes[0]
