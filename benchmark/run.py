@@ -16,6 +16,7 @@ from benchmark.drawing.pictures import write_neighbours, write_pictures
 from benchmark.errors import UserError
 from benchmark.evaluation import Evaluator, build_evaluator
 from benchmark.headline import WITH_CLASSIFIER
+from benchmark.learning import SHARDS, LearningPictures, write_animation
 from benchmark.measurement import (
     Subject,
     is_measured,
@@ -157,12 +158,15 @@ def run_folder(settings, dataset, num_devices) -> RunFolder:
 
     `training.validation` is part of it, as it determines the best weights. The instrument with
     which validation measures is not: another one finds the weights again, and run.json says which
-    chose.
+    chose. Nor is `training.pictures_every`, which changes no weight.
     """
+    training = {
+        name: value for name, value in settings["training"].items() if name != "pictures_every"
+    }
     key = digest(
         [
             settings["model"],
-            settings["training"],
+            training,
             settings["seed"],
             num_devices,
             keras.backend.backend(),
@@ -255,16 +259,21 @@ def trained(parts, model, evaluator, folder) -> bool:
         validation = build_validation(parts, model, evaluator)
     if validation:
         folder.update_state(validation=validation.description)
+    pictures = build_pictures(parts, model, folder)
     training = train(
         model,
         dataset,
         run=folder,
         seed=settings["seed"],
         validation=validation,
+        pictures=pictures,
         **{name: settings["training"][name] for name in TRAIN_OPTIONS},
     )
     folder.write_history(training.history)
     folder.update_state(train_seconds=training.seconds)
+    if pictures:
+        with timed(folder, "pictures"):
+            write_animation(folder)
     if training.diverged:
         console.say(f"diverged: {training.diverged}", style="bold red")
         row = {**row_of(parts, dataset, folder), "status": "diverged"}
@@ -282,6 +291,7 @@ def trained(parts, model, evaluator, folder) -> bool:
     folder.write_arrays("weights.npz", weights(model))
     folder.update_state(status="trained")
     folder.remove("checkpoints")
+    folder.remove(SHARDS)
     return True
 
 
@@ -302,6 +312,14 @@ def build_validation(parts, model, evaluator) -> Validation | None:
         num_samples=options["num_samples"],
         batch_size=parts.settings["sampling"]["batch_size"],
     )
+
+
+def build_pictures(parts, model, folder) -> LearningPictures | None:
+    """What takes pictures while the model trains, where it is asked for."""
+    every = parts.settings["training"]["pictures_every"]
+    if every is None:
+        return None
+    return LearningPictures(model, run=folder, method=parts.build_validation_method(), every=every)
 
 
 def shown_images(dataset) -> tuple[np.ndarray, np.ndarray]:

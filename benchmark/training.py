@@ -16,6 +16,7 @@ import numpy as np
 from benchmark import console
 from benchmark.datasets import ImageDataset
 from benchmark.devices import part_noises
+from benchmark.learning import LearningPictures
 from benchmark.machine import working_seconds
 from benchmark.pipeline import build_pipeline
 from benchmark.report.columns import column
@@ -55,11 +56,12 @@ def train(
     num_steps: int,
     num_checkpoints: int,
     validation: Validation | None = None,
+    pictures: LearningPictures | None = None,
 ) -> Training:
     """Trains `model`, from the run's last checkpoint on if there is one.
 
-    Validation leaves no trace in the training: the final weights are the same, bit for bit,
-    without it.
+    Validation and pictures leave no trace in the training: the final weights are the same, bit
+    for bit, without them.
 
     Args:
         model: A compiled `models.base.GenerativeModel`.
@@ -71,6 +73,7 @@ def train(
         num_steps: Steps in all, rounded up to a multiple of `num_checkpoints`.
         num_checkpoints: How many times the state is saved.
         validation: What chooses the best weights, or `None`.
+        pictures: What shows how the model learns, or `None`.
 
     Returns:
         The `Training`. The model holds the final weights: the averages, if its optimizer keeps any.
@@ -89,6 +92,7 @@ def train(
         first_step=first_epoch * steps_per_epoch,
         run=run,
         validation=validation,
+        pictures=pictures,
     )
     if first_epoch < num_checkpoints:
         total = steps_per_epoch * num_checkpoints
@@ -121,9 +125,12 @@ def batches(model: keras.Model, dataset: ImageDataset, **options: Any):
 
 
 class Watch(keras.callbacks.Callback):
-    """Shows progress, validates, saves checkpoints, and stops at a loss that is not a number."""
+    """Shows progress, saves checkpoints, and stops at a loss that is not a number.
 
-    def __init__(self, history, best, *, batch_size, first_step, run, validation):
+    At checkpoints it also validates and takes pictures.
+    """
+
+    def __init__(self, history, best, *, batch_size, first_step, run, validation, pictures):
         super().__init__()
         self.history = history
         self.best = best
@@ -131,6 +138,7 @@ class Watch(keras.callbacks.Callback):
         self.step = first_step
         self.run = run
         self.validation = validation
+        self.pictures = pictures
         self.diverged = ""
         self.update = None
         self._first_step = first_step
@@ -154,28 +162,48 @@ class Watch(keras.callbacks.Callback):
         seconds = self._earlier_seconds + working_seconds() - self._start
         counts = {"step": self.step, "images_seen": self.step * self.batch_size}
         losses = {name: float(value) for name, value in logs.items()}
-        row = {**counts, "seconds": round(seconds, 3), **losses, **self._validate(epoch + 1)}
+        row = {**counts, "seconds": round(seconds, 3), **losses, **self._look(epoch + 1)}
         self.history.append(row)
         self.run.write_arrays(RunFolder.CHECKPOINT, state(self.model, self.history, self.best))
         self.run.add_seconds("training", seconds - earlier)
 
-    def _validate(self, checkpoint):
-        """Measures the headline where that is due; its time does not count as training's."""
-        validation = self.validation
-        if validation is None or not validation.is_due(checkpoint, self.params["epochs"]):
+    def _look(self, checkpoint):
+        """Validates and takes pictures where these are due, both of the averaged weights.
+
+        Their time does not count as training's.
+        """
+        validates, draws = (
+            part is not None and part.is_due(checkpoint, self.params["epochs"])
+            for part in (self.validation, self.pictures)
+        )
+        if not validates and not draws:
             return {}
         start = working_seconds()
         with averaged_weights(self.model):
-            value, measure = validation.measure(), validation.headline
-            instrument = validation.encoder.label
-            better = is_better(value, measure, instrument, self.best)
-            if better:
-                self.best = Best(self.step, measure, value, instrument, weights(self.model))
-        verdict = "the best so far" if better else f"the best is that of step {self.best.step}"
-        console.say(f"step {self.step}: validation {column(measure).name} {value:.2f}, {verdict}")
+            values = self._validate() if validates else {}
+            drawing = working_seconds()
+            if draws:
+                images_seen = self.step * self.batch_size
+                self.pictures.take(checkpoint, step=self.step, images_seen=images_seen)
+            drawn = working_seconds() - drawing
         seconds = working_seconds() - start
         self._leave_out(seconds)
-        self.run.add_seconds("validation", seconds)
+        if validates:
+            self.run.add_seconds("validation", seconds - drawn)
+        if draws:
+            self.run.add_seconds("pictures", drawn if validates else seconds)
+        return values
+
+    def _validate(self):
+        """Measures the headline of the weights as they are, and keeps them if they are the best."""
+        validation = self.validation
+        value, measure = validation.measure(), validation.headline
+        instrument = validation.encoder.label
+        better = is_better(value, measure, instrument, self.best)
+        if better:
+            self.best = Best(self.step, measure, value, instrument, weights(self.model))
+        verdict = "the best so far" if better else f"the best is that of step {self.best.step}"
+        console.say(f"step {self.step}: validation {column(measure).name} {value:.2f}, {verdict}")
         return {validation.history_column: value}
 
     def _leave_out(self, seconds):

@@ -153,11 +153,13 @@ def test_a_diffusion_model_is_validated_with_a_sampler_of_its_table(compose_conf
     assert settings["training"]["validation"]["sampler"] in settings["samplers"]
 
 
-def test_validation_may_be_left_out_where_its_sampler_does_not_fit(compose_config):
+def test_validation_and_pictures_may_be_left_out_where_their_sampler_does_not_fit(compose_config):
     overrides = ["model.schedule.num_timesteps=3", "sampler=ddpm"]
-    with pytest.raises(UserError, match="training.validation.sampler.num_steps"):
-        configuration.validate(compose_config(*overrides))
-    configuration.validate(compose_config(*overrides, "training.validation.every=null"))
+    neither = ["training.validation.every=null", "training.pictures_every=null"]
+    for left_out in ([], neither[:1], neither[1:]):
+        with pytest.raises(UserError, match="training.validation.sampler.num_steps"):
+            configuration.validate(compose_config(*overrides, *left_out))
+    configuration.validate(compose_config(*overrides, *neither))
 
 
 def test_validation_by_all_time_steps_needs_a_schedule_that_has_them(compose_config):
@@ -193,6 +195,7 @@ def test_a_sampler_replaces_the_models_own_list(compose_config):
         (["model/schedule=continuous_cosine"], "set sampler.num_steps"),
         (["device=tpu"], "auto, cpu, gpu"),
         (["training.validation.every=0"], "at least 1.*null.*every=0"),
+        (["training.pictures_every=0"], "pictures_every.*at least 1.*null.*pictures_every=0"),
         (["training.validation.num_samples=1"], "num_samples.*at least 2.*num_samples=1"),
         (["training.validation.sampler.num_steps=500"], "training.validation.sampler.*1..100"),
         (["sampling.checkpoint=first"], "last, best, both.*checkpoint=first"),

@@ -120,10 +120,11 @@ def test_a_run_writes_its_rows_files_and_report(start, folders, model):
         assert stages["training"] > 0 and "report" in stages
         for stage in ("sampling", "measuring", "latency"):
             assert stages[stage].keys() == set(MODELS[model])
-        expected = {"config.yaml", "run.json", "history.csv", "loss.png"}
+        expected = {"config.yaml", "run.json", "history.csv", "loss.png", "learning.gif"}
         expected |= {"weights.npz", "weights_best.npz"}
         assert expected <= {entry.name for entry in run_folder.iterdir()}
         assert not (run_folder / "checkpoints").exists()
+        assert not (run_folder / "pictures").exists()
         pictures = {"reconstructions.png", "divergences.png", "manifold.png", "latents.png"}
         assert (pictures <= {entry.name for entry in run_folder.iterdir()}) == (model == "vae")
     assert ("collapsed_latents" in ours and ours["collapsed_latents"].notna().all()) == (
@@ -326,7 +327,8 @@ def train_in(compose_config, shared_cache, tmp_path):
 def test_a_run_killed_at_the_end_of_its_training_keeps_both_weights(train_in, monkeypatch):
     """After each kind of file that its end writes; the best weights are the first of weights."""
     whole, written = train_in("whole"), []
-    kinds = {"history.csv", "weights_best.npz", "loss.png", "manifold.png", "weights.npz"}
+    kinds = {"history.csv", "learning.gif", "weights_best.npz", "loss.png", "manifold.png"}
+    kinds |= {"weights.npz"}
 
     def kill(path, content):
         original(path, content)
