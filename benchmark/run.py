@@ -270,7 +270,7 @@ def trained(parts, model, evaluator, folder) -> bool:
         **{name: settings["training"][name] for name in TRAIN_OPTIONS},
     )
     folder.write_history(training.history)
-    folder.update_state(train_seconds=training.seconds)
+    folder.update_state(train_seconds=training.seconds, images_seen=training.images_seen)
     if pictures:
         with timed(folder, "pictures"):
             write_animation(folder)
@@ -382,9 +382,20 @@ def row_of(parts, dataset, folder) -> dict[str, Any]:
         "run": folder.path.name[:8],
         "overrides": " ".join(parts.overrides),
         "num_samples": settings["num_samples"],
-        "train_seconds": state.get("train_seconds"),
+        **train_cost(state),
         "validation_sampler": state.get("validation", {}).get("sampler", ""),
         **state.get("facts", {}),
+    }
+
+
+def train_cost(state) -> dict[str, Any]:
+    """What a training took, as far as its run.json says: time, images, operations."""
+    flops, images_seen = state.get("train_flops_per_image"), state.get("images_seen")
+    known = flops is not None and images_seen is not None
+    return {
+        "train_seconds": state.get("train_seconds"),
+        "images_seen": images_seen,
+        "train_pflops": flops * images_seen / 1e15 if known else None,
     }
 
 

@@ -21,6 +21,7 @@ from benchmark.machine import working_seconds
 from benchmark.pipeline import build_pipeline
 from benchmark.report.columns import column
 from benchmark.results import RunFolder
+from benchmark.training_cost import counted_step
 from benchmark.validation import Best, Validation, averaged_weights, is_better, put_averages
 
 STEPS_BEFORE_ESTIMATE = 25  # the first ones are slow: functions are traced
@@ -44,6 +45,10 @@ class Training:
     @property
     def seconds(self) -> float:
         return self.history[-1]["seconds"] if self.history else 0.0
+
+    @property
+    def images_seen(self) -> int:
+        return int(self.history[-1]["images_seen"]) if self.history else 0
 
 
 def train(
@@ -96,7 +101,10 @@ def train(
     )
     if first_epoch < num_checkpoints:
         total = steps_per_epoch * num_checkpoints
-        with console.progress("step", total, start=watch.step) as watch.update:
+        with (
+            counted_step(model) as cost,
+            console.progress("step", total, start=watch.step) as watch.update,
+        ):
             model.fit(
                 batches(model, dataset, batch_size=batch_size, seed=seed, start_step=watch.step),
                 initial_epoch=first_epoch,
@@ -106,6 +114,8 @@ def train(
                 verbose=0,
                 callbacks=[watch],
             )
+        if cost.flops is not None:
+            run.update_state(train_flops_per_image=cost.flops / batch_size)
     put_averages(model)
     return Training(history, watch.best, watch.diverged)
 

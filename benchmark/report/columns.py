@@ -291,6 +291,17 @@ COLUMNS = (
         "train_seconds", "Train time", COST, LOWER, ALL, formats.in_time,
         meaning="Wall-clock time of training.",
     ),
+    Column(
+        "images_seen", "Images seen", COST, tables=BOTH, form=formats.in_thousands, whole=True,
+        meaning="Training images that all steps took together, each as often as it was taken. "
+        "Where networks are updated in turns, a step is the turn of one.",
+    ),
+    Column(
+        "train_pflops", "Training PFLOPs", COST, tables=BOTH,
+        meaning="Floating-point operations of the whole training, in units of 10^15: those of a "
+        "step, forward and backward, counted in its graph as for GFLOPs/pass. Not counted with the "
+        "JAX backend, on several devices, and where networks are updated in turns.",
+    ),
     Column("sample_seconds", "", COST, LOWER, form=formats.in_time),
     text("notes"),
     text("path"),

@@ -105,6 +105,7 @@ def test_a_run_writes_its_rows_files_and_report(start, folders, model):
     assert (ours["status"] == "finished").all() and (ours["sampling_seed"] == 0).all()
     measured = ["kid_mean", "kid_digits_mean", "latency_ms_per_image_p50", "modes_covered"]
     assert ours[[*measured, "images_per_second", "coverage"]].notna().all(axis=None)
+    assert (ours["images_seen"] == 64).all() and (ours["train_pflops"] > 0).all()
     assert set(rows.loc[rows["status"] == "sanity", "model"]) == set(SANITY_ROWS)
     assert "Training" in text
     assert re.search(r"this run took .*: data .*, training .*, report ", text)
