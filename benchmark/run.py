@@ -37,6 +37,7 @@ from benchmark.sampling import (
 )
 from benchmark.stages import OF_SAMPLERS, summary, timed
 from benchmark.training import load_weights, train, weights
+from benchmark.training_cost import train_cost
 from benchmark.validation import Validation
 
 NUM_SHOWN = 5000
@@ -278,6 +279,7 @@ def trained(parts, model, evaluator, folder) -> bool:
         console.say(f"diverged: {training.diverged}", style="bold red")
         row = {**row_of(parts, dataset, folder), "status": "diverged"}
         folder.update_state(status="diverged", row={**row, "notes": training.diverged})
+        folder.remove(SHARDS)
         return False
     if training.best:
         folder.write_arrays(folder.WEIGHTS["best"], training.best.weights)
@@ -385,17 +387,6 @@ def row_of(parts, dataset, folder) -> dict[str, Any]:
         **train_cost(state),
         "validation_sampler": state.get("validation", {}).get("sampler", ""),
         **state.get("facts", {}),
-    }
-
-
-def train_cost(state) -> dict[str, Any]:
-    """What a training took, as far as its run.json says: time, images, operations."""
-    flops, images_seen = state.get("train_flops_per_image"), state.get("images_seen")
-    known = flops is not None and images_seen is not None
-    return {
-        "train_seconds": state.get("train_seconds"),
-        "images_seen": images_seen,
-        "train_pflops": flops * images_seen / 1e15 if known else None,
     }
 
 

@@ -1,4 +1,4 @@
-"""What a training step costs: its floating-point operations, counted as Keras traces it."""
+"""What training costs: a step's floating-point operations, counted as Keras traces it."""
 
 import contextlib
 from collections.abc import Iterator
@@ -82,3 +82,16 @@ def needed_operations(graph: Any) -> list[Any]:
             waiting += [tensor.op for tensor in operation.inputs]
             waiting += operation.control_inputs
     return list(needed.values())
+
+
+def train_cost(state: dict[str, Any]) -> dict[str, Any]:
+    """What a training took, as far as its run.json says: time, images, operations."""
+    flops, images_seen = state.get("train_flops_per_image"), state.get("images_seen")
+    pflops = None
+    if flops is not None and images_seen is not None:
+        pflops = flops * images_seen / 1e15
+    return {
+        "train_seconds": state.get("train_seconds"),
+        "images_seen": images_seen,
+        "train_pflops": pflops,
+    }

@@ -402,6 +402,7 @@ def test_a_diverged_run_is_kept_and_shown(start, folders):
     row = rows[rows["status"] == "diverged"].iloc[0]
     assert "loss was" in row["notes"]
     assert np.isnan(row["kid_mean"])
+    assert not (folders / "results" / row["path"] / "pictures").exists()
     _, again = start(*overrides)
     assert "Training vae" not in again
 

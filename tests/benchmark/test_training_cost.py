@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from benchmark.training_cost import counted_step
+from benchmark.training_cost import counted_step, train_cost
 
 BATCH = 4
 # Forward, and the gradients of the kernels; of the inputs, for all layers but the first.
@@ -97,3 +97,14 @@ def test_counting_changes_no_weight():
         weights.append(model.get_weights())
     for counted, plain in zip(*weights, strict=True):
         np.testing.assert_array_equal(counted, plain)
+
+
+def test_what_a_training_took_is_told_as_far_as_it_is_known():
+    state = {"train_seconds": 9.5, "images_seen": 2_000_000, "train_flops_per_image": 5e8}
+    assert train_cost(state) == {
+        "train_seconds": 9.5,
+        "images_seen": 2_000_000,
+        "train_pflops": pytest.approx(1.0),
+    }
+    older = {"train_seconds": 9.5}
+    assert train_cost(older) == {"train_seconds": 9.5, "images_seen": None, "train_pflops": None}
