@@ -4,6 +4,7 @@ import base64
 from pathlib import Path
 
 CAPTIONS = {
+    "learning": "Samples from the same latents while the model trains.",
     "reconstructions": "Real images, and what the model makes of them.",
     "forward": "Real images on their way to noise.",
     "manifold": "What the decoder makes of a plane of the latent space, evenly spaced in the "
