@@ -21,7 +21,7 @@ from models.latent_plane import illustrate_plane
 
 WEIGHT_STD = 0.02  # Radford et al., section 4
 MOMENTUM = 0.9  # of the batch statistics
-NUM_STATISTICS, STATISTICS_BATCH = 2560, 128  # images that they are made anew from
+NUM_STATISTICS, STATISTICS_BATCH = 1280, 128  # images that they are made anew from
 LOGGED = ("generator_loss", "discriminator_loss", "real_accuracy", "generated_accuracy")
 
 

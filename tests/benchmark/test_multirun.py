@@ -93,4 +93,4 @@ def test_runs_at_the_same_time_fill_one_table_past_one_that_fails(folder, launch
     for path in (folder / launcher).glob("runs/*/*/*/run.json"):
         stages = json.loads(path.read_text())["stage_seconds"]
         assert {"data", "instruments", "training", "sanity rows", "report"} <= stages.keys()
-        assert stages["latency"].keys() == stages["sampling"].keys() == {"decoder"}
+        assert stages["latency"].keys() == stages["sampling"].keys() == {"decoder-mean"}

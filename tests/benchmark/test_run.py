@@ -359,8 +359,8 @@ def test_a_run_killed_at_the_end_of_its_training_keeps_both_weights(train_in, mo
 @pytest.mark.parametrize(
     ("model", "overrides", "message"),
     [
-        ("vae", ["dataset.image_size=30"], "32 x 32 is the next size"),
-        ("dcgan", ["dataset.image_size=30"], "32 x 32 is the next size"),
+        ("vae", ["dataset.image_size=30", "model.widths=[8,8]"], "32 x 32 is the next size"),
+        ("dcgan", ["dataset.image_size=30", "model.widths=[8,8]"], "32 x 32 is the next size"),
         ("ddpm", ["dataset.image_size=30"], "32 x 32 is the next size"),
         ("ddpm", ["model.num_classes=7"], "`model.num_classes` must be 10, the classes of mnist"),
         ("ddgan", ["training.batch_size=6"], "`training.batch_size` must be a multiple of 4"),

@@ -84,7 +84,7 @@ def test_the_batch_multiplies_the_operations():
 
 
 def test_the_vae_s_decoder_is_counted_by_hand():
-    decoder = build_decoder(image_shape=(8, 8, 1), widths=[4, 8], latent_dim=2)
+    decoder = build_decoder(image_shape=(8, 8, 1), widths=[4, 8], latent_dim=2, num_classes=None)
     dense = 2 * 32 * 2 + 2 * 32 * 32
     level_4x4 = 2 * (2 * 2 * 8) * (16 * 8) + 2 * (4 * 4 * 8) * (9 * 8)
     level_8x8 = 2 * (4 * 4 * 8) * (16 * 4) + 2 * (8 * 8 * 4) * (9 * 4)
@@ -94,7 +94,9 @@ def test_the_vae_s_decoder_is_counted_by_hand():
 
 
 def test_the_dcgan_s_generator_is_counted_by_hand():
-    generator = build_generator(image_shape=(8, 8, 1), widths=[4, 8], latent_dim=2)
+    generator = build_generator(
+        image_shape=(8, 8, 1), widths=[4, 8], latent_dim=2, num_classes=None
+    )
     dense, to_4x4, to_8x8 = 2 * 32 * 2, 2 * (2 * 2 * 8) * (16 * 4), 2 * (4 * 4 * 4) * 16
     assert count_flops(generator, np.zeros((1, 2), "float32")) == dense + to_4x4 + to_8x8
 
