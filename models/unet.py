@@ -110,8 +110,9 @@ def build_unet(
     dropout=0.0,
     num_classes=None,
     latent_dim=None,
+    out_channels=None,
 ):
-    """Builds the U-Net: `[images, times, labels?, latents?] -> outputs` of the images' shape.
+    """Builds the U-Net: `[images, times, labels?, latents?] -> outputs` of the images' size.
 
     With `patch_size=2` the first convolution has stride 2 and the last one writes 2 x 2 pixels
     for each position, so that all blocks work at half the resolution. The network of Ho et al.
@@ -146,6 +147,7 @@ def build_unet(
             `num_classes` for none (Ho and Salimans 2022). Its embedding joins that of the time.
         latent_dim: Adds the input `latents`, `(batch, latent_dim)`, which a mapping network
             (Xiao et al. 2022) embeds. Its embedding joins that of the time.
+        out_channels: Channels of the outputs; `None` for those of the images.
 
     Returns:
         A `keras.Model` of float32 images `(batch, *image_shape)`, times `(batch,)` and the
@@ -189,7 +191,7 @@ def build_unet(
     join = join_compactly if layout == "compact" else join_as_ho_et_al
     middle = full if middle_attention else None
     features = join(features, block, widths, num_blocks, attentions, middle)
-    outputs = last_convolution(normalized(features), image_shape[-1], patch_size)
+    outputs = last_convolution(normalized(features), out_channels or image_shape[-1], patch_size)
     return keras.Model([images, *conditions], outputs, name="unet")
 
 
