@@ -75,7 +75,6 @@ METHODS = [
     DDPM(num_steps=50),
     DDPM(num_steps=7),
     DDPM(num_steps=10, variance="fixed_large"),
-    DDPM(num_steps=10, variance="learned"),
     DPMSolver(num_steps=1),
     DPMSolver(num_steps=2),
     DPMSolver(num_steps=7),
