@@ -12,6 +12,8 @@ from benchmark.datasets import ImageDataset
 from benchmark.results import RunFolder
 from benchmark.training import load_weights, weights
 from models import diffusion
+from models.base import to_float
+from models.bound import bound_of_images
 from models.diffusion import DiffusionModel
 from models.gradients import with_input_gradients
 from models.reverse_process import DiffusionSampler
@@ -69,6 +71,20 @@ def test_the_loss_by_hand():
     assert float(model.vlb_loss.result()) == pytest.approx(20 * 2.5)
     assert loss == pytest.approx(0.125 + 0.001 * 50.0)
     assert diffusion.BOUND_WEIGHT == 0.001
+
+
+def test_the_loss_estimates_the_bound_but_for_the_prior():
+    """From random time steps, with the same weights."""
+    model, images = build_model(), np.tile(IMAGES, (16, 1, 1, 1))
+    random = np.random.default_rng(0)
+    for variable in model.unet.trainable_variables:
+        variable.assign_add(random.normal(0.0, 0.1, variable.shape))
+    estimates = [20 * ops.mean(model(images)[3]) for _ in range(10)]
+    bound = model.variational_bound("learned", clip_predicted_images=False)
+    bits = bound_of_images(network=model.unet, bound=bound, images=IMAGES).mean()
+    prior = float(ops.mean(bound.prior_terms(to_float(IMAGES))))
+    assert prior < 0.01 * bits
+    assert np.mean(estimates) == pytest.approx(bits - prior, rel=0.15)
 
 
 def test_no_other_model_has_a_second_loss():
