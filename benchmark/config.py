@@ -272,6 +272,12 @@ def check_sampler(key: str, sampler: dict[str, Any], model: dict[str, Any]) -> N
             f"`{key}.num_steps` must be in 1..{num_timesteps}, the model's time steps "
             f"(model.schedule.num_timesteps). Received: num_steps={num_steps}"
         )
+    if sampler.get("variance") == "learned" and not model.get("learned_variance"):
+        raise UserError(
+            f"`{key}.variance` can be learned only where the model learns it: set "
+            "model.learned_variance=true, or variance=fixed_small or fixed_large. "
+            "Received: variance=learned"
+        )
     if sampler.get("guidance_scale", 1.0) != 1.0 and model.get("num_classes") is None:
         raise UserError(
             f"`{key}.guidance_scale` other than 1 needs a class-conditional model: "

@@ -293,7 +293,8 @@ def trained(parts, model, evaluator, folder) -> bool:
         folder.write_image("loss.png", losses)
         for name, picture in model.illustrate(*shown_images(dataset)).items():
             folder.write_image(f"{name}.png", figures.illustration(picture))
-    folder.update_state(facts=model.facts(*shown_images(dataset)))
+    with timed(folder, "facts"):
+        folder.update_state(facts=model.facts(*shown_images(dataset)))
     folder.write_arrays("weights.npz", weights(model))
     folder.update_state(status="trained")
     folder.remove("checkpoints")

@@ -11,7 +11,7 @@ from benchmark import machine
 from benchmark.report.formats import duration
 from benchmark.results import RunFolder
 
-OF_RUNS = ("data", "instruments", "training", "validation", "pictures", "sanity rows")
+OF_RUNS = ("data", "instruments", "training", "validation", "pictures", "facts", "sanity rows")
 OF_SAMPLERS = ("sampling", "measuring", "latency")
 REPORT = "report"  # not in the report, which does not know yet how long it takes
 WAITING = "waiting"  # for other runs; not part of the total

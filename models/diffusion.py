@@ -11,7 +11,8 @@ import numpy as np
 from keras import ops
 
 from models.base import GenerativeModel, Illustration, to_float, to_uint8
-from models.reverse_process import DiffusionSampler
+from models.bound import VariationalBound, bound_of_images
+from models.reverse_process import DiffusionSampler, split_outputs
 from models.samplers import DDPM
 from models.unet import build_unet
 
@@ -27,6 +28,7 @@ LOSSES = {
 # one of Ho et al. (2020), 5e-5 the cosine. Lin et al. (2024, table 1) find that 0.068 spoils the
 # brightness of samples.
 MOST_SIGNAL_LEFT = 0.03
+BOUND_WEIGHT = 0.001  # lambda (Nichol and Dhariwal 2021, section 3.1)
 NUM_ILLUSTRATED, NUM_ILLUSTRATED_STEPS = 5, 11
 MOST_RECONSTRUCTION_STEPS = 250
 
@@ -48,6 +50,10 @@ class DiffusionModel(GenerativeModel):
             an unconditional model (Ho and Salimans 2022, p_uncond).
         reconstruct_from: How far real images are noised, as shares of the way to pure noise, for
             the picture of what is reconstructed from there.
+        learned_variance: Whether the network also learns the variance of each pixel at each step,
+            by the hybrid loss (Nichol and Dhariwal 2021, section 3.1), on discrete schedules.
+        bound_images: Number of real images whose variational bound is computed after training,
+            at least 2; `None` for none.
         optimizer: A `keras.optimizers.Optimizer`.
         name: Name of the model.
         build_network: Function that builds the network, such as `models.unet.build_unet`.
@@ -69,12 +75,15 @@ class DiffusionModel(GenerativeModel):
         num_classes=None,
         label_dropout=0.1,
         reconstruct_from=(0.25, 0.5, 0.75),
+        learned_variance=False,
+        bound_images=None,
         optimizer=None,
         name="ddpm",
         build_network=build_unet,
         **options,
     ):
         check_options(prediction, loss, label_dropout, reconstruct_from)
+        check_bound(schedule, learned_variance, bound_images)
         super().__init__(image_shape=image_shape, seed=seed, optimizer=optimizer, name=name)
         self.schedule = schedule
         self.prediction = prediction
@@ -83,8 +92,16 @@ class DiffusionModel(GenerativeModel):
         self.num_classes = num_classes
         self.label_dropout = label_dropout
         self.reconstruct_from = tuple(reconstruct_from)
+        self.learned_variance = learned_variance
+        self.bound_images = bound_images
+        if learned_variance:
+            self.bound = self.variational_bound("learned", clip_predicted_images=False)
+            self.simple_loss = keras.metrics.Mean(name="simple_loss")
+            self.vlb_loss = keras.metrics.Mean(name="vlb_loss")
+        num_channels = self.image_shape[-1]
         self.unet = build_network(
             image_shape=self.image_shape,
+            out_channels=2 * num_channels if learned_variance else num_channels,
             num_classes=num_classes,
             time_embedding="continuous" if schedule.num_timesteps is None else "discrete",
             **options,
@@ -103,6 +120,7 @@ class DiffusionModel(GenerativeModel):
 
         Returns:
             `(predictions, targets, signal_to_noise)`; the last is alpha_bar / (1 - alpha_bar).
+            With a learned variance, the terms of the bound follow, `(batch,)`.
         """
         images, labels = inputs if self.num_classes else (inputs, None)
         images = to_float(images)
@@ -121,16 +139,37 @@ class DiffusionModel(GenerativeModel):
         network_inputs = [noisy_images, times]
         if self.num_classes:
             network_inputs.append(self._withhold(labels))
-        predictions = self.unet(network_inputs, training=training)
-        return predictions, targets[self.prediction], ops.square(signal_rates / noise_rates)
+        outputs = self.unet(network_inputs, training=training)
+        predictions, _ = split_outputs(outputs, self.image_shape[-1])
+        learned = predictions, targets[self.prediction], ops.square(signal_rates / noise_rates)
+        if not self.learned_variance:
+            return learned
+        return *learned, self.bound_terms(images, noisy_images, times, outputs)
+
+    def bound_terms(self, images, states, times, outputs):
+        """Terms of L_vlb, whose gradient reaches the variances alone (their section 3.1)."""
+        predictions, values = split_outputs(outputs, self.image_shape[-1])
+        outputs = ops.concatenate([ops.stop_gradient(predictions), values], axis=-1)
+        return self.bound.terms(images=images, states=states, times=times, outputs=outputs)
 
     def compute_loss(self, x, y=None, y_pred=None, sample_weight=None, training=True):
-        """Mean error of the prediction (squared, for noise: Ho et al. 2020, eq. 14)."""
-        predictions, targets, signal_to_noise = y_pred
+        """Mean error of the prediction (squared, for noise: Ho et al. 2020, eq. 14).
+
+        With a learned variance, L_hybrid (Nichol and Dhariwal 2021, eq. 16): that error plus 0.001
+        L_vlb. As in their code, L_vlb is in bits per dimension and T times the mean of its terms at
+        the batch's random time steps. Both are logged apart.
+        """
+        predictions, targets, signal_to_noise, *bound_terms = y_pred
         losses = LOSSES[self.loss_name](predictions - targets)
         if self.min_snr_gamma is not None:
             losses = losses * self._min_snr_weights(signal_to_noise)
-        return ops.mean(losses)
+        if not self.learned_variance:
+            return ops.mean(losses)
+        simple_loss = ops.mean(losses)
+        vlb_loss = self.schedule.num_timesteps * ops.mean(bound_terms[0])
+        self.simple_loss.update_state(simple_loss)
+        self.vlb_loss.update_state(vlb_loss)
+        return simple_loss + BOUND_WEIGHT * vlb_loss
 
     def warnings(self):
         """Warns of a schedule that does not end in noise, which is what sampling starts from."""
@@ -184,12 +223,59 @@ class DiffusionModel(GenerativeModel):
             labels += [level, "denoised"]
         return Illustration(np.stack(columns, axis=1), column_labels=tuple(labels))
 
+    def facts(self, images, labels):
+        """The variational bound of the first `bound_images`, or of all if there are fewer."""
+        if self.bound_images is None:
+            return {}
+        bits = self.bits_per_dimension(images[: self.bound_images], labels[: self.bound_images])
+        standard_error = np.std(bits, ddof=1) / math.sqrt(len(bits))
+        return {"bits_per_dim": float(np.mean(bits)), "bits_per_dim_se": float(standard_error)}
+
+    def bits_per_dimension(self, images, labels=None, variance=None):
+        """The variational bound on the negative log likelihood of images (Ho et al. 2020, eq. 5).
+
+        Predicted images are clipped to [-1, 1], as where Nichol and Dhariwal (2021) measure it.
+
+        Args:
+            images: uint8 `(N, height, width, channels)`.
+            labels: Their classes, int `(N,)`, where the model is conditioned on them.
+            variance: Of the reverse process, as for `models.samplers.DDPM`; `None` for the learned
+                one, and for `"fixed_large"` where there is none.
+
+        Returns:
+            float32 `(N,)`, in bits per dimension.
+
+        Raises:
+            ValueError: If the schedule is continuous, or the model has no such variance.
+        """
+        variance = variance or ("learned" if self.learned_variance else "fixed_large")
+        self._check_variance(variance == "learned")
+        return bound_of_images(
+            network=self.unet,
+            bound=self.variational_bound(variance, clip_predicted_images=True),
+            images=images,
+            labels=labels if self.num_classes else None,
+            seed=self.seed,
+            jit_compile=self.batch_jit,
+        )
+
+    def variational_bound(self, variance, *, clip_predicted_images):
+        """The `VariationalBound` of this model with one kind of variance."""
+        return VariationalBound(
+            schedule=self.schedule,
+            prediction=self.prediction,
+            variance=variance,
+            clip_predicted_images=clip_predicted_images,
+        )
+
     def build_sampler(self, method=None):
         """Returns a `DiffusionSampler` that takes the steps of `method` (default: all of DDPM)."""
         method = method or DDPM(num_steps=self.schedule.num_timesteps)
+        steps = method.reverse_steps(self.schedule)
+        self._check_variance(steps.std_ratios is not None)
         return DiffusionSampler(
             unet=self.unet,
-            steps=method.reverse_steps(self.schedule),
+            steps=steps,
             prediction=self.prediction,
             clip_predicted_images=method.clip_predicted_images,
             num_classes=self.num_classes,
@@ -197,6 +283,13 @@ class DiffusionModel(GenerativeModel):
             seed=self.seed,
             name=method.name.replace("-", "_"),
         )
+
+    def _check_variance(self, is_learned):
+        if is_learned and not self.learned_variance:
+            raise ValueError(
+                "variance='learned' needs a model with `learned_variance`. "
+                f"Received: learned_variance={self.learned_variance}"
+            )
 
     def _withhold(self, labels):
         """Replaces a share of the labels by `num_classes`, which stands for no class."""
@@ -225,4 +318,18 @@ def check_options(prediction, loss, label_dropout, reconstruct_from):
         raise ValueError(
             "`label_dropout` must be in [0, 1] and `reconstruct_from` in (0, 1]. Received: "
             f"label_dropout={label_dropout}, reconstruct_from={list(reconstruct_from)}"
+        )
+
+
+def check_bound(schedule, learned_variance, bound_images):
+    """Refuses a bound of no images, or on a schedule without time steps."""
+    if bound_images is not None and bound_images < 2:
+        raise ValueError(
+            f"`bound_images` must be at least 2 or None. Received: bound_images={bound_images}"
+        )
+    if (learned_variance or bound_images) and schedule.num_timesteps is None:
+        raise ValueError(
+            "`learned_variance` and `bound_images` need a schedule of discrete time steps, such as "
+            f"linear or cosine. Received: schedule={type(schedule).__name__}, "
+            f"learned_variance={learned_variance}, bound_images={bound_images}"
         )

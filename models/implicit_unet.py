@@ -16,8 +16,9 @@ def build_implicit_unet(
     num_blocks,
     time_embedding="continuous",
     num_classes=None,
+    out_channels=None,
 ):
-    """Builds the U-Net: `[images, times, labels?] -> outputs` of the images' shape.
+    """Builds the U-Net: `[images, times, labels?] -> outputs` of the images' size.
 
     It has no attention. The embedded time is concatenated to the input, pooling by the average
     and bilinear interpolation change the resolution, and the last convolution starts at zero.
@@ -31,6 +32,7 @@ def build_implicit_unet(
             coarsest having but one way.
         time_embedding: `"continuous"` for times in [0, 1] or `"discrete"` for time steps.
         num_classes: Adds the input `labels`, as in `models.unet.build_unet`.
+        out_channels: Channels of the outputs; `None` for those of the images.
 
     Returns:
         A `keras.Model` of float32 images `(batch, *image_shape)`, times `(batch,)` and, with
@@ -69,7 +71,8 @@ def build_implicit_unet(
             features = layers.Concatenate()([features, skips.pop()])
             features = residual_block(features, width)
 
-    outputs = layers.Conv2D(image_shape[-1], 1, kernel_initializer="zeros", dtype=OUTPUT_DTYPE)
+    channels = out_channels or image_shape[-1]
+    outputs = layers.Conv2D(channels, 1, kernel_initializer="zeros", dtype=OUTPUT_DTYPE)
     return keras.Model([images, *conditions], outputs(features), name="implicit_unet")
 
 

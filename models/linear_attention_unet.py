@@ -29,9 +29,15 @@ NUM_HEADS, HEAD_DIM = 4, 32
 
 
 def build_linear_attention_unet(
-    *, image_shape, base_width, multipliers, time_embedding="discrete", num_classes=None
+    *,
+    image_shape,
+    base_width,
+    multipliers,
+    time_embedding="discrete",
+    num_classes=None,
+    out_channels=None,
 ):
-    """Builds the U-Net: `[images, times, labels?] -> outputs` of the images' shape.
+    """Builds the U-Net: `[images, times, labels?] -> outputs` of the images' size.
 
     Each level has two residual blocks and linear attention, the middle full attention between
     two blocks. Convolutions of 4x4, on the way up transposed, change the resolution.
@@ -44,6 +50,7 @@ def build_linear_attention_unet(
             levels.
         time_embedding: `"discrete"` for time steps or `"continuous"` for times in [0, 1].
         num_classes: Adds the input `labels`, as in `models.unet.build_unet`.
+        out_channels: Channels of the outputs; `None` for those of the images.
 
     Returns:
         A `keras.Model` of float32 images `(batch, *image_shape)`, times `(batch,)` and, with
@@ -92,7 +99,7 @@ def build_linear_attention_unet(
 
     features = layers.Concatenate()([features, skips.pop()])
     features = residual_block(features, None, base_width)  # it is not told the time
-    outputs = layers.Conv2D(image_shape[-1], 1, dtype=OUTPUT_DTYPE)(features)
+    outputs = layers.Conv2D(out_channels or image_shape[-1], 1, dtype=OUTPUT_DTYPE)(features)
     return keras.Model([images, *conditions], outputs, name="linear_attention_unet")
 
 

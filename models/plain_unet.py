@@ -25,8 +25,9 @@ def build_plain_unet(
     time_conditioning="none",
     time_embedding="discrete",
     num_classes=None,
+    out_channels=None,
 ):
-    """Builds the U-Net: `[images, times, labels?] -> outputs` of the images' shape.
+    """Builds the U-Net: `[images, times, labels?] -> outputs` of the images' size.
 
     Each level has two convolutions with ReLU, on the way down and on the way up. Pooling by the
     maximum halves the resolution and a transposed convolution of 2x2 doubles it. As in most
@@ -42,6 +43,7 @@ def build_plain_unet(
             embedding is concatenated to the images.
         time_embedding: `"discrete"` for time steps or `"continuous"` for times in [0, 1].
         num_classes: Adds the input `labels`, as in `models.unet.build_unet`; only with the time.
+        out_channels: Channels of the outputs; `None` for those of the images.
 
     Returns:
         A `keras.Model` of float32 images `(batch, *image_shape)`, times `(batch,)` and, with
@@ -78,7 +80,7 @@ def build_plain_unet(
         features = layers.Concatenate()([skips.pop(), features])
         features = two_convolutions(features, width, dropout)
 
-    outputs = layers.Conv2D(image_shape[-1], 1, dtype=OUTPUT_DTYPE)(features)
+    outputs = layers.Conv2D(out_channels or image_shape[-1], 1, dtype=OUTPUT_DTYPE)(features)
     return keras.Model([images, *conditions], outputs, name="plain_unet")
 
 

@@ -19,7 +19,8 @@ class DiffusionSampler(Sampler):
 
     Args:
         unet: Network with the inputs `[images, times]`, then `labels` where there are classes and
-            `latents` where there is a `latent_dim`.
+            `latents` where there is a `latent_dim`. Output channels beyond those of the images
+            say how large the variances are; only steps of learned variance look at them.
         steps: `models.samplers.ReverseSteps`.
         seed: Integer.
         name: Name of the sampler.
@@ -92,12 +93,11 @@ class DiffusionSampler(Sampler):
             return ops.take(ops.convert_to_tensor(getattr(self.steps, name), "float32"), index)
 
         signal_rate, noise_rate = coefficient("signal_rates"), coefficient("noise_rates")
-        output = (predict or self.predict_guided)(images, index, seeds)
-        predicted_images = {
-            "noise": lambda: (images - noise_rate * output) / signal_rate,
-            "velocity": lambda: signal_rate * images - noise_rate * output,
-            "image": lambda: output,
-        }[self.prediction]()
+        outputs = (predict or self.predict_guided)(images, index, seeds)
+        predictions, values = split_outputs(outputs, self.latent_shape[-1])
+        predicted_images = predict_images(
+            self.prediction, predictions, images, signal_rate, noise_rate
+        )
         if self.clip_predicted_images:
             predicted_images = ops.clip(predicted_images, -1.0, 1.0)
         predicted_noises = (images - signal_rate * predicted_images) / noise_rate
@@ -109,15 +109,17 @@ class DiffusionSampler(Sampler):
         if np.any(self.steps.previous_image_weights):
             means = means + coefficient("previous_image_weights") * previous_images
         if not self.deterministic:
-            noises = step_noise(seeds, index, self.latent_shape)
-            means = means + coefficient("stds") * noises
+            stds = coefficient("stds")
+            if self.steps.std_ratios is not None:  # Nichol and Dhariwal 2021, eq. 15
+                stds = stds * coefficient("std_ratios") ** variance_fractions(values)
+            means = means + stds * step_noise(seeds, index, self.latent_shape)
         return means, predicted_images
 
     def predict_guided(self, images, index, seeds):
         """The network's output, with classifier-free guidance (Ho and Salimans 2022, eq. 6).
 
         Any prediction is a linear function of the noise at a given state, so that guiding it is
-        guiding the noise.
+        guiding the noise. A learned variance is that of the class.
         """
         if self.num_classes is None:
             return self.predict_without_class(images, index, seeds)
@@ -133,7 +135,9 @@ class DiffusionSampler(Sampler):
             *(ops.concatenate([values, values]) for values in latents),
         )
         conditional, unconditional = ops.split(self.network(both, training=False), 2)
-        return unconditional + self.guidance_scale * (conditional - unconditional)
+        guided = unconditional + self.guidance_scale * (conditional - unconditional)
+        channels = self.latent_shape[-1]
+        return ops.concatenate([guided[..., :channels], conditional[..., channels:]], axis=-1)
 
     def predict_without_class(self, images, index, seeds):
         """The network's output where no class is asked for, in one pass."""
@@ -233,3 +237,22 @@ class DiffusionSampler(Sampler):
             x_label="steps taken",
         )
         return {"denoising": denoising, "process": Animation(frames), **super().illustrate()}
+
+
+def split_outputs(outputs, channels):
+    """Splits a network's outputs into predictions of `channels` channels and what remains."""
+    return outputs[..., :channels], outputs[..., channels:]
+
+
+def variance_fractions(values):
+    """v of Nichol and Dhariwal (2021, eq. 15) from outputs in [-1, 1], as in their code."""
+    return (values + 1.0) / 2.0
+
+
+def predict_images(prediction, predictions, states, signal_rates, noise_rates):
+    """The images that a network's predictions of noise, velocity or image amount to."""
+    return {
+        "noise": lambda: (states - noise_rates * predictions) / signal_rates,
+        "velocity": lambda: signal_rates * states - noise_rates * predictions,
+        "image": lambda: predictions,
+    }[prediction]()

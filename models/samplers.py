@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-VARIANCES = ("fixed_small", "fixed_large")
+VARIANCES = ("fixed_small", "fixed_large", "learned")
 DECODED = ("mean", "sample")
 
 
@@ -29,6 +29,8 @@ class ReverseSteps:
         noise_weights: Factor of the predicted noise eps.
         state_weights: Factor of the current state x.
         stds: Standard deviation of the fresh noise z, 0 where none is added.
+        std_ratios: Where the network tells the variance, the largest standard deviation over
+            `stds`, which are the smallest; `None` where it does not.
     """
 
     times: np.ndarray
@@ -39,6 +41,7 @@ class ReverseSteps:
     noise_weights: np.ndarray
     state_weights: np.ndarray
     stds: np.ndarray
+    std_ratios: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,9 @@ class DDPM(ReverseMethod):
 
     Args:
         variance: Of the fresh noise: `"fixed_small"` is the posterior's, beta tilde (eq. 7),
-            `"fixed_large"` is beta (Ho et al. 2020, section 3.2). The last step adds none.
+            `"fixed_large"` is beta (Ho et al. 2020, section 3.2), and `"learned"` is what a model
+            with `learned_variance` says between the two (Nichol and Dhariwal 2021, eq. 15). The
+            last step adds none.
     """
 
     variance: str = "fixed_small"
@@ -130,7 +135,8 @@ class DDPM(ReverseMethod):
 
     @property
     def name(self):
-        return self.describe("ddpm", *(["large"] if self.variance == "fixed_large" else []))
+        named = {"fixed_small": [], "fixed_large": ["large"], "learned": ["learned"]}
+        return self.describe("ddpm", *named[self.variance])
 
     def reverse_steps(self, schedule):
         """Returns the `ReverseSteps` on a schedule of `models.schedules`."""
@@ -140,6 +146,9 @@ class DDPM(ReverseMethod):
         variances = betas * (1.0 - following) / (1.0 - current)  # eq. 7, beta tilde
         if self.variance == "fixed_large":
             variances = np.append(betas[:-1], 0.0)
+        std_ratios = None
+        if self.variance == "learned":  # sqrt(beta / beta tilde)
+            std_ratios = np.sqrt(np.append((1.0 - current[:-1]) / (1.0 - following[:-1]), 1.0))
         return ReverseSteps(
             times=path.times,
             signal_rates=np.sqrt(current),
@@ -149,6 +158,7 @@ class DDPM(ReverseMethod):
             noise_weights=np.zeros_like(current),
             state_weights=np.sqrt(alphas) * (1.0 - following) / (1.0 - current),  # eq. 7
             stds=np.sqrt(variances),
+            std_ratios=std_ratios,
         )
 
 

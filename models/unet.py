@@ -125,8 +125,9 @@ def build_unet(
     dropout=0.0,
     num_classes=None,
     latent_dim=None,
+    out_channels=None,
 ):
-    """Builds the U-Net: `[images, times, labels?, latents?] -> outputs` of the images' shape.
+    """Builds the U-Net: `[images, times, labels?, latents?] -> outputs` of the images' size.
 
     With `patch_size=2` the first convolution has stride 2 and the last one writes 2 x 2 pixels
     for each position, so that all blocks work at half the resolution. The network of Ho et al.
@@ -162,6 +163,7 @@ def build_unet(
         latent_dim: Adds the input `latents`, `(batch, latent_dim)`, at least 2. What a mapping
             network makes of them scales and shifts both normalisations of each residual block
             (Xiao et al. 2022, appendix C).
+        out_channels: Channels of the outputs; `None` for those of the images.
 
     Returns:
         A `keras.Model` of float32 images `(batch, *image_shape)`, times `(batch,)` and the
@@ -209,7 +211,7 @@ def build_unet(
     join = join_compactly if layout == "compact" else join_as_ho_et_al
     middle = full if middle_attention else None
     features = join(features, block, widths, num_blocks, attentions, middle)
-    outputs = last_convolution(normalized(features), image_shape[-1], patch_size)
+    outputs = last_convolution(normalized(features), out_channels or image_shape[-1], patch_size)
     return keras.Model([images, *conditions], outputs, name="unet")
 
 

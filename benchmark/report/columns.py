@@ -273,6 +273,15 @@ COLUMNS = (
         "image. Their KL divergence from the prior is below 0.01 nats, mean over test images.",
     ),
     Column(
+        "bits_per_dim", "bits/dim", OTHER, LOWER, ALL, rounded(3), error="bits_per_dim_se",
+        paper="Ho et al. 2020, eq. 5",
+        meaning="Of a diffusion model with `bound_images`: variational bound on the negative log "
+        "likelihood of test images, in bits for each pixel and channel, by all time steps of the "
+        "model whatever the row's sampler. The variance is the learned one where there is one, "
+        "else beta.",
+    ),
+    Column("bits_per_dim_se"),
+    Column(
         "num_parameters", "Parameters", COST, tables=BOTH, form=formats.in_thousands, whole=True,
         meaning="Parameters of the networks that sampling uses.",
     ),

@@ -197,6 +197,10 @@ def test_a_sampler_replaces_the_models_own_list(compose_config):
         (["training.num_steps=0"], "training.num_steps.*at least 1"),
         (["model.optimizer.ema_momentum=-0.5"], "not negative"),
         (["sampler=ddim", "sampler.guidance_scale=2"], "needs a class-conditional model"),
+        (
+            ["sampler=ddpm", "sampler.variance=learned"],
+            "`sampler.variance` can be learned only.*set model.learned_variance=true",
+        ),
         (["model/schedule=continuous_cosine"], "set sampler.num_steps"),
         (["device=tpu"], "auto, cpu, gpu"),
         (["training.validation.every=0"], "at least 1.*null.*every=0"),
@@ -213,6 +217,12 @@ def test_a_sampler_replaces_the_models_own_list(compose_config):
 def test_wrong_values_are_told_with_what_is_allowed(compose_config, overrides, message):
     with pytest.raises(UserError, match=message):
         configuration.validate(compose_config(*overrides))
+
+
+def test_the_variance_is_sampled_where_it_is_learned(compose_config):
+    overrides = ["sampler=ddpm", "sampler.variance=learned", "model.learned_variance=true"]
+    (sampler,) = configuration.validate(compose_config(*overrides))["samplers"]
+    assert sampler["variance"] == "learned"
 
 
 def test_a_folder_that_cannot_be_written_is_the_environments_fault(compose_config, tmp_path):

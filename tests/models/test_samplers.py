@@ -120,7 +120,7 @@ def test_ddim_with_eta_1_at_full_steps_is_ddpm():
 
 @pytest.mark.parametrize(
     ("method", "options"),
-    [(DDIM, {"eta": 1.5}), (DDPM, {"variance": "learned"}), (DDIM, {"spacing": "even"})],
+    [(DDIM, {"eta": 1.5}), (DDPM, {"variance": "estimated"}), (DDIM, {"spacing": "even"})],
 )
 def test_wrong_options_are_refused(method, options):
     with pytest.raises(ValueError, match=next(iter(options))):
