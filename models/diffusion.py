@@ -48,6 +48,8 @@ class DiffusionModel(GenerativeModel):
         num_classes: Number of classes that the images are conditioned on; `None` for none.
         label_dropout: Share of the training images whose class is withheld, so that guidance has
             an unconditional model (Ho and Salimans 2022, p_uncond).
+        stratified_times: Whether the time steps of a batch cover all of the way evenly (Kingma et
+            al. 2021, appendix I.1), or are drawn independently (Ho et al. 2020, algorithm 1).
         reconstruct_from: How far real images are noised, as shares of the way to pure noise, for
             the picture of what is reconstructed from there.
         learned_variance: Whether the network also learns the variance of each pixel at each step,
@@ -74,6 +76,7 @@ class DiffusionModel(GenerativeModel):
         min_snr_gamma=None,
         num_classes=None,
         label_dropout=0.1,
+        stratified_times=False,
         reconstruct_from=(0.25, 0.5, 0.75),
         learned_variance=False,
         bound_images=None,
@@ -91,6 +94,7 @@ class DiffusionModel(GenerativeModel):
         self.min_snr_gamma = min_snr_gamma
         self.num_classes = num_classes
         self.label_dropout = label_dropout
+        self.stratified_times = stratified_times
         self.reconstruct_from = tuple(reconstruct_from)
         self.learned_variance = learned_variance
         self.bound_images = bound_images
@@ -125,7 +129,7 @@ class DiffusionModel(GenerativeModel):
         images, labels = inputs if self.num_classes else (inputs, None)
         images = to_float(images)
         times, signal_rates, noise_rates = self.schedule.draw(
-            ops.shape(images)[0], self.seed_generator
+            ops.shape(images)[0], self.seed_generator, self.stratified_times
         )
         signal_rates = signal_rates[:, None, None, None]
         noise_rates = noise_rates[:, None, None, None]

@@ -45,14 +45,21 @@ class DiscreteSchedule:
         """T, the number of noise levels."""
         return len(self.alpha_bars)
 
-    def draw(self, count, seed_generator):
+    def draw(self, count, seed_generator, stratified=False):
         """Draws the time steps of a training batch.
+
+        Args:
+            count: Number of images.
+            seed_generator: A `keras.random.SeedGenerator`.
+            stratified: As for `draw_shares`.
 
         Returns:
             `(times, signal_rates, noise_rates)`, each `(count,)`: time steps in 0..T-1, and
             sqrt(alpha_bar) and sqrt(1 - alpha_bar) there.
         """
-        times = keras.random.randint((count,), 0, self.num_timesteps, seed=seed_generator)
+        shares = draw_shares(count, seed_generator, stratified)
+        times = ops.cast(self.num_timesteps * shares, "int32")
+        times = ops.minimum(times, self.num_timesteps - 1)  # a share may be rounded up to 1
         alpha_bars = ops.take(ops.convert_to_tensor(self.alpha_bars, "float32"), times)
         return times, ops.sqrt(alpha_bars), ops.sqrt(1.0 - alpha_bars)
 
@@ -94,6 +101,25 @@ class DiscreteSchedule:
         falling = -np.arange(len(log_snrs))
         times = np.minimum.accumulate(distances.argmin(axis=1) - falling) + falling
         return np.maximum(times, falling - falling[-1])
+
+
+def draw_shares(count, seed_generator, stratified):
+    """Draws how far the images of a batch are on the way to noise.
+
+    Args:
+        count: Number of images.
+        seed_generator: A `keras.random.SeedGenerator`.
+        stratified: Whether the batch covers the way evenly, from one random offset, so that the
+            loss varies less from batch to batch (Kingma et al. 2021, appendix I.1), or each image
+            draws its own.
+
+    Returns:
+        `(count,)`, each in [0, 1) and uniformly distributed.
+    """
+    if not stratified:
+        return keras.random.uniform((count,), seed=seed_generator)
+    offset = keras.random.uniform((), seed=seed_generator)
+    return (ops.arange(count, dtype="float32") + offset) / ops.cast(count, "float32")
 
 
 def half_log_snr(alpha_bars):
@@ -202,13 +228,13 @@ class ContinuousCosineSchedule:
         self.start_angle = math.acos(max_signal_rate)
         self.end_angle = math.acos(min_signal_rate)
 
-    def draw(self, count, seed_generator):
-        """Draws the points of a training batch, evenly in time.
+    def draw(self, count, seed_generator, stratified=False):
+        """Draws the points of a training batch, evenly in time; as for `DiscreteSchedule.draw`.
 
         Returns:
             `(times, signal_rates, noise_rates)`, each `(count,)`.
         """
-        shares = keras.random.uniform((count,), seed=seed_generator)
+        shares = draw_shares(count, seed_generator, stratified)
         angles = self.start_angle + shares * (self.end_angle - self.start_angle)
         return ops.square(ops.sin(angles)), ops.cos(angles), ops.sin(angles)
 

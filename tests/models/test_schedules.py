@@ -11,6 +11,7 @@ from models.schedules import (
     CosineSchedule,
     LinearSchedule,
     VariancePreservingSchedule,
+    draw_shares,
 )
 from tests.conftest import options
 
@@ -96,6 +97,18 @@ def test_the_continuous_schedule_keeps_to_its_rates():
     trailing = continuous().path(2)  # times 1 and 1/2
     middle = (np.arccos(0.95) + np.arccos(0.02)) / 2
     np.testing.assert_allclose(np.sqrt(trailing.alpha_bars), [0.02, np.cos(middle)], rtol=1e-9)
+
+
+@pytest.mark.parametrize("schedule", [linear(), continuous()])
+def test_stratified_times_cover_the_way_evenly_and_are_uniform(schedule):
+    """A batch of 8 has one image in each eighth of the way, with an offset drawn anew."""
+    seed_generator = keras.random.SeedGenerator(0)
+    shares = np.stack([draw_shares(8, seed_generator, True) for _ in range(200)])
+    np.testing.assert_array_equal(np.floor(8 * shares), np.tile(np.arange(8), (200, 1)))
+    offsets = 8 * shares[:, 0]
+    assert offsets.min() < 0.05 and offsets.max() > 0.95 and 0.4 < offsets.mean() < 0.6
+    times, _, _ = schedule.draw(8, seed_generator, stratified=True)
+    assert (np.diff(ops.convert_to_numpy(times)) > 0).all()
 
 
 @pytest.mark.parametrize("rates", [(0.0, 0.9), (0.5, 0.4), (0.1, 1.0)])
