@@ -81,6 +81,7 @@ class RunConfig(MeasurementConfig):
     """The keys of a run of `python -m benchmark`."""
 
     model: Any = MISSING
+    presets: list[str] = field(default_factory=lambda: list(PRESETS))  # those that the model has
     sampler: Any = None
     samplers: list[Any] = field(default_factory=list)
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -149,6 +150,7 @@ def validate(config: DictConfig) -> dict[str, Any]:
         settings["samplers"] = [settings["sampler"]]
     check_numbers(settings["training"], "training")
     check_measurement(settings)
+    check_preset(settings)
     check_acceleration(settings)
     check_samplers(settings)
     check_sampling_seeds(settings["sampling"]["seeds"])
@@ -212,6 +214,15 @@ def check_choices(settings: dict[str, Any]) -> None:
         )
     if settings["seed"] >= 2**32:
         raise UserError(f"`seed` must be below 2**32. Received: seed={settings['seed']}")
+
+
+def check_preset(settings: dict[str, Any]) -> None:
+    """A preset named `paper` is a paper's, and not all models follow one to the letter."""
+    if settings["preset"] not in settings["presets"]:
+        raise UserError(
+            f"model={settings['model']['name']} follows no paper in all that it does and has no "
+            f"preset={settings['preset']}; choose one of {', '.join(settings['presets'])}"
+        )
 
 
 def check_acceleration(settings: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from keras import layers, ops
 TIME_EMBEDDINGS = ("discrete", "continuous")
 MAX_PERIOD = 10_000.0  # of discrete time steps, over 2 pi
 MAX_TURNS = 1_000.0  # of continuous times, from 0 to 1
-NUM_MAPPING_LAYERS = 4
+NUM_MAPPING_LAYERS = 5
 
 
 class TimeEmbedding(layers.Layer):

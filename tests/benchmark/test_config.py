@@ -53,8 +53,14 @@ def test_the_tests_compose_as_hydra_does(compose_config, overrides):
 
 @pytest.mark.parametrize("preset", options("preset"))
 @pytest.mark.parametrize("model", options("model"))
-def test_every_model_composes_with_every_preset(compose_config, model, preset):
-    settings = configuration.validate(compose_config(f"model={model}", f"preset={preset}"))
+def test_every_model_composes_with_every_preset_that_it_has(compose_config, model, preset):
+    config = compose_config(f"model={model}", f"preset={preset}")
+    if preset not in config.presets:
+        assert preset == "paper"
+        with pytest.raises(UserError, match=f"model={model} .* no preset=paper"):
+            configuration.validate(config)
+        return
+    settings = configuration.validate(config)
     assert settings["preset"] == preset
     assert settings["training"]["num_steps"] >= 1
     assert settings["samplers"]
@@ -187,6 +193,7 @@ def test_a_sampler_replaces_the_models_own_list(compose_config):
         (["sampler=ddim", "model=vae"], "not for model=vae: .*decoder goes with model=vae"),
         (["sampler=decoder", "model=ddpm"], "not for model=ddpm: .*Received: Decoder"),
         (["sampler=decoder", "model=dcgan"], "not for model=dcgan: .*one way to sample"),
+        (["model=vae", "preset=paper"], "model=vae .* no preset=paper; .*smoke, quick, standard"),
         (["sampling.seeds=0"], "`sampling.seeds` must be at least 1.*sampling.seeds=0"),
         (["num_reference_images=0"], "num_reference_images.*at least 1"),
         (["num_samples=-5"], "num_samples.*at least 1.*num_samples=-5"),
