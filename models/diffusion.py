@@ -13,6 +13,7 @@ from keras import ops
 from models.base import GenerativeModel, Illustration, to_float, to_uint8
 from models.reverse_process import DiffusionSampler
 from models.samplers import DDPM
+from models.standardization import Standardization, destandardized, standardized
 from models.unet import build_unet
 
 PREDICTIONS = ("noise", "velocity", "image")
@@ -28,7 +29,8 @@ LOSSES = {
 # brightness of samples.
 MOST_SIGNAL_LEFT = 0.03
 NUM_ILLUSTRATED, NUM_ILLUSTRATED_STEPS = 5, 11
-MOST_RECONSTRUCTION_STEPS = 250
+MOST_RECONSTRUCTION_STEPS = 300
+LOGGED = ("noise_loss", "image_loss")
 
 
 class DiffusionModel(GenerativeModel):
@@ -47,7 +49,10 @@ class DiffusionModel(GenerativeModel):
         label_dropout: Share of the training images whose class is withheld, so that guidance has
             an unconditional model (Ho and Salimans 2022, p_uncond).
         reconstruct_from: How far real images are noised, as shares of the way to pure noise, for
-            the picture of what is reconstructed from there.
+            the pictures of what is reconstructed from there.
+        standardize: Whether images are standardised by the mean and the standard deviation that
+            each channel has in the training images (see `adapt`). The noise then has the variance
+            of the data; on the scale [-1, 1], to which samples are brought back, it has less.
         optimizer: A `keras.optimizers.Optimizer`.
         name: Name of the model.
         build_network: Function that builds the network, such as `models.unet.build_unet`.
@@ -69,6 +74,7 @@ class DiffusionModel(GenerativeModel):
         num_classes=None,
         label_dropout=0.1,
         reconstruct_from=(0.25, 0.5, 0.75),
+        standardize=False,
         optimizer=None,
         name="ddpm",
         build_network=build_unet,
@@ -83,6 +89,8 @@ class DiffusionModel(GenerativeModel):
         self.num_classes = num_classes
         self.label_dropout = label_dropout
         self.reconstruct_from = tuple(reconstruct_from)
+        self.standardization = Standardization(self.image_shape[-1]) if standardize else None
+        self.means = {key: keras.metrics.Mean(name=key) for key in LOGGED}
         self.unet = build_network(
             image_shape=self.image_shape,
             num_classes=num_classes,
@@ -93,6 +101,11 @@ class DiffusionModel(GenerativeModel):
     @property
     def network(self):
         return self.unet
+
+    def adapt(self, images):
+        """Takes the statistics of the training images, where the model standardises."""
+        if self.standardization is not None:
+            self.standardization.adapt(images)
 
     def call(self, inputs, training=False):
         """Noises images (uint8) at random points of the schedule.
@@ -105,7 +118,7 @@ class DiffusionModel(GenerativeModel):
             `(predictions, targets, signal_to_noise)`; the last is alpha_bar / (1 - alpha_bar).
         """
         images, labels = inputs if self.num_classes else (inputs, None)
-        images = to_float(images)
+        images = standardized(to_float(images), self.standardization)
         times, signal_rates, noise_rates = self.schedule.draw(
             ops.shape(images)[0], self.seed_generator
         )
@@ -125,9 +138,16 @@ class DiffusionModel(GenerativeModel):
         return predictions, targets[self.prediction], ops.square(signal_rates / noise_rates)
 
     def compute_loss(self, x, y=None, y_pred=None, sample_weight=None, training=True):
-        """Mean error of the prediction (squared, for noise: Ho et al. 2020, eq. 14)."""
+        """Mean error of the prediction (squared, for noise: Ho et al. 2020, eq. 14).
+
+        Logged beside it are the errors of the noise and of the image that the prediction implies,
+        by the same loss without weights. One of them is what noise or image prediction minimises.
+        """
         predictions, targets, signal_to_noise = y_pred
-        losses = LOSSES[self.loss_name](predictions - targets)
+        errors = predictions - targets
+        for key, implied in zip(LOGGED, self._implied_errors(errors, signal_to_noise), strict=True):
+            self.means[key].update_state(ops.mean(LOSSES[self.loss_name](implied)))
+        losses = LOSSES[self.loss_name](errors)
         if self.min_snr_gamma is not None:
             losses = losses * self._min_snr_weights(signal_to_noise)
         return ops.mean(losses)
@@ -145,11 +165,16 @@ class DiffusionModel(GenerativeModel):
         )
 
     def illustrate(self, images, labels):
-        """The forward process (eq. 4), and what is reconstructed from its midst."""
+        """The forward process (eq. 4), and what is reconstructed from its midst.
+
+        The way there and back is animated for the middle one of `reconstruct_from`.
+        """
         images, labels = images[:NUM_ILLUSTRATED], labels[:NUM_ILLUSTRATED]
         pictures = {"forward": self.forward_process(images)}
         if self.reconstruct_from:
+            middle = sorted(self.reconstruct_from)[len(self.reconstruct_from) // 2]
             pictures["reconstructions"] = self.reconstructions(images)
+            pictures["reconstruction"] = self._reconstructor().reconstruction(images, middle)
         return pictures
 
     def forward_process(self, images):
@@ -158,10 +183,12 @@ class DiffusionModel(GenerativeModel):
         path = self.schedule.path(steps, "linspace")
         noises = np.random.default_rng(self.seed).standard_normal(images.shape)
         alpha_bars = path.alpha_bars[::-1, None, None, None]
+        standard_images = standardized(images / 127.5 - 1.0, self.standardization)
         noisy_images = (
-            np.sqrt(alpha_bars) * (images[:, None] / 127.5 - 1.0)
+            np.sqrt(alpha_bars) * np.asarray(standard_images)[:, None]
             + np.sqrt(1.0 - alpha_bars) * noises[:, None]
         )
+        noisy_images = destandardized(noisy_images, self.standardization)
         if path.num_timesteps is None:
             labels = tuple(f"{time:.2f}" for time in path.times[::-1])
             x_label = "variance of the noise"
@@ -175,14 +202,21 @@ class DiffusionModel(GenerativeModel):
 
         With classes, each is denoised without its class.
         """
-        limit = self.schedule.num_timesteps or MOST_RECONSTRUCTION_STEPS
-        sampler = self.sampler(DDPM(num_steps=min(limit, MOST_RECONSTRUCTION_STEPS)))
+        sampler = self._reconstructor()
         columns, labels = [images], ["real"]
         for share in self.reconstruct_from:
             noisy_images, denoised_images, level = sampler.reconstruct(images, share)
             columns += [noisy_images, denoised_images]
             labels += [level, "denoised"]
         return Illustration(np.stack(columns, axis=1), column_labels=tuple(labels))
+
+    def _reconstructor(self):
+        """A sampler that takes all steps of ancestral sampling, or as many as a picture is worth.
+
+        The images that it predicts are clipped.
+        """
+        limit = self.schedule.num_timesteps or MOST_RECONSTRUCTION_STEPS
+        return self.sampler(DDPM(num_steps=min(limit, MOST_RECONSTRUCTION_STEPS)))
 
     def build_sampler(self, method=None):
         """Returns a `DiffusionSampler` that takes the steps of `method` (default: all of DDPM)."""
@@ -194,6 +228,7 @@ class DiffusionModel(GenerativeModel):
             clip_predicted_images=method.clip_predicted_images,
             num_classes=self.num_classes,
             guidance_scale=method.guidance_scale,
+            standardization=self.standardization,
             seed=self.seed,
             name=method.name.replace("-", "_"),
         )
@@ -202,6 +237,16 @@ class DiffusionModel(GenerativeModel):
         """Replaces a share of the labels by `num_classes`, which stands for no class."""
         draws = keras.random.uniform(ops.shape(labels), seed=self.seed_generator)
         return ops.where(draws < self.label_dropout, self.num_classes, ops.cast(labels, "int32"))
+
+    def _implied_errors(self, errors, signal_to_noise):
+        """The errors of the noise and of the image, but for their signs, at known noisy images."""
+        ratios = ops.sqrt(signal_to_noise)  # signal rate / noise rate
+        noise_rates = ops.rsqrt(1.0 + signal_to_noise)
+        return {
+            "noise": lambda: (errors, errors / ratios),
+            "velocity": lambda: (errors * noise_rates * ratios, errors * noise_rates),
+            "image": lambda: (errors * ratios, errors),
+        }[self.prediction]()
 
     def _min_snr_weights(self, signal_to_noise):
         """Hang et al. 2023, section 3.4, for each kind of prediction."""
