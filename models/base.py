@@ -40,10 +40,12 @@ class Animation:
         images: uint8 `(frames, count, height, width, channels)`.
         columns: Number of images in a row; `None` for as many rows as columns, where `count` is a
             square number.
+        captions: A line for each frame, or empty.
     """
 
     images: np.ndarray
     columns: int | None = None
+    captions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -225,16 +225,14 @@ class DiffusionSampler(Sampler):
         states = self._noised(images, start)
         inputs = states, seeds, np.full(len(images), start)
         denoised_images = self._run("_denoise_from", inputs, len(images))
-        time = self.steps.times[start]
-        level = f"step {time + 1}" if np.issubdtype(type(time), np.integer) else f"{time:.2f}"
-        return to_uint8(self.images_of(states)), to_uint8(denoised_images), level
+        return to_uint8(self.images_of(states)), to_uint8(denoised_images), self._level(start)
 
     def reconstruction(self, images, share):
         """The way of `reconstruct`, real images beside what becomes of them, as an `Animation`."""
         start = self._start(share)
         _, seeds = self.inputs(0, len(images))
         levels = evenly_chosen(self.num_steps - 1, start, NUM_NOISED_FRAMES)
-        states = [self._noised(images, level) for level in levels]
+        states = [self._noised(images, index) for index in levels]
         taken = evenly_chosen(start, self.num_steps - 1, NUM_FRAMES)
         denoised_images = self.trajectory(
             states[-1], seeds, taken, start, self.predict_without_class
@@ -242,7 +240,18 @@ class DiffusionSampler(Sampler):
         noisy_images = [self.images_of(state) for state in states]
         frames = np.stack([images, *map(to_uint8, [*noisy_images, *denoised_images])])
         real_images = np.broadcast_to(images, frames.shape)
-        return Animation(np.concatenate([real_images, frames], axis=1), columns=max(2, len(images)))
+        captions = ["real", *(f"noised to {self._level(index)}" for index in levels)]
+        captions += [f"denoised to {self._level(index + 1)}" for index in taken[:-1]]
+        return Animation(
+            np.concatenate([real_images, frames], axis=1),
+            columns=max(2, len(images)),
+            captions=(*captions, "denoised"),
+        )
+
+    def _level(self, index):
+        """Name of the point that step number `index` begins at."""
+        time = self.steps.times[index]
+        return f"step {time + 1}" if np.issubdtype(type(time), np.integer) else f"{time:.2f}"
 
     def _start(self, share):
         """Number of the step that a way back from `share` of the way to noise begins with."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.ticker import EngFormatter
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from benchmark.drawing.style import (
     CLASS_COLORS,
@@ -27,8 +27,10 @@ from benchmark.drawing.style import (
 
 _MOST_NAMED_BARS = 32
 _CLASS_NAME_INCHES = 0.21
-_NOT_LOSSES = ("step", "epoch", "images_seen", "seconds", "learning_rate", "validation_kid")
+_NOT_LOSSES = ("step", "epoch", "images_seen", "seconds", "learning_rate")
+_VALIDATION = "validation_"  # start of the columns that hold the quality of samples
 _GIF_GREY_LEVELS = 16
+_CAPTION_SIZE, _CAPTION_MARGIN = 13, 4  # pixels
 
 
 def image_grid(images, *, columns, scale=2, padding=2):
@@ -61,7 +63,7 @@ def image_grid(images, *, columns, scale=2, padding=2):
     return Image.fromarray(canvas[..., 0] if channels == 1 else canvas)
 
 
-def animation(frames, *, columns, scale=2, frame_ms, hold_ms):
+def animation(frames, *, columns, scale=2, captions=(), frame_ms, hold_ms):
     """Shows a process, noise to images for example, as an endless GIF that rests on its end.
 
     Grey images are written with 16 grey levels: noise compresses badly and the eye sees no more.
@@ -70,16 +72,17 @@ def animation(frames, *, columns, scale=2, frame_ms, hold_ms):
         frames: uint8 array `(num_frames, count, height, width, channels)`.
         columns: Number of images in a row.
         scale: Whole factor by which each pixel is repeated.
+        captions: A line to stand below each frame, or empty.
         frame_ms: Milliseconds that each frame but the last is shown.
         hold_ms: Milliseconds that the last frame is shown.
 
     Returns:
         The bytes of the GIF file.
     """
-    pages = [
-        _with_palette(image_grid(frame, columns=columns, scale=scale))
-        for frame in np.asarray(frames)
-    ]
+    pages = [image_grid(frame, columns=columns, scale=scale) for frame in np.asarray(frames)]
+    if captions:
+        pages = _captioned(pages, captions)
+    pages = [_with_palette(page) for page in pages]
     buffer = io.BytesIO()
     pages[0].save(
         buffer,
@@ -318,6 +321,22 @@ def _checked_images(images):
     return images
 
 
+def _captioned(pages, captions):
+    """Writes a line below each page, on pages wide enough for the longest line."""
+    font = ImageFont.load_default(_CAPTION_SIZE)
+    longest = max(math.ceil(font.getlength(caption)) for caption in captions)
+    width, height = max(pages[0].width, longest + 2 * _CAPTION_MARGIN), pages[0].height
+    below = _CAPTION_SIZE + 2 * _CAPTION_MARGIN
+    captioned = []
+    for page, caption in zip(pages, captions, strict=True):
+        canvas = Image.new(page.mode, (width, height + below), "white")
+        canvas.paste(page, ((width - page.width) // 2, 0))
+        place = (width // 2, height + below // 2)
+        ImageDraw.Draw(canvas).text(place, caption, fill="black", font=font, anchor="mm")
+        captioned.append(canvas)
+    return captioned
+
+
 def _with_palette(image):
     if image.mode == "L":
         step = 255 / (_GIF_GREY_LEVELS - 1)
@@ -334,7 +353,10 @@ def _filled_up(images, count):
 
 def _loss_columns(history) -> Sequence[str]:
     numeric = history.select_dtypes("number").columns
-    names = [name for name in numeric if name not in _NOT_LOSSES and history[name].notna().any()]
+    losses = [
+        name for name in numeric if name not in _NOT_LOSSES and not name.startswith(_VALIDATION)
+    ]
+    names = [name for name in losses if history[name].notna().any()]
     if {"generator_loss", "discriminator_loss"} <= set(names):
         names = [name for name in names if name != "loss"]
     return names

@@ -57,7 +57,8 @@ def animation(picture: Animation) -> bytes:
     return figures.animation(
         picture.images,
         columns=picture.columns or math.isqrt(count),
-        scale=4 if count <= FEW_IMAGES else 2,
+        scale=3 if count <= FEW_IMAGES else 2,
+        captions=picture.captions,
         frame_ms=80,
         hold_ms=2000,
     )

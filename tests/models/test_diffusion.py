@@ -451,6 +451,13 @@ def test_the_animated_reconstruction_goes_there_and_back(standardize):
         index for index, frame in enumerate(frames) if np.array_equal(frame, table.images[:, 5])
     ]
     assert len(frames) == 1 + 15 + 30 and turn == 15
+    assert [picture.captions[index] for index in (0, 1, 15, 16, 45)] == [
+        "real",
+        "noised to step 1",
+        "noised to step 30",
+        "denoised to step 29",
+        "denoised",
+    ]
     distances = np.abs(frames[: turn + 1].astype(int) - images).mean(axis=(1, 2, 3, 4))
     assert (np.diff(distances) > 0).all()
 

@@ -77,6 +77,23 @@ def test_animation_holds_its_last_frame(channels):
     assert gif.info["loop"] == 0
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_caption_stands_below_its_frame(channels):
+    frames = np.full((2, 4, 4, 4, channels), 85, np.uint8)
+    captions = ["step 1", "step 1,000,000 of a long training"]
+    options = {"columns": 2, "frame_ms": 80, "hold_ms": 80}
+    plain = Image.open(io.BytesIO(figures.animation(frames, **options)))
+    gif = Image.open(io.BytesIO(figures.animation(frames, captions=captions, **options)))
+    assert gif.height > plain.height and gif.width > 150  # as wide as the longest line
+    lines = []
+    for index in range(gif.n_frames):
+        gif.seek(index)
+        below = np.asarray(gif.convert("L"))[plain.height :]
+        assert (below < 128).any() and (below[:, [0, -1]] == 255).all()
+        lines.append(below)
+    assert (lines[0] < 128).sum() < (lines[1] < 128).sum()
+
+
 def test_animation_of_noise_stays_small():
     noise = np.random.default_rng(0).integers(0, 256, (12, 16, 28, 28, 1), np.uint8)
     assert len(figures.animation(noise, columns=8, frame_ms=80, hold_ms=80)) < 300_000
@@ -229,6 +246,13 @@ def test_a_total_that_repeats_one_of_the_losses_is_left_out(loss, names):
 def test_losses_are_logarithmic_where_it_fits(loss, scale):
     axes = figures.loss_curves(history(loss=loss), title="").axes[0]
     assert axes.get_yscale() == scale
+
+
+def test_the_quality_measured_in_validation_is_no_loss():
+    axes = figures.loss_curves(history(loss=[2.0, 1.0], validation_fid=[9.0, 8.0]), title="").axes[
+        0
+    ]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["loss"]
 
 
 def test_the_smoothed_loss_is_a_centred_mean():

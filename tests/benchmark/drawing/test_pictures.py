@@ -27,6 +27,14 @@ def test_an_animation_has_the_columns_that_it_asks_for(tmp_path):
     assert write(tmp_path, way=Animation(frames, columns=3))["way.gif"].size == (56, 38)
 
 
+def test_the_captions_of_an_animation_stand_below_it(tmp_path):
+    frames = np.zeros((2, 4, 8, 8, 1), "uint8")
+    plain = write(tmp_path / "plain", way=Animation(frames))["way.gif"].size
+    picture = Animation(frames, captions=("a", "b"))
+    captioned = write(tmp_path / "captioned", way=picture)["way.gif"].size
+    assert captioned[0] == plain[0] and captioned[1] > plain[1]
+
+
 def test_few_images_are_drawn_larger(tmp_path):
     frames = np.zeros((2, 2, 8, 8, 1), "uint8")
-    assert write(tmp_path, way=Animation(frames, columns=2))["way.gif"].size == (70, 36)
+    assert write(tmp_path, way=Animation(frames, columns=2))["way.gif"].size == (54, 28)
