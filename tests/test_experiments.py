@@ -35,7 +35,7 @@ def image_shape(settings):
 def shrink(model):
     """Narrow levels, as many as there were, and the full learning rate from the first step."""
     model = copy.deepcopy({key: SMALL.get(key, value) for key, value in model.items()})
-    if "widths" in model:
+    if model.get("widths"):
         model["widths"] = [8 for _ in model["widths"]]
     learning_rate = model.get("optimizer", {}).get("learning_rate")
     if isinstance(learning_rate, dict) and "warmup_steps" in learning_rate:
