@@ -240,8 +240,9 @@ class DiffusionSampler(Sampler):
         noisy_images = [self.images_of(state) for state in states]
         frames = np.stack([images, *map(to_uint8, [*noisy_images, *denoised_images])])
         real_images = np.broadcast_to(images, frames.shape)
-        captions = ["real", *(f"noised to {self._level(index)}" for index in levels)]
-        captions += [f"denoised to {self._level(index + 1)}" for index in taken[:-1]]
+        unit = "" if np.issubdtype(self.steps.times.dtype, np.integer) else "variance "
+        captions = ["real", *(f"noised to {unit}{self._level(index)}" for index in levels)]
+        captions += [f"denoised to {unit}{self._level(index + 1)}" for index in taken[:-1]]
         return Animation(
             np.concatenate([real_images, frames], axis=1),
             columns=max(2, len(images)),
@@ -249,7 +250,7 @@ class DiffusionSampler(Sampler):
         )
 
     def _level(self, index):
-        """Name of the point that step number `index` begins at."""
+        """Name of the point that step number `index` begins at: time step or noise variance."""
         time = self.steps.times[index]
         return f"step {time + 1}" if np.issubdtype(type(time), np.integer) else f"{time:.2f}"
 

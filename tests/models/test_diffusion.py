@@ -463,5 +463,7 @@ def test_the_animated_reconstruction_goes_there_and_back(standardize):
 
 
 def test_one_reconstructed_image_stands_beside_itself():
-    picture = build_model().illustrate(real_images(1), np.zeros(1))["reconstruction"]
+    model = build_model(schedule=CONTINUOUS)
+    picture = model.illustrate(real_images(1), np.zeros(1))["reconstruction"]
     assert picture.images.shape[1:] == (2, *SHAPE) and picture.columns == 2
+    assert picture.captions[1] == "noised to variance 0.10"
