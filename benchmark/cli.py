@@ -25,6 +25,7 @@ from benchmark.config import EvaluationConfig, MeasurementConfig, RunConfig
 from benchmark.errors import EnvironmentProblem, UserError
 
 NAMED_IN_ROWS = ("experiment=", "model.", "model/", "training.", "dataset.", "sampler.")
+CHANGES_NO_ROW = "training.pictures_every="
 INTERRUPTED = 130  # what a shell reports of a command stopped by Ctrl-C
 BACKENDS = ("tensorflow", "jax")  # of Keras's, those that the models are written for
 USER_ERRORS = (EnvironmentProblem, UserError, HydraException, OmegaConfBaseException)
@@ -91,7 +92,9 @@ class Parts:
     def __init__(self, settings: dict[str, Any], overrides: Any) -> None:
         self.settings = settings
         self.overrides = sorted(
-            override for override in overrides if override.startswith(NAMED_IN_ROWS)
+            override
+            for override in overrides
+            if override.startswith(NAMED_IN_ROWS) and not override.startswith(CHANGES_NO_ROW)
         )
 
     def load_dataset(self):

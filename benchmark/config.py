@@ -34,7 +34,10 @@ class ValidationConfig:
 
 @dataclass
 class TrainingConfig:
-    """How long, in which batches, on how many devices; the state is saved at checkpoints."""
+    """How long, in which batches, on how many devices; the state is saved at checkpoints.
+
+    Pictures are taken every so many of them (`null`: never).
+    """
 
     batch_size: int = MISSING
     num_steps: int = MISSING
@@ -42,6 +45,7 @@ class TrainingConfig:
     jit: Any = MISSING
     precision: str = MISSING
     strategy: str = MISSING
+    pictures_every: int | None = MISSING
     validation: ValidationConfig = field(default_factory=ValidationConfig)
 
 
@@ -239,10 +243,12 @@ def check_samplers(settings: dict[str, Any]) -> None:
             )
     for sampler in settings["samplers"]:
         check_sampler("sampler", sampler, model)
-    validating = settings["training"]["validation"]
-    if validating["every"] is not None:
+    training = settings["training"]
+    if training["validation"]["every"] is not None or training["pictures_every"] is not None:
         # null: all time steps, where there are any
-        sampler = validating["sampler"] or {"num_steps": (schedule or {}).get("num_timesteps", 1)}
+        sampler = training["validation"]["sampler"] or {
+            "num_steps": (schedule or {}).get("num_timesteps", 1)
+        }
         check_sampler("training.validation.sampler", sampler, model)
 
 
@@ -277,14 +283,20 @@ def check_sampler(key: str, sampler: dict[str, Any], model: dict[str, Any]) -> N
 def check_validation(settings: dict[str, Any]) -> None:
     """Validation is well defined, and has taken place where the best weights are asked for."""
     validation, checkpoint = settings["training"]["validation"], settings["sampling"]["checkpoint"]
-    if validation["every"] is not None and validation["every"] < 1:
-        raise UserError(
-            "`training.validation.every` must be at least 1, in checkpoints, or null for never. "
-            f"Received: training.validation.every={validation['every']}"
-        )
+    pictures_every = settings["training"]["pictures_every"]
+    for key, every in (
+        ("validation.every", validation["every"]),
+        ("pictures_every", pictures_every),
+    ):
+        if every is not None and every < 1:
+            raise UserError(
+                f"`training.{key}` must be at least 1, in checkpoints, or null for never. "
+                f"Received: training.{key}={every}"
+            )
     if validation["num_samples"] < 2:
         raise UserError(
-            "`training.validation.num_samples` must be at least 2, as KID compares pairs. "
+            "`training.validation.num_samples` must be at least 2, as a Fréchet distance needs a "
+            "covariance. "
             f"Received: training.validation.num_samples={validation['num_samples']}"
         )
     if checkpoint not in CHECKPOINTS:

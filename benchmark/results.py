@@ -1,7 +1,8 @@
 """The only reader and writer of the results folder.
 
     results/runs/<dataset>/<model>/<key>/   one trained model
-        config.yaml  run.json  history.csv  weights.npz  weights_best.npz  checkpoints/  *.png
+        config.yaml  run.json  history.csv  weights.npz  weights_best.npz  *.png  learning.gif
+        checkpoints/  pictures/ while it trains
         samplers/<sampler>/   samples of the last weights; <sampler>@best/ of the best ones,
             <sampler>@sampling1/ of another sampling seed
             samples.npy  samples.json  features/  latency.json  grid.png  process.gif

@@ -15,6 +15,8 @@ from benchmark.drawing import figures
 from benchmark.drawing.pictures import write_illustrations, write_neighbours, write_pictures
 from benchmark.errors import UserError
 from benchmark.evaluation import Evaluator, build_evaluator
+from benchmark.headline import WITH_CLASSIFIER
+from benchmark.learning import SHARDS, LearningPictures, write_animation
 from benchmark.measurement import (
     Subject,
     is_measured,
@@ -24,6 +26,7 @@ from benchmark.measurement import (
 )
 from benchmark.memory import check_batch_fits
 from benchmark.provenance import TRAINED_CODE, code_version, computing, environment
+from benchmark.report.columns import column
 from benchmark.report.terminal import report
 from benchmark.results import RunFolder, digest
 from benchmark.sampling import (
@@ -35,6 +38,7 @@ from benchmark.sampling import (
 )
 from benchmark.stages import OF_SAMPLERS, summary, timed
 from benchmark.training import load_weights, train, weights
+from benchmark.training_cost import train_cost
 from benchmark.validation import Validation
 
 NUM_SHOWN = 5000
@@ -157,13 +161,17 @@ def build_samplings(parts) -> list[Sampling]:
 def run_folder(settings, dataset, num_devices) -> RunFolder:
     """The folder whose name is a hash of everything that determines the weights.
 
-    `training.validation` is part of it, as it determines the best weights. The encoder in which
-    validation measures is not: another one finds the weights again, and run.json says which chose.
+    `training.validation` is part of it, as it determines the best weights. The instrument with
+    which validation measures is not: another one finds the weights again, and run.json says which
+    chose. Nor is `training.pictures_every`, which changes no weight.
     """
+    training = {
+        name: value for name, value in settings["training"].items() if name != "pictures_every"
+    }
     key = digest(
         [
             settings["model"],
-            settings["training"],
+            training,
             settings["seed"],
             num_devices,
             keras.backend.backend(),
@@ -186,7 +194,8 @@ def announce(settings, evaluator, samplings, folder) -> None:
     )
     if validation["every"] is not None:
         console.say(
-            f"validation: KID of {validation['num_samples']} images, every "
+            f"validation: {column(evaluator.description['headline']).name} of "
+            f"{validation['num_samples']} images, every "
             f"{validation['every']} of {training['num_checkpoints']} checkpoints"
         )
     names = ", ".join(dict.fromkeys(sampling.method.name for sampling in samplings))
@@ -201,7 +210,7 @@ def announce(settings, evaluator, samplings, folder) -> None:
 
 
 def checkpoints(settings) -> tuple[str, ...]:
-    """Which weights are sampled: the last ones, the best by validation KID, or both."""
+    """Which weights are sampled: the last ones, the best by validation, or both."""
     checkpoint = settings["sampling"]["checkpoint"]
     return ("last", "best") if checkpoint == "both" else (checkpoint,)
 
@@ -253,20 +262,28 @@ def trained(parts, model, evaluator, folder) -> bool:
     folder.update_state(status="training", environment={**environment(), **devices})
     with timed(folder, "validation"):
         validation = build_validation(parts, model, evaluator)
+    if validation:
+        folder.update_state(validation=validation.description)
+    pictures = build_pictures(parts, model, folder)
     training = train(
         model,
         dataset,
         run=folder,
         seed=settings["seed"],
         validation=validation,
+        pictures=pictures,
         **{name: settings["training"][name] for name in TRAIN_OPTIONS},
     )
     folder.write_history(training.history)
-    folder.update_state(train_seconds=training.seconds)
+    folder.update_state(train_seconds=training.seconds, images_seen=training.images_seen)
+    if pictures:
+        with timed(folder, "pictures"):
+            write_animation(folder)
     if training.diverged:
         console.say(f"diverged: {training.diverged}", style="bold red")
         row = {**row_of(parts, dataset, folder), "status": "diverged"}
         folder.update_state(status="diverged", row={**row, "notes": training.diverged})
+        folder.remove(SHARDS)
         return False
     if training.best:
         folder.write_arrays(folder.WEIGHTS["best"], training.best.weights)
@@ -279,6 +296,7 @@ def trained(parts, model, evaluator, folder) -> bool:
     folder.write_arrays("weights.npz", weights(model))
     folder.update_state(status="trained")
     folder.remove("checkpoints")
+    folder.remove(SHARDS)
     return True
 
 
@@ -287,16 +305,26 @@ def build_validation(parts, model, evaluator) -> Validation | None:
     options = parts.settings["training"]["validation"]
     if options["every"] is None:
         return None
+    measure = evaluator.description["headline"]
     return Validation(
         model,
         dataset=evaluator.dataset,
-        encoder=evaluator.encoder,
+        headline=measure,
+        encoder=evaluator.classifier if measure == WITH_CLASSIFIER else evaluator.encoder,
         cache=evaluator.cache,
         method=parts.build_validation_method(),
         every=options["every"],
         num_samples=options["num_samples"],
         batch_size=parts.settings["sampling"]["batch_size"],
     )
+
+
+def build_pictures(parts, model, folder) -> LearningPictures | None:
+    """What takes pictures while the model trains, where it is asked for."""
+    every = parts.settings["training"]["pictures_every"]
+    if every is None:
+        return None
+    return LearningPictures(model, run=folder, method=parts.build_validation_method(), every=every)
 
 
 def shown_images(dataset) -> tuple[np.ndarray, np.ndarray]:
@@ -359,7 +387,8 @@ def row_of(parts, dataset, folder) -> dict[str, Any]:
         "run": folder.path.name[:8],
         "overrides": " ".join(parts.overrides),
         "num_samples": settings["num_samples"],
-        "train_seconds": state.get("train_seconds"),
+        **train_cost(state),
+        "validation_sampler": state.get("validation", {}).get("sampler", ""),
         **state.get("facts", {}),
     }
 

@@ -16,9 +16,12 @@ import numpy as np
 from benchmark import console
 from benchmark.datasets import ImageDataset
 from benchmark.devices import part_noises
+from benchmark.learning import LearningPictures
 from benchmark.machine import working_seconds
 from benchmark.pipeline import build_pipeline
+from benchmark.report.columns import column
 from benchmark.results import RunFolder
+from benchmark.training_cost import counted_step
 from benchmark.validation import Best, Validation, averaged_weights, is_better, put_averages
 
 STEPS_BEFORE_ESTIMATE = 25  # the first ones are slow: functions are traced
@@ -30,8 +33,8 @@ class Training:
 
     Attributes:
         history: A row for each checkpoint: step, images_seen, seconds, each loss, and
-            validation_kid where it was measured.
-        best: The best weights by validation KID; `None` without validation.
+            `validation_<headline of quality>` where it was measured.
+        best: The best weights by validation; `None` without it.
         diverged: Why it was stopped, empty if it ended well.
     """
 
@@ -42,6 +45,10 @@ class Training:
     @property
     def seconds(self) -> float:
         return self.history[-1]["seconds"] if self.history else 0.0
+
+    @property
+    def images_seen(self) -> int:
+        return int(self.history[-1]["images_seen"]) if self.history else 0
 
 
 def train(
@@ -54,11 +61,12 @@ def train(
     num_steps: int,
     num_checkpoints: int,
     validation: Validation | None = None,
+    pictures: LearningPictures | None = None,
 ) -> Training:
     """Trains `model`, from the run's last checkpoint on if there is one.
 
-    Validation leaves no trace in the training: the final weights are the same, bit for bit,
-    without it.
+    Validation and pictures leave no trace in the training: the final weights are the same, bit
+    for bit, without them.
 
     Args:
         model: A compiled `models.base.GenerativeModel`.
@@ -70,6 +78,7 @@ def train(
         num_steps: Steps in all, rounded up to a multiple of `num_checkpoints`.
         num_checkpoints: How many times the state is saved.
         validation: What chooses the best weights, or `None`.
+        pictures: What shows how the model learns, or `None`.
 
     Returns:
         The `Training`. The model holds the final weights: the averages, if its optimizer keeps any.
@@ -90,10 +99,14 @@ def train(
         first_step=first_epoch * steps_per_epoch,
         run=run,
         validation=validation,
+        pictures=pictures,
     )
     if first_epoch < num_checkpoints:
         total = steps_per_epoch * num_checkpoints
-        with console.progress("step", total, start=watch.step) as watch.update:
+        with (
+            counted_step(model) as cost,
+            console.progress("step", total, start=watch.step) as watch.update,
+        ):
             model.fit(
                 batches(model, dataset, batch_size=batch_size, seed=seed, start_step=watch.step),
                 initial_epoch=first_epoch,
@@ -103,6 +116,8 @@ def train(
                 verbose=0,
                 callbacks=[watch],
             )
+        if cost.flops is not None:
+            run.update_state(train_flops_per_image=cost.flops / batch_size)
     put_averages(model)
     return Training(history, watch.best, watch.diverged)
 
@@ -122,9 +137,12 @@ def batches(model: keras.Model, dataset: ImageDataset, **options: Any):
 
 
 class Watch(keras.callbacks.Callback):
-    """Shows progress, validates, saves checkpoints, and stops at a loss that is not a number."""
+    """Shows progress, saves checkpoints, and stops at a loss that is not a number.
 
-    def __init__(self, history, best, *, batch_size, first_step, run, validation):
+    At checkpoints it also validates and takes pictures.
+    """
+
+    def __init__(self, history, best, *, batch_size, first_step, run, validation, pictures):
         super().__init__()
         self.history = history
         self.best = best
@@ -132,6 +150,7 @@ class Watch(keras.callbacks.Callback):
         self.step = first_step
         self.run = run
         self.validation = validation
+        self.pictures = pictures
         self.diverged = ""
         self.update = None
         self._first_step = first_step
@@ -155,28 +174,49 @@ class Watch(keras.callbacks.Callback):
         seconds = self._earlier_seconds + working_seconds() - self._start
         counts = {"step": self.step, "images_seen": self.step * self.batch_size}
         losses = {name: float(value) for name, value in logs.items()}
-        row = {**counts, "seconds": round(seconds, 3), **losses, **self._validate(epoch + 1)}
+        row = {**counts, "seconds": round(seconds, 3), **losses, **self._look(epoch + 1)}
         self.history.append(row)
         self.run.write_arrays(RunFolder.CHECKPOINT, state(self.model, self.history, self.best))
         self.run.add_seconds("training", seconds - earlier)
 
-    def _validate(self, checkpoint):
-        """Measures the validation KID where it is due; its time does not count as training's."""
-        validation = self.validation
-        if validation is None or not validation.is_due(checkpoint, self.params["epochs"]):
+    def _look(self, checkpoint):
+        """Validates and takes pictures where these are due, both of the averaged weights.
+
+        Their time does not count as training's.
+        """
+        validates, draws = (
+            part is not None and part.is_due(checkpoint, self.params["epochs"])
+            for part in (self.validation, self.pictures)
+        )
+        if not validates and not draws:
             return {}
         start = working_seconds()
         with averaged_weights(self.model):
-            value = validation.measure()
-            better = is_better(value, validation.encoder.label, self.best)
-            if better:
-                self.best = Best(self.step, value, validation.encoder.label, weights(self.model))
-        verdict = "the best so far" if better else f"the best is that of step {self.best.step}"
-        console.say(f"step {self.step}: validation KID x1000: {1000 * value:.2f}, {verdict}")
+            values = self._validate() if validates else {}
+            drawing = working_seconds()
+            if draws:
+                images_seen = self.step * self.batch_size
+                self.pictures.take(checkpoint, step=self.step, images_seen=images_seen)
+            drawn = working_seconds() - drawing
         seconds = working_seconds() - start
         self._leave_out(seconds)
-        self.run.add_seconds("validation", seconds)
-        return {"validation_kid": value}
+        if validates:
+            self.run.add_seconds("validation", seconds - drawn)
+        if draws:
+            self.run.add_seconds("pictures", drawn if validates else seconds)
+        return values
+
+    def _validate(self):
+        """Measures the headline of the weights as they are, and keeps them if they are the best."""
+        validation = self.validation
+        value, measure = validation.measure(), validation.headline
+        instrument = validation.encoder.label
+        better = is_better(value, measure, instrument, self.best)
+        if better:
+            self.best = Best(self.step, measure, value, instrument, weights(self.model))
+        verdict = "the best so far" if better else f"the best is that of step {self.best.step}"
+        console.say(f"step {self.step}: validation {column(measure).name} {value:.2f}, {verdict}")
+        return {validation.history_column: value}
 
     def _leave_out(self, seconds):
         self._start += seconds

@@ -1,4 +1,4 @@
-"""Validation while a model trains: a cheap KID, by which the best weights are chosen."""
+"""Validation while a model trains: the headline of quality of few samples chooses the weights."""
 
 import contextlib
 import json
@@ -13,22 +13,25 @@ from benchmark.errors import UserError
 from benchmark.evaluation import REFERENCE_SEED, draw
 from benchmark.features import reference_features
 from benchmark.results import Folder
-from metrics.kid import kid
+from metrics.fid import fid
 from models.base import to_uint8
 
 
 class Validation:
-    """KID of a few samples against test images, in one subset of all of them.
+    """The headline of quality, of a few samples against as many test images.
 
-    The unbiased estimate of Binkowski et al. (2018), as `metrics.kid` has it. The real images are
-    *test* images, drawn once for all runs: the KID of the results compares with training images,
-    which must not choose the weights that it judges. Latents and real images are the same each
-    time, so that two values differ by the weights alone.
+    It is a Fréchet distance (see `benchmark.headline`), which the number of images biases: values
+    compare only with those of as many. The real images are *test* images, drawn once for all runs:
+    the headline of the results compares with training images, which must not choose the weights
+    that it judges. Latents and real images are the same each time, so that two values differ by
+    the weights alone.
 
     Args:
         model: The `models.base.GenerativeModel` that trains.
         dataset: Its `ImageDataset`.
-        encoder: The run's `metrics.base.Encoder`.
+        headline: Column of the dataset's headline of quality, `fid_digits` or `fid`.
+        encoder: The `metrics.base.Encoder` whose features it compares: the dataset's classifier or
+            the run's encoder.
         cache: Where the features of the test images are kept between runs.
         method: How to sample cheaply (see `models.samplers`); `None` is the model's own way.
         every: Checkpoints from one validation to the next; the last one is always validated.
@@ -44,6 +47,7 @@ class Validation:
         model: keras.Model,
         *,
         dataset: Any,
+        headline: str,
         encoder: Any,
         cache: Folder,
         method: Any,
@@ -64,45 +68,62 @@ class Validation:
             "draw": REFERENCE_SEED,
         }
         self.real_features = reference_features(encoder, images, source=source, cache=cache)
+        self.headline = headline
         self.encoder = encoder
         self.sampler = model.sampler(method)
+        # Where a model has one way to sample, its sampler has the row's name, as Keras writes it.
+        self.sampler_name = method.name if method else self.sampler.name.replace("_", "-")
         self.every = every
         self.batch_size = min(batch_size, len(images))
+
+    @property
+    def history_column(self) -> str:
+        """Where its values stand in the training's history."""
+        return f"validation_{self.headline}"
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What is measured how, ready for JSON."""
+        return {
+            "measure": self.headline,
+            "instrument": self.encoder.label,
+            "sampler": self.sampler_name,
+            "num_samples": len(self.real_features),
+        }
 
     def is_due(self, checkpoint: int, num_checkpoints: int) -> bool:
         """Whether checkpoint number `checkpoint`, counted from 1, is validated."""
         return checkpoint % self.every == 0 or checkpoint == num_checkpoints
 
     def measure(self) -> float:
-        """The KID of the model's weights as they are now."""
+        """The headline of the model's weights as they are now; lower is better."""
         count = len(self.real_features)
         batches = [
             to_uint8(self.sampler.sample(*self.sampler.inputs(start, self.batch_size)))
             for start in range(0, count, self.batch_size)
         ]
-        mean, _ = kid(
+        return fid(
             real_features=self.real_features,
             generated_features=self.encoder(np.concatenate(batches)[:count]),
-            num_subsets=1,
-            subset_size=count,
         )
-        return mean
 
 
 @dataclass(frozen=True)
 class Best:
-    """The weights with the lowest validation KID so far.
+    """The weights with the best validation so far.
 
     Attributes:
         step: After how many steps.
-        validation_kid: Their validation KID.
-        encoder: Label of the encoder that it was measured in.
+        measure: Column of the headline of quality that was measured.
+        value: What it was.
+        instrument: Label of the encoder or classifier that it was measured with.
         weights: Arrays of `benchmark.training.weights`.
     """
 
     step: int
-    validation_kid: float
-    encoder: str
+    measure: str
+    value: float
+    instrument: str
     weights: dict[str, np.ndarray] = field(repr=False)
 
     @property
@@ -129,9 +150,11 @@ class Best:
         return cls(**json.loads(str(arrays["best"])), weights=weights)
 
 
-def is_better(value: float, encoder: str, best: Best | None) -> bool:
-    """Whether a KID beats the best one, which counts in its own encoder only."""
-    return best is None or best.encoder != encoder or value < best.validation_kid
+def is_better(value: float, measure: str, instrument: str, best: Best | None) -> bool:
+    """Whether a value beats the best one, which counts for its own measure and instrument only."""
+    if best is None or (best.measure, best.instrument) != (measure, instrument):
+        return True
+    return value < best.value
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ import gc
 import math
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,15 +59,37 @@ def _tensorflow_flops(call: Callable[[Any], Any], inputs: np.ndarray) -> int:
 
     spec = tf.TensorSpec(inputs.shape, inputs.dtype)
     graph = tf.function(call, autograph=False).get_concrete_function(spec).graph
-    return _graph_flops(graph)
+    return graph_flops(graph)
 
 
-def _graph_flops(graph: Any) -> int:
-    """FLOPs of a TensorFlow graph, those of the functions that it calls included."""
+def graph_flops(graph: Any, operations: Iterable[Any] | None = None) -> int:
+    """Floating-point operations of a TensorFlow graph, as `count_flops` counts them.
+
+    Those of the functions that it calls are included; gradients count like what they are made of.
+
+    Args:
+        graph: a `tf.Graph`.
+        operations: those of its operations that are counted; all of them by default.
+
+    Returns:
+        The number of operations.
+
+    Raises:
+        NotMeasured: where the graph holds work of unknown size, or branches of different sizes.
+    """
+
+    def called(operation: Any, attribute: str) -> int:
+        return graph_flops(graph._get_function(operation.get_attr(attribute).name).graph)
+
     flops = 0
-    for operation in graph.get_operations():
+    for operation in graph.get_operations() if operations is None else operations:
         if operation.type in ("PartitionedCall", "StatefulPartitionedCall"):
-            flops += _graph_flops(graph._get_function(operation.get_attr("f").name).graph)
+            flops += called(operation, "f")
+        elif operation.type in ("If", "StatelessIf"):
+            branches = {called(operation, name) for name in ("then_branch", "else_branch")}
+            if len(branches) > 1:
+                raise NotMeasured(f"it is not known how often {operation.name} takes which branch")
+            flops += branches.pop()
         else:
             flops += _operation_flops(operation)
     return flops
@@ -82,6 +104,8 @@ def _operation_flops(operation: Any) -> int:
         return 2 * _size(operation.outputs[0]) * math.prod(_shape(operation.inputs[1])[:2])
     if kind in ("Conv2DBackpropInput", "Conv3DBackpropInputV2"):  # a transposed convolution
         return 2 * _size(operation.inputs[2]) * math.prod(_shape(operation.inputs[1])[:-1])
+    if kind in ("Conv2DBackpropFilter", "Conv3DBackpropFilterV2"):  # inputs, sizes, gradients
+        return 2 * _size(operation.inputs[2]) * math.prod(_shape(operation.outputs[0])[:-1])
     if kind in ("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3"):
         rows = _shape(operation.outputs[0])[-2]  # left, or its transpose, is (..., rows, terms)
         terms = math.prod(_shape(operation.inputs[0])[-2:]) // rows

@@ -1,4 +1,4 @@
-"""What the U-Net is told besides the image: the time, the class, the latents."""
+"""What the U-Net is told besides the image: the time and the class, and the latents."""
 
 import functools
 import math
@@ -10,7 +10,7 @@ from keras import layers, ops
 TIME_EMBEDDINGS = ("discrete", "continuous")
 MAX_PERIOD = 10_000.0  # of discrete time steps, over 2 pi
 MAX_TURNS = 1_000.0  # of continuous times, from 0 to 1
-NUM_MAPPING_LAYERS = 3
+NUM_MAPPING_LAYERS = 4
 
 
 class TimeEmbedding(layers.Layer):
@@ -53,12 +53,11 @@ def embed_conditions(
     dense_time,
     time_embedding,
     num_classes,
-    latent_dim=None,
     time_dim=None,
     inclusive=False,
     activation="silu",
 ):
-    """Embeds the time and, where there are any, labels and latents, each as `(batch, dim)`.
+    """Embeds the time and, where there are any, labels, each as `(batch, dim)`.
 
     After dense layers, the labels are added to the time before the last nonlinearity (Dhariwal and
     Nichol 2021, in their code), so that what a class changes depends on the time.
@@ -70,14 +69,13 @@ def embed_conditions(
         time_embedding: Kind of `TimeEmbedding`.
         num_classes: Adds labels, unless `None`; the label `num_classes` stands for "no class"
             (Ho and Salimans 2022, section 3.2).
-        latent_dim: Adds latents, unless `None`.
         time_dim: Size of the sinusoidal embedding of the time; `None` for `base_width`.
         inclusive: Of the `TimeEmbedding`.
         activation: Between the dense layers.
 
     Returns:
-        The inputs, in the order times, labels, latents, and the embeddings, in the same order;
-        of times and labels there is one embedding if the time passes through dense layers.
+        The inputs, times and labels, and their embeddings; there is a single one, of both, if the
+        time passes through dense layers.
     """
     times = keras.Input((), name="times")
     time_dim = time_dim or base_width
@@ -93,23 +91,26 @@ def embed_conditions(
         embeddings.append(layers.Embedding(num_classes + 1, dim)(labels))
     if dense_time:
         embeddings = [layers.Activation("silu")(functools.reduce(operator.add, embeddings))]
-    if latent_dim is not None:
-        latents = keras.Input((latent_dim,), name="latents")
-        inputs.append(latents)
-        embeddings.append(map_latents(latents, dim))
     return inputs, embeddings
 
 
 def map_latents(latents, dim):
-    """The mapping network of denoising diffusion GANs (Xiao et al. 2022).
+    """The mapping network of denoising diffusion GANs (Xiao et al. 2022, and their code).
 
     Each latent vector is scaled to a mean square of 1, then passes through dense layers.
+
+    Args:
+        latents: `(batch, latent_dim)`.
+        dim: Size of the embedding.
+
+    Returns:
+        A tensor `(batch, dim)`.
     """
     mean_squares = ops.mean(ops.square(latents), axis=-1, keepdims=True)
     features = latents * ops.rsqrt(mean_squares + 1e-8)
     for _ in range(NUM_MAPPING_LAYERS):
         features = layers.Dense(dim, activation="silu")(features)
-    return layers.Dense(dim)(features)
+    return features
 
 
 def append_to_pixels(features, embeddings):

@@ -80,7 +80,7 @@ class ReverseMethod:
 
     Args:
         num_steps: Number of steps; fewer than the model's time steps makes strides.
-        spacing: `"trailing"`, `"leading"` or `"linspace"`; see `models.schedules`.
+        spacing: `"trailing"`, `"leading"`, `"linspace"` or `"log_snr"`; see `models.schedules`.
         clip_predicted_images: Whether each predicted image is clipped to [-1, 1].
         guidance_scale: Weight of the class in classifier-free guidance (Ho and Salimans 2022):
             eps = eps(x) + guidance_scale * (eps(x, class) - eps(x)), their 1 + w. 1 is the

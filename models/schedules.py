@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-SPACINGS = ("leading", "trailing", "linspace")
+SPACINGS = ("leading", "trailing", "linspace", "log_snr")
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,10 @@ class DiscreteSchedule:
         Args:
             num_steps: In 1..T.
             spacing: `"trailing"` goes from T-1 down in steps of T / num_steps; `"leading"` down
-                to 0 in steps of T // num_steps; `"linspace"` has both ends. Only the first and
-                the last start from the noisiest level (Lin et al. 2024, table 2).
+                to 0 in steps of T // num_steps; `"linspace"` has both ends (Lin et al. 2024,
+                table 2). `"log_snr"` goes from T-1 evenly in half the logarithm of the
+                signal-to-noise ratio to a step before time step 0, each at the nearest time step
+                (Lu et al. 2022, section 3). All but `"leading"` start from the noisiest level.
 
         Raises:
             ValueError: If `num_steps` is not in 1..T, or there is no such spacing.
@@ -80,9 +82,29 @@ class DiscreteSchedule:
             times = (count // num_steps * np.arange(num_steps))[::-1]
         elif spacing == "linspace":
             times = np.rint(np.linspace(count - 1, 0, num_steps)).astype(int)
+        elif spacing == "log_snr":
+            times = self._nearest_times(even_log_snrs(self.alpha_bars[[-1, 0]], num_steps))
         else:
             raise ValueError(f"`spacing` must be one of {SPACINGS}. Received: {spacing!r}")
         return Path(times, self.alpha_bars[times], count)
+
+    def _nearest_times(self, log_snrs):
+        """The time steps nearest to these, all different."""
+        distances = np.abs(half_log_snr(self.alpha_bars) - log_snrs[:, None])
+        falling = -np.arange(len(log_snrs))
+        times = np.minimum.accumulate(distances.argmin(axis=1) - falling) + falling
+        return np.maximum(times, falling - falling[-1])
+
+
+def half_log_snr(alpha_bars):
+    """lambda = log(signal rate / noise rate) of Lu et al. (2022)."""
+    return 0.5 * np.log(alpha_bars / (1.0 - alpha_bars))
+
+
+def even_log_snrs(ends, num_steps):
+    """`num_steps` values of lambda from the noisier of two alpha_bars evenly towards the other."""
+    noisiest, clearest = half_log_snr(np.asarray(ends))
+    return np.linspace(noisiest, clearest, num_steps + 1)[:-1]
 
 
 class LinearSchedule(DiscreteSchedule):
@@ -191,10 +213,10 @@ class ContinuousCosineSchedule:
         return ops.square(ops.sin(angles)), ops.cos(angles), ops.sin(angles)
 
     def path(self, num_steps, spacing="trailing"):
-        """Chooses `num_steps` points, evenly in time; `spacing` as for `DiscreteSchedule.path`.
+        """Chooses `num_steps` points; `spacing` as for `DiscreteSchedule.path`.
 
-        `"trailing"` goes from time 1 to 1 / num_steps, `"leading"` ends at time 0, 1 / num_steps
-        before, `"linspace"` has both ends.
+        Evenly in time, `"trailing"` goes from time 1 to 1 / num_steps, `"leading"` ends at time 0,
+        1 / num_steps before, `"linspace"` has both ends.
 
         Raises:
             ValueError: If `num_steps` is not positive, or there is no such spacing.
@@ -210,4 +232,7 @@ class ContinuousCosineSchedule:
         elif spacing == "linspace":
             shares = np.linspace(1.0, 0.0, num_steps)
         angles = self.start_angle + shares * (self.end_angle - self.start_angle)
+        if spacing == "log_snr":
+            ends = np.cos([self.end_angle, self.start_angle]) ** 2
+            angles = np.arctan(np.exp(-even_log_snrs(ends, num_steps)))
         return Path(np.sin(angles) ** 2, np.cos(angles) ** 2, None)

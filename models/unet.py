@@ -9,7 +9,12 @@ from keras import layers, ops
 
 from models.attention import full_attention, linear_attention, single_head_attention
 from models.base import OUTPUT_DTYPE
-from models.embedding import TIME_EMBEDDINGS, append_to_pixels, embed_conditions
+from models.embedding import (
+    TIME_EMBEDDINGS,
+    append_to_pixels,
+    embed_conditions,
+    map_latents,
+)
 
 LAYOUTS = ("compact", "original")
 NORMALIZATIONS = ("group", "batch")
@@ -49,11 +54,21 @@ def residual_block(features, condition, width, normalize, time_conditioning, dro
     return residual + features
 
 
-def block_of(condition, normalize, time_conditioning, dropout):
-    """Returns `block(features, width, attention)`: a residual block, then attention if any."""
+def block_of(condition, style, normalize, time_conditioning, dropout):
+    """Returns `block(features, width, attention)`: a residual block, then attention if any.
+
+    With a `style`, `(batch, dim)`, both normalisations of the residual block are adaptive: it
+    scales and shifts their channels (Xiao et al. 2022, appendix C).
+    """
+
+    def adaptive(features):
+        scale_shift = layers.Dense(2 * features.shape[-1])(style)
+        return scale_and_shift(normalize(features), scale_shift)
+
+    norm = normalize if style is None else adaptive
 
     def block(features, width, attention):
-        features = residual_block(features, condition, width, normalize, time_conditioning, dropout)
+        features = residual_block(features, condition, width, norm, time_conditioning, dropout)
         return attention_block(features, attention, normalize) if attention else features
 
     return block
@@ -144,8 +159,9 @@ def build_unet(
         dropout: Rate between the convolutions of a block, in [0, 1).
         num_classes: Adds the input `labels`, int `(batch,)`: a class in 0..num_classes - 1, or
             `num_classes` for none (Ho and Salimans 2022). Its embedding joins that of the time.
-        latent_dim: Adds the input `latents`, `(batch, latent_dim)`, which a mapping network
-            (Xiao et al. 2022) embeds. Its embedding joins that of the time.
+        latent_dim: Adds the input `latents`, `(batch, latent_dim)`, at least 2. What a mapping
+            network makes of them scales and shifts both normalisations of each residual block
+            (Xiao et al. 2022, appendix C).
 
     Returns:
         A `keras.Model` of float32 images `(batch, *image_shape)`, times `(batch,)` and the
@@ -157,6 +173,7 @@ def build_unet(
     """
     check_widths(base_width, multipliers)
     check_at_least(1, num_blocks=num_blocks, num_groups=num_groups, patch_size=patch_size)
+    check_at_least(2, latent_dim=latent_dim)  # a single one keeps but its sign when normalised
     check_rate("dropout", dropout)
     check_choice("layout", layout, LAYOUTS)
     check_choice("normalization", normalization, NORMALIZATIONS)
@@ -174,14 +191,17 @@ def build_unet(
         inclusive=layout == "original",
         time_conditioning=time_conditioning,
         num_classes=num_classes,
-        latent_dim=latent_dim,
     )
+    style = None
+    if latent_dim is not None:
+        conditions = [*conditions, keras.Input((latent_dim,), name="latents")]
+        style = map_latents(conditions[-1], 4 * base_width)
     in_blocks = time_conditioning in ("scale_shift", "add")
     condition = functools.reduce(operator.add, embeddings) if in_blocks else None
     normalized = functools.partial(
         normalize, normalization=normalization, num_groups=num_groups, epsilon=epsilon
     )
-    block = block_of(condition, normalized, time_conditioning, dropout)
+    block = block_of(condition, style, normalized, time_conditioning, dropout)
 
     features = first_convolution(images, base_width, patch_size)
     if time_conditioning == "input":
@@ -193,16 +213,13 @@ def build_unet(
     return keras.Model([images, *conditions], outputs, name="unet")
 
 
-def inputs_besides_images(
-    *, time_conditioning, num_classes, time_dim=None, latent_dim=None, **options
-):
-    """The inputs besides the images, and their embeddings.
+def inputs_besides_images(*, time_conditioning, num_classes, time_dim=None, **options):
+    """Times and labels, and their embeddings.
 
     Args:
         time_conditioning: As of `build_unet`.
         time_dim: Likewise.
         num_classes: Likewise.
-        latent_dim: Likewise.
         **options: Other options of `models.embedding.embed_conditions`.
 
     Raises:
@@ -210,7 +227,6 @@ def inputs_besides_images(
             be told something else.
     """
     check_at_least(1, num_classes=num_classes)
-    check_at_least(2, latent_dim=latent_dim)  # a single one keeps but its sign when normalised
     check_at_least(2, time_dim=time_dim)
     check_choice("time_embedding", options["time_embedding"], TIME_EMBEDDINGS)
     check_choice("time_conditioning", time_conditioning, TIME_CONDITIONINGS)
@@ -219,13 +235,12 @@ def inputs_besides_images(
             dense_time=time_conditioning != "input",
             time_dim=time_dim,
             num_classes=num_classes,
-            latent_dim=latent_dim,
             **options,
         )
-    if num_classes is not None or latent_dim is not None:
+    if num_classes is not None:
         raise ValueError(
-            "`num_classes` and `latent_dim` need the time's embedding to join. Received: "
-            f"time_conditioning='none', num_classes={num_classes}, latent_dim={latent_dim}"
+            "`num_classes` needs the time's embedding to join. Received: "
+            f"time_conditioning='none', num_classes={num_classes}"
         )
     return [keras.Input((), name="times")], []
 

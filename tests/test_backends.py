@@ -92,6 +92,7 @@ def validation_of(parts, model, folder):
     return Validation(
         model,
         dataset=random_dataset(),
+        headline="fid",
         encoder=PixelEncoder(),
         cache=Folder(folder / "cache"),
         method=parts.build_validation_method(),
@@ -113,8 +114,8 @@ def told_of_training(name, folder):
     images = sampler.sample(*sampler.inputs(0, 3))
     return last, {
         "losses": [row["loss"] for row in result.history],
-        "validation_kids": [row["validation_kid"] for row in result.history],
-        "best": [result.best.validation_kid, validation.measure()],
+        "validations": [row["validation_fid"] for row in result.history],
+        "best": [result.best.value, validation.measure()],
         "deterministic": sampler.deterministic,
         "images": images.shape,
         "range": [float(images.min()), float(images.max())],
@@ -282,7 +283,7 @@ def test_operations_are_counted_alike(report):
 
 def test_every_model_trains_and_samples(name_and_told):
     name, told = name_and_told
-    assert np.isfinite(told["losses"]).all() and np.isfinite(told["validation_kids"]).all()
+    assert np.isfinite(told["losses"]).all() and np.isfinite(told["validations"]).all()
     if name in ("vae", "ddim"):  # the others have no loss that falls
         assert told["losses"][-1] < told["losses"][0]
     assert told["deterministic"] == (name in ("vae", "dcgan"))
@@ -293,7 +294,7 @@ def test_every_model_trains_and_samples(name_and_told):
 def test_the_best_weights_are_those_that_were_validated(name_and_told):
     _, told = name_and_told
     best, measured = told["best"]
-    assert best == min(told["validation_kids"])
+    assert best == min(told["validations"])
     assert measured == pytest.approx(best, abs=1e-6)
 
 

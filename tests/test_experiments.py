@@ -37,9 +37,10 @@ def shrink(model):
     model = copy.deepcopy({key: SMALL.get(key, value) for key, value in model.items()})
     if model.get("widths"):
         model["widths"] = [8 for _ in model["widths"]]
-    learning_rate = model.get("optimizer", {}).get("learning_rate")
-    if isinstance(learning_rate, dict) and "warmup_steps" in learning_rate:
-        learning_rate["warmup_steps"] = 0
+    for name in ("optimizer", "generator_optimizer", "discriminator_optimizer"):
+        learning_rate = model.get(name, {}).get("learning_rate")
+        if isinstance(learning_rate, dict) and "warmup_steps" in learning_rate:
+            learning_rate["warmup_steps"] = 0
     return model
 
 

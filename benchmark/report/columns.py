@@ -120,6 +120,7 @@ COLUMNS = (
     text("classifier"),
     text("run"),
     text("overrides"),
+    text("validation_sampler"),
     distance(
         "kid_digits_mean", "classifier KID", tables=BOTH, paper="Bińkowski et al. 2018",
         meaning="KID in the features of the dataset's classifier, which separate its classes where "
@@ -290,6 +291,17 @@ COLUMNS = (
         "train_seconds", "Train time", COST, LOWER, ALL, formats.in_time,
         meaning="Wall-clock time of training.",
     ),
+    Column(
+        "images_seen", "Images seen", COST, tables=BOTH, form=formats.in_thousands, whole=True,
+        meaning="Training images that all steps took together, each as often as it was taken. "
+        "Where networks are updated in turns, a step is the turn of one.",
+    ),
+    Column(
+        "train_pflops", "Training PFLOPs", COST, tables=BOTH,
+        meaning="Floating-point operations of the whole training, in units of 10^15: those of a "
+        "step, forward and backward, counted in its graph as for GFLOPs/pass. Not counted with the "
+        "JAX backend, on several devices, and where networks are updated in turns.",
+    ),
     Column("sample_seconds", "", COST, LOWER, form=formats.in_time),
     text("notes"),
     text("path"),
@@ -315,7 +327,9 @@ TERMS = (
     (
         "Checkpoint",
         "Which weights were sampled, where a table has both: the last ones of the training, or "
-        "the best, whose few validation samples had the lowest KID against test images.",
+        "the best in validation: those whose few samples had the lowest headline of quality (its "
+        "Fréchet distance) against test images. The line above the table names the sampler that "
+        "made them.",
         "",
     ),
     (

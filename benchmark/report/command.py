@@ -7,13 +7,16 @@ from benchmark.errors import UserError
 from benchmark.report.page import write_report
 from benchmark.report.publish import publish
 from benchmark.report.readme import update
+from benchmark.report.trials import write_trials
 from benchmark.results import collect_rows
 
 USAGE = """\
 Usage: python -m benchmark.report [results_dir] [readme=README.md]
        python -m benchmark.report [results_dir] publish=results/reference [seed=10,11] [preset=...]
+       python -m benchmark.report [results_dir] trials=results/tuning/dcgan.csv
 The first derives tables, figures and the page again, and writes them into a README if one is named;
-the second copies what they are derived from to where it is committed."""
+the second copies what they are derived from to where it is committed; the third lists the trials
+that options were chosen by, each with its command."""
 
 
 def main(arguments=None):
@@ -42,6 +45,8 @@ def run(results_dir, options):
     if "publish" in options:
         chosen = {name: text.split(",") for name, text in options.items() if name != "publish"}
         return publish(results_dir, options["publish"], chosen)
+    if "trials" in options:
+        return [write_trials(rows, options["trials"])]
     paths = write_report(results_dir, rows)
     if "readme" in options:
         update(options["readme"], results_dir)
@@ -57,7 +62,8 @@ def parse(arguments):
     """
     options = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     folders = [argument for argument in arguments if "=" not in argument]
-    unknown = set(options) - {"readme"} if "publish" not in options else {"readme"} & set(options)
+    written = {"readme", "trials"}
+    unknown = set(options) - written if "publish" not in options else written & set(options)
     if unknown or len(folders) > 1 or any(name.startswith("-") for name in arguments):
         raise UserError(f"cannot read the arguments {' '.join(arguments)}\n{USAGE}")
     results_dir = Path(folders[0] if folders else "results")

@@ -4,6 +4,7 @@ import base64
 from pathlib import Path
 
 CAPTIONS = {
+    "learning": "Samples from the same latents while the model trains.",
     "reconstructions": "Real images, and what the model makes of them.",
     "reconstruction": "Real images, and beside or below them their way into the noise and back.",
     "forward": "Real images on their way to noise.",

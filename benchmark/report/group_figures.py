@@ -9,6 +9,8 @@ from PIL import Image
 from benchmark.drawing.figures import loss_panels, sample_strips
 from benchmark.report.charts import class_histograms, pareto
 from benchmark.report.columns import HIGHER, column
+from benchmark.report.groups import validation_samplers
+from benchmark.report.learning import learning_curves
 from benchmark.report.radar import radar
 from benchmark.report.rows import is_sanity
 from benchmark.report.stored import first_stored, shown_runs
@@ -20,6 +22,8 @@ CAPTIONS = {
     "radar": "The trilemma: quality, speed and diversity, each from 0 (centre) to 1.",
     "samples": "The first samples of each model and sampler, not selected.",
     "class_histograms": "Share of each class among the generated images and among the real ones.",
+    "learning": "How the models learn: {} of few samples against as many test images, by the time "
+    "of training; lower is better. The samplers: {}.",
     "loss": "Losses of the training over the images seen.",
 }
 OF_ONE_SEED = ("samples", "class_histograms", "loss")
@@ -46,6 +50,7 @@ def draw_group(results_dir, group, styles, real_images):
         "radar": radar(group, styles=styles),
         "samples": _draw_samples(results_dir, group, styles, real_images),
         "class_histograms": _draw_histograms(results_dir, group, styles),
+        "learning": learning_curves(results_dir, group, styles),
         "loss": _draw_losses(results_dir, group),
         **_draw_sweeps(results_dir, group),
     }
@@ -60,6 +65,9 @@ def caption(name, group):
             f"{column(group.headline).name} against {name.removeprefix(SWEEP)}, of runs that "
             "differ in nothing else but their seeds."
         )
+    if name == "learning":
+        samplers = validation_samplers(group.rows)
+        return CAPTIONS[name].format(column(group.headline).name, samplers)
     if name == "pareto":
         return CAPTIONS[name].format("Up" if column(group.headline).better == HIGHER else "Down")
     several = [line for line in group.lines if line.num_seeds > 1]

@@ -124,7 +124,17 @@ def describe(group):
         "class shares corrected by the classifier's confusion matrix" if corrected else "",
         "times from " + " or ".join(devices) if devices else "",
     ]
+    if chosen := validation_samplers(trained[trained["checkpoint"] == "best"]):
+        facts.append(f"best weights chosen by samples of {chosen}")
     return "; ".join(fact for fact in facts if fact)
+
+
+def validation_samplers(rows):
+    """Names the samplers that made the samples of validation: `dpm-10 (ddpm), ...`, or empty."""
+    known = rows.loc[rows["validation_sampler"] != "", ["validation_sampler", "model"]]
+    return ", ".join(
+        f"{sampler} ({model})" for sampler, model in known.drop_duplicates().to_numpy()
+    )
 
 
 def titles(groups):

@@ -18,7 +18,7 @@ from benchmark.report.stored import shown_runs, stored_runs
 from benchmark.report.verdict import seeds_table, verdict, why_headline
 from benchmark.results import write_atomically
 
-_WIDE = ("samples", "class_histograms", "loss")
+_WIDE = ("samples", "class_histograms", "learning", "loss")
 _PROVENANCE = (
     "source",
     "environment",

@@ -177,7 +177,7 @@ def write_results(folder, rows):
             details = {"generated_histogram": histogram, "real_histogram": [500] * 10}
             numbers = {"mode_coverage": {"values": {}, "details": details}}
             (samples / "latency.json").write_text('{"batch_1": [0.5]}')
-            _write_run(samples.parents[1], row["model"])
+            _write_run(samples.parents[1], row)
         known = {key: value for key, value in row.items() if key != "path" and pd.notna(value)}
         content = {"row": known, "numbers": numbers}
         (measured / "metrics.json").write_text(json.dumps(content, default=float))
@@ -185,14 +185,19 @@ def write_results(folder, rows):
     (first / "process.gif").write_bytes(b"GIF89a")
 
 
-def _write_run(folder, model):
+def _write_run(folder, row):
+    model = row["model"]
     steps = np.arange(1, 101)
     names = {"dcgan": ["generator_loss", "discriminator_loss", "loss"]}.get(model, ["loss"])
     losses = {name: 1.0 / steps + index for index, name in enumerate(names)}
-    history = pd.DataFrame({"step": steps, "images_seen": 64 * steps, **losses})
+    counts = {"step": steps, "images_seen": 64 * steps, "seconds": 0.75 * steps}
+    history = pd.DataFrame({**counts, **losses})
+    validated = history.index % 20 == 19
+    history.loc[validated, f"validation_{row['headline']}"] = 30.0 / steps[validated]
     history.to_csv(folder / "history.csv", index=False)
     environment = {"device": "a processor", "versions": {"keras": "3.15.0"}}
     state = {"state": "x", "environment": environment, "stage_seconds": {"training": 75.0}}
+    state["validation"] = {"instrument": row["kid_encoder"], "sampler": row["sampler"]}
     (folder / "run.json").write_text(json.dumps(state))
     (folder / "config.yaml").write_text(f"model: {{name: {model}}}\n")
     (folder / "weights.npz").write_bytes(b"heavy")

@@ -5,6 +5,7 @@ def test_rows_name_the_experiment_and_the_options_of_parts_alone():
     overrides = [
         "preset=smoke",
         "training.num_steps=5",
+        "training.pictures_every=2",
         "model=vae",
         "experiment=vae_latent2",
         "model/schedule=cosine",

@@ -141,19 +141,28 @@ def test_validation_follows_preset_and_model(compose_config):
 
     assert [plan(f"preset={preset}")["every"] for preset in ("smoke", "quick", "paper")] == [
         2,
-        5,
+        4,
         10,
     ]
-    assert plan("model=ddpm")["sampler"]["num_steps"] == 5
+    counts = [plan(f"preset={name}")["num_samples"] for name in ("smoke", "quick", "standard")]
+    assert counts == [100, 1000, 2000]
     assert plan("model=vae")["sampler"] is None
     assert plan("training.validation.every=null", "model=ddpm")["every"] is None
 
 
-def test_validation_may_be_left_out_where_its_sampler_does_not_fit(compose_config):
+@pytest.mark.parametrize("preset", configuration.PRESETS)
+def test_a_diffusion_model_is_validated_with_a_sampler_of_its_table(compose_config, preset):
+    settings = configuration.validate(compose_config("model=ddpm", f"preset={preset}"))
+    assert settings["training"]["validation"]["sampler"] in settings["samplers"]
+
+
+def test_validation_and_pictures_may_be_left_out_where_their_sampler_does_not_fit(compose_config):
     overrides = ["model.schedule.num_timesteps=3", "sampler=ddpm"]
-    with pytest.raises(UserError, match="training.validation.sampler.num_steps"):
-        configuration.validate(compose_config(*overrides))
-    configuration.validate(compose_config(*overrides, "training.validation.every=null"))
+    neither = ["training.validation.every=null", "training.pictures_every=null"]
+    for left_out in ([], neither[:1], neither[1:]):
+        with pytest.raises(UserError, match="training.validation.sampler.num_steps"):
+            configuration.validate(compose_config(*overrides, *left_out))
+    configuration.validate(compose_config(*overrides, *neither))
 
 
 def test_validation_by_all_time_steps_needs_a_schedule_that_has_them(compose_config):
@@ -191,6 +200,7 @@ def test_a_sampler_replaces_the_models_own_list(compose_config):
         (["model/schedule=continuous_cosine"], "set sampler.num_steps"),
         (["device=tpu"], "auto, cpu, gpu"),
         (["training.validation.every=0"], "at least 1.*null.*every=0"),
+        (["training.pictures_every=0"], "pictures_every.*at least 1.*null.*pictures_every=0"),
         (["training.validation.num_samples=1"], "num_samples.*at least 2.*num_samples=1"),
         (["training.validation.sampler.num_steps=500"], "training.validation.sampler.*1..100"),
         (["sampling.checkpoint=first"], "last, best, both.*checkpoint=first"),

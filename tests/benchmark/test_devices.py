@@ -142,6 +142,7 @@ def report_on(name, folder):
     validation = Validation(
         model,
         dataset=random_dataset(),
+        headline="fid",
         encoder=PixelEncoder(),
         cache=Folder(folder / "cache"),
         method=parts.build_validation_method(),
@@ -160,7 +161,7 @@ def report_on(name, folder):
     return training.weights(model), {
         "num_devices": num_devices(model),
         "losses": [row["loss"] for row in result.history],
-        "validation_kids": [row["validation_kid"] for row in result.history],
+        "validations": [row["validation_fid"] for row in result.history],
         "images": sampler.sample(*sampler.inputs(0, 3)).shape,
         "draws": [draws(model, generator) for generator in generators],
         "weights_agree": all(
@@ -286,7 +287,7 @@ def test_every_model_trains_on_two_devices(name_and_told):
     name, told = name_and_told
     assert told["num_devices"] == 2
     assert told["weights_agree"]
-    assert np.isfinite(told["losses"]).all() and np.isfinite(told["validation_kids"]).all()
+    assert np.isfinite(told["losses"]).all() and np.isfinite(told["validations"]).all()
     if name in ("vae", "ddim"):  # the others have no loss that falls
         assert told["losses"][-1] < told["losses"][0]
     assert told["images"] == [3, *SHAPE]

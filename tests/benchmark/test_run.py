@@ -90,7 +90,7 @@ def samples_folder(folders, row):
     return (folders / "results" / row["path"]).parents[1]
 
 
-def measured_anew(text, model="decoder"):
+def measured_anew(text, model="decoder-mean"):
     """The metrics that a run measured of its samples, by what it said."""
     _, _, after = text.partition(f"Measuring {model}\n")
     said = after.partition("▸")[0]
@@ -105,6 +105,7 @@ def test_a_run_writes_its_rows_files_and_report(start, folders, model):
     assert (ours["status"] == "finished").all() and (ours["sampling_seed"] == 0).all()
     measured = ["kid_mean", "kid_digits_mean", "latency_ms_per_image_p50", "modes_covered"]
     assert ours[[*measured, "images_per_second", "coverage"]].notna().all(axis=None)
+    assert (ours["images_seen"] == 64).all() and (ours["train_pflops"] > 0).all()
     assert set(rows.loc[rows["status"] == "sanity", "model"]) == set(SANITY_ROWS)
     assert "Training" in text
     assert re.search(r"this run took .*: data .*, training .*, report ", text)
@@ -121,10 +122,11 @@ def test_a_run_writes_its_rows_files_and_report(start, folders, model):
         assert stages["training"] > 0 and "report" in stages
         for stage in ("sampling", "measuring", "latency"):
             assert stages[stage].keys() == set(MODELS[model])
-        expected = {"config.yaml", "run.json", "history.csv", "loss.png"}
+        expected = {"config.yaml", "run.json", "history.csv", "loss.png", "learning.gif"}
         expected |= {"weights.npz", "weights_best.npz"}
         assert expected <= {entry.name for entry in run_folder.iterdir()}
         assert not (run_folder / "checkpoints").exists()
+        assert not (run_folder / "pictures").exists()
         pictures = {"reconstructions.png", "divergences.png", "manifold.png", "latents.png"}
         assert (pictures <= {entry.name for entry in run_folder.iterdir()}) == (model == "vae")
     assert ("collapsed_latents" in ours and ours["collapsed_latents"].notna().all()) == (
@@ -187,11 +189,11 @@ def test_other_numbers_of_samples_add_rows_of_the_same_samples(start, folders):
 def test_sampling_seeds_are_rows_of_which_the_first_is_timed(start, folders):
     before = rows_of(start(*VAE)[0])
     rows, text = start(*VAE, "sampling.seeds=2")
-    assert measured_anew(text, "decoder@sampling1") == METRICS - {"latency"}
+    assert measured_anew(text, "decoder-mean@sampling1") == METRICS - {"latency"}
     ours = rows_of(rows)
     assert set(before["path"]) <= set(ours["path"])
     (row,) = (row for _, row in ours[ours["sampling_seed"] == 1].iterrows())
-    assert np.isnan(row["latency_ms_per_image_p50"]) and row["sampler"] == "decoder"
+    assert np.isnan(row["latency_ms_per_image_p50"]) and row["sampler"] == "decoder-mean"
     own, other = (
         np.load(samples_folder(folders, each) / "samples.npy") for each in (before.iloc[0], row)
     )
@@ -240,7 +242,7 @@ def test_weights_and_samples_of_the_older_layout_are_found(start, folders, tmp_p
     old = samples_folder(folders, row).parents[1]
     run_folder = tmp_path / "results" / old.relative_to(folders / "results")
     shutil.copytree(old, run_folder)
-    folder = run_folder / "samplers" / "decoder"
+    folder = run_folder / "samplers" / "decoder-mean"
     images = np.load(folder / "samples.npy")[:24]
     np.save(folder / "samples.npy", images)
     for name in ("measurements", "features"):
@@ -250,7 +252,7 @@ def test_weights_and_samples_of_the_older_layout_are_found(start, folders, tmp_p
     monkeypatch.setattr(runner, "measure_sanity_rows", lambda *arguments: None)
     rows, text = start(*VAE, f"results_dir={tmp_path}/results")
     assert "Training" not in text and measured_anew(text) == METRICS
-    (row,) = (row for _, row in rows.iterrows() if row["path"].count("decoder/"))
+    (row,) = (row for _, row in rows.iterrows() if row["path"].count("decoder-mean/"))
     assert row["model"] == "vae" and row["sample_seconds"] == 1.5
     np.testing.assert_array_equal(np.load(folder / "samples.npy"), images)
 
@@ -263,14 +265,18 @@ def test_the_best_weights_are_measured_beside_the_last_ones(start, folders):
     ours = rows_of(rows)
     best = ours[ours["checkpoint"] == "best"].iloc[0]
     last = ours[(ours["checkpoint"] == "last") & (ours["protocol"] == best["protocol"])].iloc[0]
-    assert best["path"] == last["path"].replace("decoder", "decoder@best")
+    assert best["path"] == last["path"].replace("decoder-mean", "decoder-mean@best")
 
     run_folder = samples_folder(folders, last).parents[1]
     history = pd.read_csv(run_folder / "history.csv")
-    assert history["validation_kid"].notna().tolist() == [False, True, False, True]
-    best = json.loads((run_folder / "run.json").read_text())["best"]
-    lowest = history.loc[history["validation_kid"].idxmin()]
-    assert (best["step"], best["validation_kid"]) == (lowest["step"], lowest["validation_kid"])
+    assert history["validation_fid_digits"].notna().tolist() == [False, True, False, True]
+    state = json.loads((run_folder / "run.json").read_text())
+    best, validation = state["best"], state["validation"]
+    lowest = history.loc[history["validation_fid_digits"].idxmin()]
+    assert (best["step"], best["value"]) == (lowest["step"], lowest["validation_fid_digits"])
+    assert best["measure"] == validation["measure"] == last["headline"] == "fid_digits"
+    assert last["classifier"].startswith(validation["instrument"])
+    assert validation["sampler"] == last["validation_sampler"] == last["sampler"]
     kept, chosen = (np.load(run_folder / f"weights{name}.npz") for name in ("", "_best"))
     same = all(np.array_equal(kept[name], chosen[name]) for name in kept.files)
     assert same == (best["step"] == history["step"].iloc[-1])
@@ -301,7 +307,10 @@ class PixelEncoder:
 def train_in(compose_config, shared_cache, tmp_path):
     dataset = load_mnist(cache_dir=shared_cache)
     evaluator = SimpleNamespace(
-        dataset=dataset, encoder=PixelEncoder(), cache=Folder(tmp_path / "cache")
+        dataset=dataset,
+        encoder=PixelEncoder(),
+        description={"headline": "fid"},
+        cache=Folder(tmp_path / "cache"),
     )
     config = compose_config(*SMALL, *VAE)
     parts = Parts(configuration.validate(config), [])
@@ -320,7 +329,8 @@ def train_in(compose_config, shared_cache, tmp_path):
 def test_a_run_killed_at_the_end_of_its_training_keeps_both_weights(train_in, monkeypatch):
     """After each kind of file that its end writes; the best weights are the first of weights."""
     whole, written = train_in("whole"), []
-    kinds = {"history.csv", "weights_best.npz", "loss.png", "manifold.png", "weights.npz"}
+    kinds = {"history.csv", "learning.gif", "weights_best.npz", "loss.png", "manifold.png"}
+    kinds |= {"weights.npz"}
 
     def kill(path, content):
         original(path, content)
@@ -407,6 +417,7 @@ def test_a_diverged_run_is_kept_and_shown(start, folders):
     row = rows[rows["status"] == "diverged"].iloc[0]
     assert "loss was" in row["notes"]
     assert np.isnan(row["kid_mean"])
+    assert not (folders / "results" / row["path"] / "pictures").exists()
     _, again = start(*overrides)
     assert "Training vae" not in again
 

@@ -13,6 +13,7 @@ from benchmark.cli import Parts
 from benchmark.datasets import ImageDataset
 from benchmark.errors import EnvironmentProblem
 from benchmark.results import RunFolder
+from metrics.cost import count_flops
 from tests.conftest import small, trainings
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (70, 28, 28, 1), dtype="uint8")
@@ -135,6 +136,17 @@ def test_what_a_model_took_from_the_images_comes_with_a_checkpoint(build):
     ):
         np.testing.assert_array_equal(received, expected)
         assert received not in (0.0, 1.0)
+
+
+def test_the_operations_of_a_step_are_counted_for_each_image(build, tmp_path):
+    """At least three times those of the decoder, as the encoder is trained too."""
+    model = build("vae")
+    train(model, tmp_path)
+    state = RunFolder(tmp_path, "random", "model", "key").state
+    decoding = count_flops(model.decoder, np.zeros((1, model.latent_dim), "float32"))
+    assert 3 * decoding < state["train_flops_per_image"] < 6 * decoding
+    train(model, tmp_path)
+    assert RunFolder(tmp_path, "random", "model", "key").state == state  # nothing is left to do
 
 
 def test_the_order_of_the_images_is_part_of_the_seed(build, whole, tmp_path):

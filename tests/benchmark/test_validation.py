@@ -13,7 +13,7 @@ from benchmark.errors import UserError
 from benchmark.results import Folder, RunFolder
 from benchmark.training import load_weights, weights
 from benchmark.validation import Best, Validation, averaged_weights, is_better
-from metrics.kid import kid
+from metrics.fid import fid
 from models.base import to_uint8
 from models.optimizers import AveragedAdam
 from models.samplers import DDIM
@@ -39,8 +39,9 @@ class PixelEncoder:
 
 
 class Scripted:
-    """A validation that gives the KIDs that it is told, and keeps the weights that it sees."""
+    """A validation that gives the values that it is told, and keeps the weights that it sees."""
 
+    headline, history_column = "fid_digits", "validation_fid_digits"
     encoder = PixelEncoder()
 
     def __init__(self, model, values):
@@ -98,6 +99,7 @@ def validation_of(dataset, tmp_path):
         return Validation(
             model,
             dataset=options.get("dataset", dataset),
+            headline="fid_digits",
             encoder=PixelEncoder(),
             cache=Folder(tmp_path / "cache"),
             method=method,
@@ -131,7 +133,7 @@ def test_validation_leaves_no_trace_in_the_training(build, train, validation_of,
     received = train(validated, "validated", validation_of(validated)).history
     assert_same(everything(plain), everything(validated))
     assert [row["loss"] for row in received] == [row["loss"] for row in expected]
-    assert all(np.isfinite(row["validation_kid"]) for row in received)
+    assert all(np.isfinite(row["validation_fid_digits"]) for row in received)
 
 
 def test_the_averages_are_validated(build, train):
@@ -183,31 +185,32 @@ def test_the_weights_are_put_back_when_measuring_fails(averaging):
 
 
 @pytest.mark.parametrize(("values", "best"), [([3.0, 1.0, 2.0], 1), ([3.0, 2.0, -1.0], 2)])
-def test_the_best_weights_are_those_of_the_lowest_kid(build, train, values, best):
+def test_the_best_weights_are_those_of_the_lowest_value(build, train, values, best):
     model = build("vae")
     scripted = Scripted(model, values)
     result = train(model, "best", scripted)
-    assert [row["validation_kid"] for row in result.history] == values
+    assert [row["validation_fid_digits"] for row in result.history] == values
     assert result.best.description == {
         "step": 4 * (best + 1),
-        "validation_kid": values[best],
-        "encoder": "pixels",
+        "measure": "fid_digits",
+        "value": values[best],
+        "instrument": "pixels",
     }
     assert_same(result.best.weights, scripted.seen[best])
     assert differ(result.best.weights, weights(model)) == (best != 2)
 
 
-def test_what_is_measured_is_kid_against_test_images(build, validation_of, dataset):
+def test_what_is_measured_is_the_frechet_distance_to_test_images(build, validation_of, dataset):
     model = build("vae")
     received = validation_of(model, num_samples=40).measure()
     sampler = model.sampler()
     images = to_uint8(sampler.sample(*sampler.inputs(0, 40)))
     encode = PixelEncoder()
-    options = {"generated_features": encode(images), "num_subsets": 1, "subset_size": 40}
-    expected, _ = kid(real_features=encode(dataset.test_images), **options)
-    others, _ = kid(real_features=encode(dataset.train_images[:40]), **options)
+    generated = {"generated_features": encode(images)}
+    expected = fid(real_features=encode(dataset.test_images), **generated)
+    others = fid(real_features=encode(dataset.train_images[:40]), **generated)
     assert received == pytest.approx(expected, rel=1e-5)
-    assert abs(others - expected) > 1e-3 * abs(expected)
+    assert abs(others - expected) > 1e-4 * expected  # ten times as far as rounding
 
 
 def test_batches_change_nothing_but_rounding(build, validation_of):
@@ -235,19 +238,26 @@ def test_one_test_image_is_too_few(build, validation_of):
 def test_every_so_many_checkpoints_are_validated_and_the_last(build, validation_of, train):
     model = build("vae")
     history = train(model, "every", validation_of(model, every=2)).history
-    assert ["validation_kid" in row for row in history] == [False, True, True]
+    assert ["validation_fid_digits" in row for row in history] == [False, True, True]
     folder = RunFolder("unused", "few", "model", "key")
     folder.write_text = lambda name, text: lines.extend(text.splitlines())
     lines = []
     folder.write_history(history)
-    assert lines[0].endswith(",validation_kid")
+    assert lines[0].endswith(",validation_fid_digits")
     assert [line.endswith(",") for line in lines[1:]] == [True, False, False]
 
 
-def test_kids_of_different_encoders_do_not_compare():
-    best = Best(step=4, validation_kid=0.1, encoder="one", weights={})
-    assert is_better(0.05, "one", best) and is_better(9.0, "another", best)
-    assert not is_better(0.1, "one", best)
+def test_values_of_different_measures_or_instruments_do_not_compare():
+    best = Best(step=4, measure="fid", value=0.1, instrument="one", weights={})
+    assert is_better(0.05, "fid", "one", best) and not is_better(0.1, "fid", "one", best)
+    assert is_better(9.0, "fid", "another", best) and is_better(9.0, "fid_digits", "one", best)
+
+
+def test_it_says_what_is_measured_how(build, validation_of):
+    told = {"measure": "fid_digits", "instrument": "pixels", "num_samples": 40}
+    for name, sampler in (("vae", "decoder-mean"), ("ddpm", "ddim-3")):
+        validation = validation_of(build(name), num_samples=50)
+        assert validation.description == {**told, "sampler": sampler}
 
 
 @pytest.fixture(scope="module")
@@ -266,7 +276,7 @@ def whole_training():
 def test_a_training_killed_around_a_checkpoint_has_the_same_best(
     build, train, validation_of, whole_training, monkeypatch, write, moment
 ):
-    """The KID is measured, and then the process ends, before or after its checkpoint's write."""
+    """A value is measured, and then the process ends, before or after its checkpoint's write."""
     if not whole_training:
         model = build("vae")
         result = train(model, "whole", validation_of(model))
@@ -291,14 +301,14 @@ def test_a_training_killed_around_a_checkpoint_has_the_same_best(
     assert_same(whole_training["state"], everything(resumed))
     assert received.best.description == expected.best.description
     assert_same(received.best.weights, expected.best.weights)
-    kids = [[row["validation_kid"] for row in run.history] for run in (expected, received)]
-    assert kids[0] == kids[1]
+    values = [[row["validation_fid_digits"] for row in run.history] for run in (expected, received)]
+    assert values[0] == values[1]
 
 
 def test_the_best_weights_survive_being_saved(build):
     model = build("vae")
     model.optimizer.build(model.trainable_variables)
-    best = Best(step=4, validation_kid=-0.25, encoder="pixels", weights=weights(model))
+    best = Best(step=4, measure="fid", value=0.25, instrument="pixels", weights=weights(model))
     arrays = training.state(model, [], best)
     other = build("vae")
     history, received = training.restore(other, arrays)

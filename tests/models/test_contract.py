@@ -30,7 +30,7 @@ def real_images(shape, count=16):
 
 
 def train_step(model, batch):
-    """Trains a step of each network, not compiled: that takes a tenth of the time.
+    """Trains a step of each network, not compiled, which takes a tenth of the time.
 
     Compiled training has tests of its own in tests/benchmark/test_training.py.
     """

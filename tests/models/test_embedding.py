@@ -102,7 +102,7 @@ def test_the_length_of_latents_does_not_matter():
 
 
 def embed_by_hand(weights, times, labels=None):
-    """SiLU of what the second dense layer and the labels make; the latents come after it."""
+    """SiLU of what the second dense layer and the labels make."""
     hidden = silu(embed(times, 8, "discrete") @ weights["dense/kernel"] + weights["dense/bias"])
     sums = hidden @ weights["dense_1/kernel"] + weights["dense_1/bias"]
     return silu(sums if labels is None else sums + weights["embedding/embeddings"][labels])
@@ -112,14 +112,13 @@ def silu(values):
     return values / (1.0 + np.exp(-values))
 
 
-def conditions_and_weights(num_classes=None, latent_dim=None, dense_time=True):
+def conditions_and_weights(num_classes=None, dense_time=True):
     keras.utils.clear_session(free_memory=False)
     inputs, embeddings = embed_conditions(
         base_width=8,
         dense_time=dense_time,
         time_embedding="discrete",
         num_classes=num_classes,
-        latent_dim=latent_dim,
     )
     model = keras.Model(inputs, embeddings)
     random = np.random.default_rng(0)
@@ -142,13 +141,6 @@ def test_labels_join_the_time_before_its_last_nonlinearity():
     embedded = model([TIMES, LABELS])
     expected = embed_by_hand(weights, TIMES, LABELS)
     np.testing.assert_allclose(embedded, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_latents_join_the_time_after_its_last_nonlinearity():
-    model, weights = conditions_and_weights(latent_dim=4)
-    embedded, mapped = model([TIMES, np.ones((3, 4), "float32")])
-    np.testing.assert_allclose(embedded, embed_by_hand(weights, TIMES), rtol=1e-4, atol=1e-5)
-    assert mapped.shape == embedded.shape == (3, 32)
 
 
 def test_without_dense_layers_each_condition_is_embedded_by_itself():

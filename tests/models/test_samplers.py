@@ -78,6 +78,7 @@ METHODS = [
     DPMSolver(num_steps=1),
     DPMSolver(num_steps=2),
     DPMSolver(num_steps=7),
+    DPMSolver(num_steps=7, spacing="log_snr"),
 ]
 
 

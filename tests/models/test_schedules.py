@@ -133,6 +133,28 @@ def test_time_steps_fall(num_steps, spacing):
         assert times[-1] == 0
 
 
+def half_log_snr(alpha_bars):
+    return 0.5 * np.log(alpha_bars / (1.0 - alpha_bars))
+
+
+@pytest.mark.parametrize("build", [linear, lambda: linear(1000)])
+def test_log_snr_spacing_takes_the_nearest_time_steps(build):
+    """Ten even stretches from the noisiest level to the clearest one, where the walk ends."""
+    schedule = build()
+    levels = half_log_snr(schedule.alpha_bars)
+    wanted = levels[-1] + (levels[0] - levels[-1]) * np.arange(10) / 10
+    times = schedule.path(10, "log_snr").times
+    assert times[0] == len(levels) - 1
+    for time, level in zip(times, wanted, strict=True):
+        assert abs(levels[time] - level) == np.abs(levels - level).min()
+
+
+def test_log_snr_spacing_is_exact_where_time_is_continuous():
+    levels = half_log_snr(continuous().path(8, "log_snr").alpha_bars)
+    clearest = half_log_snr(0.95**2)
+    np.testing.assert_allclose(np.diff(levels), (clearest - levels[0]) / 8, rtol=1e-9)
+
+
 @pytest.mark.parametrize("spacing", SPACINGS)
 def test_all_steps_are_all_time_steps(spacing):
     np.testing.assert_array_equal(linear().path(200, spacing).times, np.arange(200)[::-1])

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from models.unet import build_unet, normalize, unpatch
+from models.unet import block_of, build_unet, normalize, unpatch
 
 HO_ET_AL = {  # 2020, appendix B
     "base_width": 128,
@@ -220,6 +220,27 @@ def test_latents_come_without_labels():
     assert unet.count_params() > small_unet().count_params()
 
 
+def test_latents_scale_and_shift_both_normalisations_of_a_block():
+    """By hand: both channels are scaled by 1.5 and by 0, and shifted by 0.2 and by 0.3."""
+    features, style = keras.Input((4, 4, 2)), keras.Input((3,))
+    normalized = layers.LayerNormalization(center=False, scale=False)
+    block = block_of(None, style, lambda values: normalized(values), "none", 0.0)
+    model = keras.Model([features, style], block(features, 2, None))
+    dense = [layer for layer in model.layers if isinstance(layer, layers.Dense)]
+    assert [layer.units for layer in dense] == [4, 4]
+    values = random_images(1)[:, :4, :4, :1].repeat(2, axis=-1)
+    for layer in dense:
+        layer.set_weights([np.zeros((3, 4)), np.array([0.5, -1.0, 0.2, 0.3])])
+    convolutions = [layer for layer in model.layers if isinstance(layer, layers.Conv2D)]
+    convolutions[-1].set_weights([np.eye(2)[None, None].repeat(3, 0).repeat(3, 1), np.zeros(2)])
+    first = normalized(values) * np.array([1.5, 0.0]) + np.array([0.2, 0.3])
+    hidden = convolutions[0](ops.silu(first))
+    second = normalized(hidden) * np.array([1.5, 0.0]) + np.array([0.2, 0.3])
+    expected = values + convolutions[1](ops.silu(second))
+    received = model([values, np.ones((1, 3), "float32")])
+    np.testing.assert_allclose(received, expected, rtol=1e-5, atol=1e-5)
+
+
 def test_continuous_times_are_told_apart_where_steps_are_not():
     images = random_images(1)
     for kind, apart in (("continuous", True), ("discrete", False)):
@@ -278,7 +299,6 @@ def test_group_normalization_does_not_see_the_batch():
             {"time_conditioning": "none", "num_classes": 3},
             "time_conditioning='none', num_classes=3",
         ),
-        ({"time_conditioning": "none", "latent_dim": 3}, "latent_dim=3"),
         ({"patch_size": 0}, "patch_size=0"),
         ({"num_classes": 0}, "num_classes=0"),
         ({"latent_dim": 1}, "`latent_dim` must be an integer of at least 2"),

@@ -89,6 +89,16 @@ def test_description_names_what_the_numbers_rest_on(rows):
         assert fact in text
 
 
+def test_the_sampler_that_chose_the_best_weights_is_described(rows):
+    samplers = {"ddpm": "dpm-10", "vae": "decoder-mean", "dcgan": "generator"}
+    rows = rows.assign(validation_sampler=rows["model"].map(samplers).fillna(""))
+    assert "best weights" not in groups.describe(group_rows(rows)[0])
+    chosen = rows["model"].isin(["ddpm", "vae"])
+    rows = rows.assign(checkpoint=chosen.map({True: "best", False: "last"}))
+    text = groups.describe(group_rows(rows)[0])
+    assert text.endswith("best weights chosen by samples of dpm-10 (ddpm), decoder-mean (vae)")
+
+
 def test_the_classifier_is_described_once(rows):
     label = "classifier 12345678 @28"
     rows["protocol"], rows["classifier"] = (

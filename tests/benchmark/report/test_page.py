@@ -19,7 +19,7 @@ from benchmark.report.stored import shown_runs
 from benchmark.results import collect_rows
 
 DOCUMENTS = ("trilemma.md", "trilemma.tex", "report.html")
-KINDS = ("pareto", "radar", "samples", "class_histograms", "loss")
+KINDS = ("pareto", "radar", "samples", "class_histograms", "learning", "loss")
 
 
 class Page(HTMLParser):
@@ -51,7 +51,8 @@ def undrawn(monkeypatch):
 @pytest.fixture
 def sweeps_alone(monkeypatch):
     """Without any figures but those of sweeps."""
-    for name in ("pareto", "radar", "_draw_samples", "_draw_histograms", "_draw_losses"):
+    drawn = ("pareto", "radar", "_draw_samples", "_draw_histograms", "learning_curves")
+    for name in (*drawn, "_draw_losses"):
         monkeypatch.setattr(group_figures, name, lambda *arguments, **options: None)
 
 

@@ -208,6 +208,10 @@ def test_notes_of_seeds_say_whose_they_are(seeds):
         ("gflops_per_pass", 0.12097, "GFLOPs/pass", "0.121"),
         ("gflops_per_pass", 1234.5, "GFLOPs/pass", "1,234"),
         ("peak_memory_mb", 1807.88, "Peak memory ↓", "1,808 MB"),
+        ("images_seen", 576_000, "Images seen", "576 k"),
+        ("images_seen", 25_600_000, "Images seen", "25.6 M"),
+        ("train_pflops", 0.06626, "Training PFLOPs", "0.0663"),
+        ("train_pflops", 4321.0, "Training PFLOPs", "4,321"),
         ("train_seconds", 4.25, "Train time ↓", "4.2 s"),
         ("train_seconds", 181, "Train time ↓", "3.0 min"),
         ("train_seconds", 9000, "Train time ↓", "2.5 h"),
@@ -241,6 +245,13 @@ def test_split_keeps_every_column_once_and_marks_with_their_cells(seeds):
     place = speed.titles.index("images/s ↑")
     assert cell(speed, "images/s ↑", 4).startswith("4,194")
     assert speed.marks[4, place] == "best"
+
+
+def test_what_training_takes_stands_beside_its_time(seeds):
+    table = by_model(seeds.assign(images_seen=576_000.0, train_pflops=0.0663))
+    assert table.titles[-3:] == ["Train time ↓", "Images seen", "Training PFLOPs"]
+    assert cell(table, "Images seen") == "576 k"
+    assert table.titles[-3:] == tables.split(table)[1].titles[-3:]
 
 
 def test_the_terminal_shows_the_headline_first_and_no_size(rows):

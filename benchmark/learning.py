@@ -1,0 +1,71 @@
+"""Pictures of a model that learns: samples of the same latents while it trains."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from benchmark.drawing import figures
+from benchmark.results import RunFolder
+from models.base import to_uint8
+
+SHARDS = "pictures"  # the folder of a run that holds them until its training ends
+ANIMATION = "learning.gif"
+NUM_COLUMNS = 5  # and as many rows
+MOST_FRAMES = 40
+LARGEST_DOUBLED = 32  # pixels; larger images are shown as they are
+FRAME_MS, HOLD_MS = 300, 3000
+
+
+class LearningPictures:
+    """Takes samples of the same latents at checkpoints and keeps them in the run's folder.
+
+    Args:
+        model: The `models.base.GenerativeModel` that trains.
+        run: Where the pictures go.
+        method: How to sample cheaply (see `models.samplers`); `None` is the model's own way.
+        every: Checkpoints from one picture to the next; the last one always has one.
+    """
+
+    def __init__(self, model: keras.Model, *, run: RunFolder, method: Any, every: int) -> None:
+        self.run = run
+        self.sampler = model.sampler(method)
+        self.inputs = self.sampler.inputs(0, NUM_COLUMNS**2)
+        self.every = every
+
+    def is_due(self, checkpoint: int, num_checkpoints: int) -> bool:
+        """Whether there is a picture of checkpoint number `checkpoint`, counted from 1."""
+        return checkpoint % self.every == 0 or checkpoint == num_checkpoints
+
+    def take(self, checkpoint: int, *, step: int, images_seen: int) -> None:
+        """Samples by the model's weights as they are now."""
+        arrays = {
+            "images": to_uint8(self.sampler.sample(*self.inputs)),
+            "step": np.array(step),
+            "images_seen": np.array(images_seen),
+        }
+        self.run.write_arrays(f"{SHARDS}/{checkpoint:05d}.npz", arrays)
+
+
+def write_animation(run: RunFolder) -> None:
+    """Draws the pictures that a training has left, or some of many, as one GIF."""
+    names = sorted(path.name for path in (run.path / SHARDS).glob("[0-9]*.npz"))
+    if not names:
+        return
+    count = min(len(names), MOST_FRAMES)
+    chosen = np.linspace(0, len(names) - 1, count).round().astype(int)
+    shards = [run.read_arrays(f"{SHARDS}/{names[index]}") for index in chosen]
+    pictures = [shard for shard in shards if shard is not None]
+    frames = np.stack([picture["images"] for picture in pictures])
+    captions = [
+        f"step {picture['step']:,}, {picture['images_seen']:,} images seen" for picture in pictures
+    ]
+    gif = figures.animation(
+        frames,
+        columns=NUM_COLUMNS,
+        scale=2 if frames.shape[2] <= LARGEST_DOUBLED else 1,
+        captions=captions,
+        frame_ms=FRAME_MS,
+        hold_ms=HOLD_MS,
+    )
+    run.write_image(ANIMATION, gif)

@@ -1,0 +1,97 @@
+"""What training costs: a step's floating-point operations, counted as Keras traces it."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from metrics.base import NotMeasured
+from metrics.cost import graph_flops
+
+
+@dataclass
+class StepCost:
+    """The cost of a model's training step.
+
+    Attributes:
+        flops: Floating-point operations of a step, forward and backward; `None` before it was
+            traced and where they cannot be counted.
+    """
+
+    flops: int | None = None
+
+
+@contextlib.contextmanager
+def counted_step(model: keras.Model) -> Iterator[StepCost]:
+    """Counts the operations of the training step that is traced within the block.
+
+    Nothing is traced or computed for it. The count is that of `metrics.cost.count_flops`. There is
+    none with another backend than TensorFlow, on several devices, and of a step that branches, as
+    that of networks which take turns: how often each branch is taken is not in the graph.
+
+    Args:
+        model: A compiled `keras.Model`, before the `fit` that traces its step.
+    """
+    cost = StepCost()
+    if (
+        keras.backend.backend() != "tensorflow"
+        or model.distribute_strategy.num_replicas_in_sync > 1
+    ):
+        yield cost
+        return
+    train_step = model.train_step
+
+    def counted(data: Any) -> Any:
+        outputs = train_step(data)
+        cost.flops = current_flops()
+        return outputs
+
+    model.train_step = counted
+    try:
+        yield cost
+    finally:
+        del model.train_step
+
+
+def current_flops() -> int | None:
+    """The operations of the graph that TensorFlow is tracing, if they can be counted."""
+    import tensorflow as tf  # Keras does not show the graph
+
+    if tf.executing_eagerly():
+        return None
+    graph = tf.compat.v1.get_default_graph()
+    try:
+        return graph_flops(graph, needed_operations(graph))
+    except NotMeasured:
+        return None
+
+
+def needed_operations(graph: Any) -> list[Any]:
+    """What variables change by, and all that it depends on; the rest is never computed.
+
+    Such a rest are gradients of the images, which TensorFlow adds with those of a convolution.
+    """
+    waiting = [operation for operation in graph.get_operations() if operation.op_def.is_stateful]
+    needed = {}
+    while waiting:
+        operation = waiting.pop()
+        if operation.name not in needed:
+            needed[operation.name] = operation
+            waiting += [tensor.op for tensor in operation.inputs]
+            waiting += operation.control_inputs
+    return list(needed.values())
+
+
+def train_cost(state: dict[str, Any]) -> dict[str, Any]:
+    """What a training took, as far as its run.json says: time, images, operations."""
+    flops, images_seen = state.get("train_flops_per_image"), state.get("images_seen")
+    pflops = None
+    if flops is not None and images_seen is not None:
+        pflops = flops * images_seen / 1e15
+    return {
+        "train_seconds": state.get("train_seconds"),
+        "images_seen": images_seen,
+        "train_pflops": pflops,
+    }
