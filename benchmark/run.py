@@ -12,7 +12,7 @@ from benchmark import console, machine
 from benchmark.acceleration import Acceleration, check_device, choose
 from benchmark.devices import build_on_devices, num_devices
 from benchmark.drawing import figures
-from benchmark.drawing.pictures import write_neighbours, write_pictures
+from benchmark.drawing.pictures import write_illustrations, write_neighbours, write_pictures
 from benchmark.errors import UserError
 from benchmark.evaluation import Evaluator, build_evaluator
 from benchmark.headline import WITH_CLASSIFIER
@@ -291,8 +291,7 @@ def trained(parts, model, evaluator, folder) -> bool:
     with timed(folder, "pictures"):
         losses = figures.loss_curves(pd.DataFrame(training.history), title="")
         folder.write_image("loss.png", losses)
-        for name, picture in model.illustrate(*shown_images(dataset)).items():
-            folder.write_image(f"{name}.png", figures.illustration(picture))
+        write_illustrations(folder, model.illustrate(*shown_images(dataset)))
     with timed(folder, "facts"):
         folder.update_state(facts=model.facts(*shown_images(dataset)))
     folder.write_arrays("weights.npz", weights(model))

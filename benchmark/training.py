@@ -88,7 +88,9 @@ def train(
     history, best = restore(model, run.read_arrays(RunFolder.CHECKPOINT))
     part_noises(model)
     first_epoch = len(history)
-    if first_epoch:
+    if not first_epoch:
+        model.adapt(dataset.train_images)
+    else:
         console.say(f"going on from the checkpoint at step {history[-1]['step']}")
     watch = Watch(
         history,

@@ -37,10 +37,15 @@ class Animation:
     """What some images go through, frame by frame.
 
     Attributes:
-        images: uint8 `(frames, count, height, width, channels)`; `count` is a square number.
+        images: uint8 `(frames, count, height, width, channels)`.
+        columns: Number of images in a row; `None` for as many rows as columns, where `count` is a
+            square number.
+        captions: A line for each frame, or empty.
     """
 
     images: np.ndarray
+    columns: int | None = None
+    captions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -147,9 +152,20 @@ class GenerativeModel(keras.Model):
             labels: Their classes, int64 `(N,)`.
 
         Returns:
-            `dict[str, Illustration | ClassPoints | Bars]`; empty by default.
+            `dict[str, Illustration | Animation | ClassPoints | Bars]`; empty by default.
         """
         return {}
+
+    def adapt(self, images):
+        """Takes from the training images what the model must know of them before its first step.
+
+        Called once, before a training that starts anew. What it takes must be weights, so that it
+        is saved and loaded with them. Nothing by default.
+
+        Args:
+            images: uint8 `(N, height, width, channels)`, perhaps too many for the memory: slices of
+                them are arrays.
+        """
 
     def settle(self):
         """Adapts what else sampling needs to weights that were put in, such as averages."""

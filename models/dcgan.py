@@ -22,6 +22,10 @@ from models.latent_plane import illustrate_plane
 WEIGHT_STD = 0.02  # Radford et al., section 4
 MOMENTUM = 0.9  # of the batch statistics
 NUM_STATISTICS, STATISTICS_BATCH = 1280, 128  # images that they are made anew from
+ACTIVATIONS = {
+    "leaky_relu": lambda: layers.LeakyReLU(negative_slope=0.2),
+    "relu_capped": lambda: layers.ReLU(max_value=0.2),
+}
 LOGGED = ("generator_loss", "discriminator_loss", "real_accuracy", "generated_accuracy")
 
 
@@ -42,6 +46,8 @@ class DCGAN(GenerativeModel):
             for 64 x 64 (Radford et al. 2016, figure 1).
         widths: Channels of the discriminator's levels instead; the generator has them in reverse.
         num_classes: Number of classes that the images are conditioned on; `None` for none.
+        activation: Of the discriminator's levels: `"leaky_relu"`, as in the paper, with a slope of
+            0.2; or `"relu_capped"`, a ReLU that ends at 0.2, by which some tutorials replace it.
         alternating: Whether steps update the discriminator and the generator in turns, each
             with a batch of its own, or both at once from the same batch.
         label_smoothing: How far below 1 the discriminator's target for real images is, in [0, 1)
@@ -69,6 +75,7 @@ class DCGAN(GenerativeModel):
         base_width=64,
         widths=None,
         num_classes=None,
+        activation="leaky_relu",
         alternating=False,
         label_smoothing=0.0,
         instance_noise=0.0,
@@ -78,7 +85,7 @@ class DCGAN(GenerativeModel):
         discriminator_optimizer=None,
         name="dcgan",
     ):
-        check_options(latent_dim, label_smoothing, instance_noise, instance_noise_steps)
+        check_options(latent_dim, activation, label_smoothing, instance_noise, instance_noise_steps)
         optimizer = build_optimizer(
             generator_optimizer, discriminator_optimizer, alternating=alternating
         )
@@ -98,7 +105,9 @@ class DCGAN(GenerativeModel):
         with keras.name_scope("generator"):
             self.generator = build_generator(latent_dim=latent_dim, **shape)
         with keras.name_scope("discriminator"):
-            self.discriminator = build_discriminator(spectral_norm=spectral_norm, **shape)
+            self.discriminator = build_discriminator(
+                activation=activation, spectral_norm=spectral_norm, **shape
+            )
         self.means = {key: keras.metrics.Mean(name=key) for key in LOGGED}
 
     @property
@@ -172,10 +181,14 @@ class DCGAN(GenerativeModel):
         ]
 
 
-def check_options(latent_dim, label_smoothing, instance_noise, instance_noise_steps):
+def check_options(latent_dim, activation, label_smoothing, instance_noise, instance_noise_steps):
     """Refuses what `DCGAN` cannot be built from."""
     if latent_dim < 1:
         raise ValueError(f"`latent_dim` must be at least 1. Received: latent_dim={latent_dim}")
+    if activation not in ACTIVATIONS:
+        raise ValueError(
+            f"`activation` must be one of {tuple(ACTIVATIONS)}. Received: activation={activation!r}"
+        )
     if not 0.0 <= label_smoothing < 1.0:
         raise ValueError(
             f"`label_smoothing` must be in [0, 1). Received: label_smoothing={label_smoothing}"
@@ -232,8 +245,8 @@ def build_generator(*, image_shape, latent_dim, widths, num_classes):
     return keras.Model(inputs, images, name="generator")
 
 
-def build_discriminator(*, image_shape, widths, num_classes, spectral_norm):
-    """Builds the discriminator: `[images, labels?]` -> logits (LeakyReLU; no batch norm at first).
+def build_discriminator(*, image_shape, widths, num_classes, activation, spectral_norm):
+    """Builds the discriminator: `[images, labels?]` -> logits, with no batch norm at first.
 
     With `spectral_norm` there is no batch norm. Each training pass divides the kernels by their
     largest singular value, estimated by one more step of the power iteration (Miyato et al. 2018,
@@ -255,7 +268,7 @@ def build_discriminator(*, image_shape, widths, num_classes, spectral_norm):
         features = normalized(convolution)(features)
         if level > 0 and not spectral_norm:
             features = layers.BatchNormalization(momentum=MOMENTUM)(features)
-        features = layers.LeakyReLU(negative_slope=0.2)(features)
+        features = ACTIVATIONS[activation]()(features)
     features = layers.Flatten()(features)
     logits = normalized(layers.Dense(1, kernel_initializer=initial_weights(), dtype=OUTPUT_DTYPE))(
         features

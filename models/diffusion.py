@@ -14,6 +14,7 @@ from models.base import GenerativeModel, Illustration, to_float, to_uint8
 from models.bound import VariationalBound, bound_of_images
 from models.reverse_process import DiffusionSampler, split_outputs
 from models.samplers import DDPM
+from models.standardization import Standardization, destandardized, standardized
 from models.unet import build_unet
 
 PREDICTIONS = ("noise", "velocity", "image")
@@ -30,7 +31,8 @@ LOSSES = {
 MOST_SIGNAL_LEFT = 0.03
 BOUND_WEIGHT = 0.001  # lambda (Nichol and Dhariwal 2021, section 3.1)
 NUM_ILLUSTRATED, NUM_ILLUSTRATED_STEPS = 5, 11
-MOST_RECONSTRUCTION_STEPS = 250
+MOST_RECONSTRUCTION_STEPS = 300
+LOGGED = ("noise_loss", "image_loss")
 
 
 class DiffusionModel(GenerativeModel):
@@ -51,11 +53,14 @@ class DiffusionModel(GenerativeModel):
         stratified_times: Whether the time steps of a batch cover all of the way evenly (Kingma et
             al. 2021, appendix I.1), or are drawn independently (Ho et al. 2020, algorithm 1).
         reconstruct_from: How far real images are noised, as shares of the way to pure noise, for
-            the picture of what is reconstructed from there.
+            the pictures of what is reconstructed from there.
         learned_variance: Whether the network also learns the variance of each pixel at each step,
             by the hybrid loss (Nichol and Dhariwal 2021, section 3.1), on discrete schedules.
         bound_images: Number of real images whose variational bound is computed after training,
             at least 2; `None` for none.
+        standardize: Whether images are standardised by the mean and the standard deviation that
+            each channel has in the training images (see `adapt`). The noise then has the variance
+            of the data; on the scale [-1, 1], to which samples are brought back, it has less.
         optimizer: A `keras.optimizers.Optimizer`.
         name: Name of the model.
         build_network: Function that builds the network, such as `models.unet.build_unet`.
@@ -80,13 +85,14 @@ class DiffusionModel(GenerativeModel):
         reconstruct_from=(0.25, 0.5, 0.75),
         learned_variance=False,
         bound_images=None,
+        standardize=False,
         optimizer=None,
         name="ddpm",
         build_network=build_unet,
         **options,
     ):
         check_options(prediction, loss, label_dropout, reconstruct_from)
-        check_bound(schedule, learned_variance, bound_images)
+        check_bound(schedule, learned_variance, bound_images, standardize)
         super().__init__(image_shape=image_shape, seed=seed, optimizer=optimizer, name=name)
         self.schedule = schedule
         self.prediction = prediction
@@ -103,6 +109,8 @@ class DiffusionModel(GenerativeModel):
             self.simple_loss = keras.metrics.Mean(name="simple_loss")
             self.vlb_loss = keras.metrics.Mean(name="vlb_loss")
         num_channels = self.image_shape[-1]
+        self.standardization = Standardization(num_channels) if standardize else None
+        self.means = {key: keras.metrics.Mean(name=key) for key in LOGGED}
         self.unet = build_network(
             image_shape=self.image_shape,
             out_channels=2 * num_channels if learned_variance else num_channels,
@@ -114,6 +122,11 @@ class DiffusionModel(GenerativeModel):
     @property
     def network(self):
         return self.unet
+
+    def adapt(self, images):
+        """Takes the statistics of the training images, where the model standardises."""
+        if self.standardization is not None:
+            self.standardization.adapt(images)
 
     def call(self, inputs, training=False):
         """Noises images (uint8) at random points of the schedule.
@@ -127,7 +140,7 @@ class DiffusionModel(GenerativeModel):
             With a learned variance, the terms of the bound follow, `(batch,)`.
         """
         images, labels = inputs if self.num_classes else (inputs, None)
-        images = to_float(images)
+        images = standardized(to_float(images), self.standardization)
         times, signal_rates, noise_rates = self.schedule.draw(
             ops.shape(images)[0], self.seed_generator, self.stratified_times
         )
@@ -162,9 +175,15 @@ class DiffusionModel(GenerativeModel):
         With a learned variance, L_hybrid (Nichol and Dhariwal 2021, eq. 16): that error plus 0.001
         L_vlb. As in their code, L_vlb is in bits per dimension and T times the mean of its terms at
         the batch's random time steps. Both are logged apart.
+
+        Logged beside it are the errors of the noise and of the image that the prediction implies,
+        by the same loss without weights. One of them is what noise or image prediction minimises.
         """
         predictions, targets, signal_to_noise, *bound_terms = y_pred
-        losses = LOSSES[self.loss_name](predictions - targets)
+        errors = predictions - targets
+        for key, implied in zip(LOGGED, self._implied_errors(errors, signal_to_noise), strict=True):
+            self.means[key].update_state(ops.mean(LOSSES[self.loss_name](implied)))
+        losses = LOSSES[self.loss_name](errors)
         if self.min_snr_gamma is not None:
             losses = losses * self._min_snr_weights(signal_to_noise)
         if not self.learned_variance:
@@ -188,11 +207,16 @@ class DiffusionModel(GenerativeModel):
         )
 
     def illustrate(self, images, labels):
-        """The forward process (eq. 4), and what is reconstructed from its midst."""
+        """The forward process (eq. 4), and what is reconstructed from its midst.
+
+        The way there and back is animated for the middle one of `reconstruct_from`.
+        """
         images, labels = images[:NUM_ILLUSTRATED], labels[:NUM_ILLUSTRATED]
         pictures = {"forward": self.forward_process(images)}
         if self.reconstruct_from:
+            middle = sorted(self.reconstruct_from)[len(self.reconstruct_from) // 2]
             pictures["reconstructions"] = self.reconstructions(images)
+            pictures["reconstruction"] = self._reconstructor().reconstruction(images, middle)
         return pictures
 
     def forward_process(self, images):
@@ -201,10 +225,12 @@ class DiffusionModel(GenerativeModel):
         path = self.schedule.path(steps, "linspace")
         noises = np.random.default_rng(self.seed).standard_normal(images.shape)
         alpha_bars = path.alpha_bars[::-1, None, None, None]
+        standard_images = standardized(images / 127.5 - 1.0, self.standardization)
         noisy_images = (
-            np.sqrt(alpha_bars) * (images[:, None] / 127.5 - 1.0)
+            np.sqrt(alpha_bars) * np.asarray(standard_images)[:, None]
             + np.sqrt(1.0 - alpha_bars) * noises[:, None]
         )
+        noisy_images = destandardized(noisy_images, self.standardization)
         if path.num_timesteps is None:
             labels = tuple(f"{time:.2f}" for time in path.times[::-1])
             x_label = "variance of the noise"
@@ -218,8 +244,7 @@ class DiffusionModel(GenerativeModel):
 
         With classes, each is denoised without its class.
         """
-        limit = self.schedule.num_timesteps or MOST_RECONSTRUCTION_STEPS
-        sampler = self.sampler(DDPM(num_steps=min(limit, MOST_RECONSTRUCTION_STEPS)))
+        sampler = self._reconstructor()
         columns, labels = [images], ["real"]
         for share in self.reconstruct_from:
             noisy_images, denoised_images, level = sampler.reconstruct(images, share)
@@ -272,6 +297,14 @@ class DiffusionModel(GenerativeModel):
             clip_predicted_images=clip_predicted_images,
         )
 
+    def _reconstructor(self):
+        """A sampler that takes all steps of ancestral sampling, or as many as a picture is worth.
+
+        The images that it predicts are clipped.
+        """
+        limit = self.schedule.num_timesteps or MOST_RECONSTRUCTION_STEPS
+        return self.sampler(DDPM(num_steps=min(limit, MOST_RECONSTRUCTION_STEPS)))
+
     def build_sampler(self, method=None):
         """Returns a `DiffusionSampler` that takes the steps of `method` (default: all of DDPM)."""
         method = method or DDPM(num_steps=self.schedule.num_timesteps)
@@ -284,6 +317,7 @@ class DiffusionModel(GenerativeModel):
             clip_predicted_images=method.clip_predicted_images,
             num_classes=self.num_classes,
             guidance_scale=method.guidance_scale,
+            standardization=self.standardization,
             seed=self.seed,
             name=method.name.replace("-", "_"),
         )
@@ -299,6 +333,16 @@ class DiffusionModel(GenerativeModel):
         """Replaces a share of the labels by `num_classes`, which stands for no class."""
         draws = keras.random.uniform(ops.shape(labels), seed=self.seed_generator)
         return ops.where(draws < self.label_dropout, self.num_classes, ops.cast(labels, "int32"))
+
+    def _implied_errors(self, errors, signal_to_noise):
+        """The errors of the noise and of the image, but for their signs, at known noisy images."""
+        ratios = ops.sqrt(signal_to_noise)  # signal rate / noise rate
+        noise_rates = ops.rsqrt(1.0 + signal_to_noise)
+        return {
+            "noise": lambda: (errors, errors / ratios),
+            "velocity": lambda: (errors * noise_rates * ratios, errors * noise_rates),
+            "image": lambda: (errors * ratios, errors),
+        }[self.prediction]()
 
     def _min_snr_weights(self, signal_to_noise):
         """Hang et al. 2023, section 3.4, for each kind of prediction."""
@@ -325,11 +369,17 @@ def check_options(prediction, loss, label_dropout, reconstruct_from):
         )
 
 
-def check_bound(schedule, learned_variance, bound_images):
-    """Refuses a bound of no images, or on a schedule without time steps."""
+def check_bound(schedule, learned_variance, bound_images, standardize):
+    """Refuses a bound of no images, of standardised ones, or on a schedule without time steps."""
     if bound_images is not None and bound_images < 2:
         raise ValueError(
             f"`bound_images` must be at least 2 or None. Received: bound_images={bound_images}"
+        )
+    if (learned_variance or bound_images) and standardize:
+        raise ValueError(
+            "`learned_variance` and `bound_images` need images on the scale [-1, 1], whose levels "
+            f"the bound codes. Received: standardize=True, learned_variance={learned_variance}, "
+            f"bound_images={bound_images}"
         )
     if (learned_variance or bound_images) and schedule.num_timesteps is None:
         raise ValueError(

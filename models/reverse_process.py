@@ -7,8 +7,10 @@ from keras import ops
 
 from models.base import Animation, Illustration, Program, Sampler, to_uint8
 from models.noise import step_noise
+from models.standardization import destandardized, standardized
 
 NUM_ANIMATED, NUM_FRAMES = 25, 41
+NUM_NOISED_FRAMES = 15  # on the way into the noise
 NUM_ILLUSTRATED, NUM_ILLUSTRATED_STEPS = 5, 11
 
 
@@ -29,6 +31,8 @@ class DiffusionSampler(Sampler):
         num_classes: Number of classes, or `None`.
         guidance_scale: As for `models.samplers.ReverseMethod`.
         latent_dim: Number of standard normal numbers that each pass takes besides, or `None`.
+        standardization: The `models.standardization.Standardization` of the images that the network
+            was trained with, or `None`. The states of the reverse process are standardised.
     """
 
     def __init__(
@@ -43,12 +47,14 @@ class DiffusionSampler(Sampler):
         num_classes=None,
         guidance_scale=1.0,
         latent_dim=None,
+        standardization=None,
     ):
         self.steps = steps
         self.prediction = prediction
         self.clip_predicted_images = clip_predicted_images
         self.guidance_scale = guidance_scale
         self.latent_dim = latent_dim
+        self.standardization = standardization
         self.num_steps = len(steps.times)
         self.deterministic = latent_dim is None and not np.any(steps.stds)
         super().__init__(
@@ -59,11 +65,17 @@ class DiffusionSampler(Sampler):
             num_classes=num_classes,
             name=name,
         )
+        if standardization is not None:
+            self.parts = [unet, standardization]
 
     def call(self, inputs):
         """Maps `(latents, seeds)` to images in [-1, 1]: noise -> images."""
         latents, seeds = inputs
-        return ops.clip(self.denoise(latents, seeds), -1.0, 1.0)
+        return self.images_of(self.denoise(latents, seeds))
+
+    def images_of(self, states):
+        """Images in [-1, 1], as `states` show them."""
+        return ops.clip(destandardized(states, self.standardization), -1.0, 1.0)
 
     def denoise(self, images, seeds, start=0, predict=None):
         """Runs the steps from number `start` on; `predict` as for `reverse_step`."""
@@ -99,7 +111,7 @@ class DiffusionSampler(Sampler):
             self.prediction, predictions, images, signal_rate, noise_rate
         )
         if self.clip_predicted_images:
-            predicted_images = ops.clip(predicted_images, -1.0, 1.0)
+            predicted_images = standardized(self.images_of(predicted_images), self.standardization)
         predicted_noises = (images - signal_rate * predicted_images) / noise_rate
         means = (
             coefficient("image_weights") * predicted_images
@@ -167,30 +179,37 @@ class DiffusionSampler(Sampler):
             conditions.append(ops.zeros((count, self.latent_dim)))
         return self.network_inputs(latents, 0, *conditions)
 
-    def trajectory(self, latents, seeds, indices):
+    def trajectory(self, states, seeds, indices, start=0, predict=None):
         """The images after the steps numbered `indices`, for pictures of the reverse process.
+
+        Args:
+            states: What step number `start` begins with: latents, where that is 0.
+            seeds: uint32 `(batch, 2)`.
+            indices: List of numbers of steps, in order.
+            start: Number of the first step.
+            predict: As for `reverse_step`.
 
         Returns:
             float32 `(len(indices), batch, height, width, channels)`, clipped to [-1, 1].
         """
-        function = functools.partial(self._frames, indices)
+        function = functools.partial(self._frames, indices, start, predict)
         frames = Program(function, self.parts, jit_compile=self.batch_jit)
-        return np.moveaxis(frames.run((latents, seeds)), 1, 0)
+        return np.moveaxis(frames.run((states, seeds)), 1, 0)
 
-    def _frames(self, indices, inputs):
-        """Maps `(latents, seeds)` to states `(batch, len(indices), height, width, channels)`."""
-        latents, seeds = inputs
+    def _frames(self, indices, start, predict, inputs):
+        """Maps `(states, seeds)` to images `(batch, len(indices), height, width, channels)`."""
+        states, seeds = inputs
         chosen = ops.reshape(ops.convert_to_tensor(indices, "int32"), (1, -1, 1, 1, 1))
 
         def body(index, carried):
             state, predicted, frames = carried
-            state, predicted = self.reverse_step(index, state, predicted, seeds)
+            state, predicted = self.reverse_step(index, state, predicted, seeds, predict)
             return state, predicted, ops.where(chosen == index, state[:, None], frames)
 
-        frames = ops.repeat(latents[:, None], len(indices), axis=1)
-        carried = (latents, ops.zeros_like(latents), frames)
-        _, _, frames = ops.fori_loop(0, self.num_steps, body, carried)
-        return ops.clip(frames, -1.0, 1.0)
+        frames = ops.repeat(states[:, None], len(indices), axis=1)
+        carried = (states, ops.zeros_like(states), frames)
+        _, _, frames = ops.fori_loop(start, self.num_steps, body, carried)
+        return self.images_of(frames)
 
     def reconstruct(self, images, share):
         """Partial diffusion: noises real images part of the way and denoises them from there.
@@ -205,35 +224,67 @@ class DiffusionSampler(Sampler):
             The noisy and the denoised images, uint8 `(N, height, width, channels)`, and the name
             of the point: its time step, or the variance of its noise.
         """
-        start = self.num_steps - max(1, round(share * self.num_steps))
+        start = self._start(share)
         _, seeds = self.inputs(0, len(images))
-        noises = np.random.default_rng(self.seed).standard_normal(images.shape)
-        signal_rate, noise_rate = self.steps.signal_rates[start], self.steps.noise_rates[start]
-        noisy_images = signal_rate * (images / 127.5 - 1.0) + noise_rate * noises
-        inputs = noisy_images.astype("float32"), seeds, np.full(len(images), start)
+        states = self._noised(images, start)
+        inputs = states, seeds, np.full(len(images), start)
         denoised_images = self._run("_denoise_from", inputs, len(images))
-        time = self.steps.times[start]
-        level = f"step {time + 1}" if np.issubdtype(type(time), np.integer) else f"{time:.2f}"
-        return to_uint8(noisy_images), to_uint8(denoised_images), level
+        return to_uint8(self.images_of(states)), to_uint8(denoised_images), self._level(start)
+
+    def reconstruction(self, images, share):
+        """The way of `reconstruct`, real images beside what becomes of them, as an `Animation`."""
+        start = self._start(share)
+        _, seeds = self.inputs(0, len(images))
+        levels = evenly_chosen(self.num_steps - 1, start, NUM_NOISED_FRAMES)
+        states = [self._noised(images, index) for index in levels]
+        taken = evenly_chosen(start, self.num_steps - 1, NUM_FRAMES)
+        denoised_images = self.trajectory(
+            states[-1], seeds, taken, start, self.predict_without_class
+        )
+        noisy_images = [self.images_of(state) for state in states]
+        frames = np.stack([images, *map(to_uint8, [*noisy_images, *denoised_images])])
+        real_images = np.broadcast_to(images, frames.shape)
+        unit = "" if np.issubdtype(self.steps.times.dtype, np.integer) else "variance "
+        captions = ["real", *(f"noised to {unit}{self._level(index)}" for index in levels)]
+        captions += [f"denoised to {unit}{self._level(index + 1)}" for index in taken[:-1]]
+        return Animation(
+            np.concatenate([real_images, frames], axis=1),
+            columns=max(2, len(images)),
+            captions=(*captions, "denoised"),
+        )
+
+    def _level(self, index):
+        """Name of the point that step number `index` begins at: time step or noise variance."""
+        time = self.steps.times[index]
+        return f"step {time + 1}" if np.issubdtype(type(time), np.integer) else f"{time:.2f}"
+
+    def _start(self, share):
+        """Number of the step that a way back from `share` of the way to noise begins with."""
+        return self.num_steps - max(1, round(share * self.num_steps))
+
+    def _noised(self, images, index):
+        """The state at step number `index` of real images (uint8), always by the same noises."""
+        noises = np.random.default_rng(self.seed).standard_normal(images.shape)
+        signal_rate, noise_rate = self.steps.signal_rates[index], self.steps.noise_rates[index]
+        standard_images = np.asarray(standardized(images / 127.5 - 1.0, self.standardization))
+        return (signal_rate * standard_images + noise_rate * noises).astype("float32")
 
     def _denoise_from(self, inputs):
         """Maps `(noisy images, seeds, starts)` to images in [-1, 1]; all start at one step."""
         images, seeds, starts = inputs
         start = ops.cast(starts[0], "int32")
-        images = self.denoise(images, seeds, start, self.predict_without_class)
-        return ops.clip(images, -1.0, 1.0)
+        return self.images_of(self.denoise(images, seeds, start, self.predict_without_class))
 
     def illustrate(self):
         """The way of some images out of the noise, in a few steps and as an animation."""
         latents, seeds = self.inputs(0, NUM_ANIMATED)
-        taken = np.unique(np.rint(np.linspace(0, self.num_steps, NUM_FRAMES)).astype(int))
-        frames = self.trajectory(latents, seeds, (taken[1:] - 1).tolist())
-        frames = to_uint8(np.concatenate([np.clip(latents, -1.0, 1.0)[None], frames]))
-        last = len(frames) - 1
-        shown = np.unique(np.rint(np.linspace(0, last, NUM_ILLUSTRATED_STEPS)).astype(int))
+        taken = evenly_chosen(0, self.num_steps, NUM_FRAMES)
+        frames = self.trajectory(latents, seeds, [count - 1 for count in taken[1:]])
+        frames = to_uint8(np.concatenate([np.asarray(self.images_of(latents))[None], frames]))
+        shown = evenly_chosen(0, len(frames) - 1, NUM_ILLUSTRATED_STEPS)
         denoising = Illustration(
             np.moveaxis(frames[shown, :NUM_ILLUSTRATED], 0, 1),
-            column_labels=tuple(map(str, taken[shown])),
+            column_labels=tuple(str(taken[index]) for index in shown),
             x_label="steps taken",
         )
         return {"denoising": denoising, "process": Animation(frames), **super().illustrate()}
@@ -256,3 +307,8 @@ def predict_images(prediction, predictions, states, signal_rates, noise_rates):
         "velocity": lambda: signal_rates * states - noise_rates * predictions,
         "image": lambda: predictions,
     }[prediction]()
+
+
+def evenly_chosen(first, last, count):
+    """At most `count` whole numbers from `first` to `last`, either way, both included."""
+    return list(dict.fromkeys(np.rint(np.linspace(first, last, count)).astype(int).tolist()))

@@ -33,11 +33,11 @@ SHAPE = (28, 28, 1)
 DETERMINISTIC = {
     "vae": [],
     "dcgan": [],
-    "ddpm": ["sampler=ddim", "sampler.num_steps=5", "sampler.eta=0.0"],
+    "ddpm": ["sampler=ddim", "sampler.num_steps=5", "sampler.eta=0.0", "model.standardize=true"],
 }
 COUNTS = (1, 5)
 PLAN = {"batch_size": 16, "num_steps": 24, "num_checkpoints": 3}
-OPTIONS = {"ddim": ["model.dropout=0.1"]}
+OPTIONS = {"ddim": ["model.dropout=0.1", "model.standardize=true"]}
 RESUMED = "ddim"  # the model with the most state: averages of its weights and, here, dropout
 
 

@@ -34,7 +34,7 @@ ROOT = CONF.parent
 READMES = ("README.md", "metrics/weights/README.md")
 COMMAND = re.compile(r"python -m (benchmark(?:\.\w+)*)([^`\n]*)")
 PLACEHOLDERS = {
-    "<folder with one photograph>": "photographs",
+    "<file or folder>": "photographs",
     "NAME": "mnist",
     "[results_dir]": "results",
     "[part ...]": "kid prdc",

@@ -20,7 +20,7 @@ SMALL = {"base_width": 8, "num_blocks": 1, "batch_size": 16}
 def settings_of(compose_config):
     def settings(experiment, *overrides):
         keras.utils.clear_session(free_memory=False)
-        config = compose_config(f"experiment={experiment}", "dataset.source=a_folder", *overrides)
+        config = compose_config(f"experiment={experiment}", *overrides)
         return configuration.validate(config)
 
     return settings
@@ -101,3 +101,36 @@ def test_an_experiment_is_built_at_full_size(settings_of, experiment):
     sampler = model.sampler(Parts(settings, []).build_methods()[-1])
     outputs = sampler.single_pass(sampler.inputs(0, 1)[0])
     assert np.isfinite(outputs).all()
+
+
+def test_the_single_image_comes_with_the_packages(settings_of):
+    dataset = Parts(settings_of("single_image_300"), []).load_dataset()
+    assert dataset.train_images.shape == (1, 64, 64, 3)
+
+
+def test_the_single_image_is_noised_to_step_180_and_denoised_from_there(settings_of):
+    """The animation shows the middle one of the places that the picture shows."""
+    model = shrunk_model(settings_of("single_image_300"))
+    sampler = model._reconstructor()
+    assert sampler.num_steps == 300
+    middle = sorted(model.reconstruct_from)[len(model.reconstruct_from) // 2]
+    assert sampler.steps.times[sampler._start(middle)] + 1 == 180
+
+
+def test_flowers_are_standardised_and_their_predicted_images_not_clipped(settings_of):
+    settings = settings_of("flowers_ddim_cosine")
+    model, parts = shrunk_model(settings), Parts(settings, [])
+    methods = [*parts.build_methods(), parts.build_validation_method()]
+    assert [method.num_steps for method in methods] == [20, 5, 5]
+    assert not any(method.clip_predicted_images for method in methods)
+    images = np.random.default_rng(0).integers(100, 200, (4, 64, 64, 3), dtype="uint8")
+    model.adapt(images)
+    _, stds = model.standardization.get_weights()
+    np.testing.assert_allclose(stds, (images / 127.5).std(axis=(0, 1, 2)), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("experiment", "beta"), [("vae_latent2", 0.5), ("vae_latent100", 0.01)])
+def test_the_average_over_latent_dimensions_is_one_option_away(settings_of, experiment, beta):
+    model = settings_of(experiment, f"model.beta={beta}")["model"]
+    assert model["beta"] * model["latent_dim"] == pytest.approx(1.0)
+    assert settings_of(experiment)["model"]["beta"] == 1.0

@@ -44,8 +44,8 @@ def load_image_folder(
     are honoured. What is transparent is shown on white.
 
     Args:
-        name: Name of the dataset; `None` for that of the folder.
-        source: The folder.
+        name: Name of the dataset; `None` for that of the folder or of the single picture.
+        source: The folder, or the file of a single picture.
         channels: 1 for grey, 3 for RGB, `None` for 1 if all pictures are grey and else 3.
         num_crops: How many squares are cut from random places of each picture, once and for all;
             `None` takes the central square of each.
@@ -73,7 +73,7 @@ def load_image_folder(
         return folder.class_names
 
     dataset = load_cached(
-        name=_valid_name(folder.path) if name is None else name,
+        name=_valid_name(folder.name) if name is None else name,
         source=folder.stamps,
         preprocessing={
             **asdict(recipe),
@@ -113,9 +113,9 @@ class _Recipe:
             )
 
 
-def _valid_name(folder: Path) -> str:
-    """The folder's name, of letters, digits, `_`, `-` and `.` alone."""
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", folder.name)
+def _valid_name(name: str) -> str:
+    """A name of letters, digits, `_`, `-` and `.` alone."""
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", name)
     return re.sub(r"^[^A-Za-z0-9]+", "", name).rstrip("-") or "image_folder"
 
 

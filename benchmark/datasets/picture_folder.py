@@ -18,12 +18,14 @@ class PictureFolder:
     """The image files of a folder, class by class, in natural order of their names.
 
     Attributes:
+        name: The folder's name; of a single picture its own, without the suffix.
         path: The folder.
         files: The files.
         labels: For each file, the index of its class; all 0 where there are no classes.
         class_names: Names of the sub-folders; empty where there are fewer than two.
     """
 
+    name: str
     path: Path
     files: tuple[Path, ...]
     labels: tuple[int, ...]
@@ -47,7 +49,7 @@ def find_pictures(source: str | Path | None) -> PictureFolder:
     """Lists the pictures of a folder, or of its sub-folders; says what it passes over.
 
     Args:
-        source: The folder; hidden entries are ignored.
+        source: The folder, in which hidden entries are ignored, or the file of a single picture.
 
     Returns:
         The `PictureFolder`.
@@ -58,8 +60,13 @@ def find_pictures(source: str | Path | None) -> PictureFolder:
     if source is None:
         raise UserError("dataset=image_folder needs dataset.source=<folder of pictures>.")
     path = Path(source).expanduser().resolve()
+    if path.is_file() and is_picture(path):
+        return PictureFolder(path.stem, path.parent, (path,), (0,), ())
     if path.is_file():
-        raise UserError(f"{path} is a file. Give its folder: dataset.source={path.parent}")
+        raise UserError(
+            f"{path} must be a folder or a picture ({', '.join(SUFFIXES)}). "
+            f"Received: a {path.suffix or 'file without suffix'}."
+        )
     if not path.is_dir():
         raise UserError(f"There is no folder {path}. Mend dataset.source=<folder>.")
     pictures, folders, others = _list(path)
@@ -76,7 +83,7 @@ def find_pictures(source: str | Path | None) -> PictureFolder:
             f"{path} must hold pictures ({', '.join(SUFFIXES)}). "
             f"Found: {name_kinds(others) or 'nothing'}."
         )
-    return PictureFolder(path, tuple(pictures), (0,) * len(pictures), ())
+    return PictureFolder(path.name, path, tuple(pictures), (0,) * len(pictures), ())
 
 
 def _find_classes(path: Path, folders: list[Path]) -> PictureFolder:
@@ -98,7 +105,8 @@ def _find_classes(path: Path, folders: list[Path]) -> PictureFolder:
         files += pictures
         labels += [label] * len(pictures)
     names = tuple(folder.name for folder in folders)
-    return PictureFolder(path, tuple(files), tuple(labels), names if len(names) > 1 else ())
+    class_names = names if len(names) > 1 else ()
+    return PictureFolder(path.name, path, tuple(files), tuple(labels), class_names)
 
 
 def _list(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:

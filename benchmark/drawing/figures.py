@@ -362,10 +362,20 @@ def _loss_columns(history) -> Sequence[str]:
     return names
 
 
+def _without_repetition(history, names):
+    """Leaves out the total loss where another column, under a name that says more, is the same."""
+    others = [name for name in names if name != "loss"]
+    if len(others) < len(names) and any(
+        np.allclose(history[name], history["loss"], rtol=1e-4, equal_nan=True) for name in others
+    ):
+        return others
+    return names
+
+
 def _draw_losses(axes, history):
     style_axes(axes)
     over = "images_seen" if "images_seen" in history else "step"
-    names = _loss_columns(history)
+    names = _without_repetition(history, _loss_columns(history))
     losses = history[names].astype(float).replace([np.inf, -np.inf], np.nan)
     for name, color in zip(names, PALETTE * math.ceil(len(names) / len(PALETTE)), strict=False):
         points = losses[name].dropna()

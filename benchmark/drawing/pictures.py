@@ -1,6 +1,7 @@
 """Pictures of samples, drawn into the folder of their sampler."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from benchmark.results import Folder
 from models.base import Animation, Illustration, Sampler
 
 GRID_COLUMNS = 10
+FEW_IMAGES = 2
 
 
 def write_pictures(folder: Folder, images: np.ndarray, sampler: Sampler) -> None:
@@ -23,9 +25,19 @@ def write_pictures(folder: Folder, images: np.ndarray, sampler: Sampler) -> None
     """
     shown = images[grid_order(sampler, len(images))]
     folder.write_image("grid.png", figures.image_grid(shown, columns=GRID_COLUMNS))
-    for name, picture in sampler.illustrate().items():
+    write_illustrations(folder, sampler.illustrate())
+
+
+def write_illustrations(folder: Folder, pictures: Mapping[str, Any]) -> None:
+    """Draws what a model or a sampler says of itself.
+
+    Args:
+        folder: Where the pictures go.
+        pictures: By file name, an `Animation` or anything that `figures.illustration` draws.
+    """
+    for name, picture in pictures.items():
         if isinstance(picture, Animation):
-            folder.write_image(f"{name}.gif", animation(picture.images))
+            folder.write_image(f"{name}.gif", animation(picture))
         else:
             folder.write_image(f"{name}.png", figures.illustration(picture))
 
@@ -39,10 +51,17 @@ def grid_order(sampler: Sampler, num_samples: int) -> np.ndarray:
     return np.concatenate(rows)
 
 
-def animation(frames: np.ndarray) -> bytes:
-    """A GIF of images in a square, `(frames, count, height, width, channels)`."""
-    columns = math.isqrt(frames.shape[1])
-    return figures.animation(frames, columns=columns, frame_ms=80, hold_ms=2000)
+def animation(picture: Animation) -> bytes:
+    """A GIF of an animation; where images are few, they are drawn larger."""
+    count = picture.images.shape[1]
+    return figures.animation(
+        picture.images,
+        columns=picture.columns or math.isqrt(count),
+        scale=3 if count <= FEW_IMAGES else 2,
+        captions=picture.captions,
+        frame_ms=80,
+        hold_ms=2000,
+    )
 
 
 def write_neighbours(

@@ -6,6 +6,7 @@ from pathlib import Path
 CAPTIONS = {
     "learning": "Samples from the same latents while the model trains.",
     "reconstructions": "Real images, and what the model makes of them.",
+    "reconstruction": "Real images, and beside or below them their way into the noise and back.",
     "forward": "Real images on their way to noise.",
     "manifold": "What the decoder makes of a plane of the latent space, evenly spaced in the "
     "quantiles of the prior.",

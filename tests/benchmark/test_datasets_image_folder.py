@@ -62,6 +62,15 @@ class TestPictures:
         assert dataset.name == "pictures" and dataset.num_classes is None
         assert load(folder).image_shape == (64, 64, 3)
 
+    def test_the_file_of_a_single_picture_is_a_source_too(self, load, folder):
+        save_numbered(folder, 3)
+        dataset = load(folder / "2.png")
+        assert values(dataset.train_images) == values(dataset.test_images) == [2]
+        assert dataset.name == "2"
+        with pytest.raises(UserError, match="no_picture.png is no image that can be read"):
+            (folder / "no_picture.png").write_bytes(b"")
+            load(folder / "no_picture.png")
+
     def test_any_sizes_become_squares_of_one_size(self, load, folder):
         for index, size in enumerate([(8, 300), (64, 64), (301, 200), (1, 1)]):
             save(folder / f"{index}.png", (index, index, 9), size)
@@ -301,8 +310,10 @@ class TestMistakes:
     def test_a_source_is_needed(self, load, folder, tmp_path):
         assert "needs dataset.source=<folder" in refusal(load, "null")
         assert "There is no folder" in refusal(load, tmp_path / "nowhere")
-        save(folder / "a.png")
-        assert f"Give its folder: dataset.source={folder}" in refusal(load, folder / "a.png")
+        (folder / "a.gif").write_bytes(b"")
+        message = refusal(load, folder / "a.gif")
+        assert "a.gif must be a folder or a picture (.png" in message
+        assert "Received: a .gif." in message
 
     def test_an_empty_folder_is_told_with_what_was_found(self, load, folder):
         (folder / ".hidden.png").write_bytes(b"")

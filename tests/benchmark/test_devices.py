@@ -27,7 +27,10 @@ from tests.conftest import build_programs_quickly, small, trainings
 ROOT = Path(__file__).parents[2]
 PLAN = {"batch_size": 16, "num_steps": 24, "num_checkpoints": 3}
 RESUMED = "dcgan"  # the model with the most state: batch statistics and, here, instance noise
-OPTIONS = {"ddim": ["model.dropout=0.1"], "dcgan": ["model.instance_noise=0.1"]}
+OPTIONS = {
+    "ddim": ["model.dropout=0.1", "model.standardize=true"],
+    "dcgan": ["model.instance_noise=0.1"],
+}
 SHAPE = (28, 28, 1)
 
 

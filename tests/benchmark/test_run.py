@@ -117,6 +117,7 @@ def test_a_run_writes_its_rows_files_and_report(start, folders, model):
         assert json.loads((folder / "latency.json").read_text())["batch_1"]
         assert (folder / "process.gif").exists() == (model == "ddpm")
         run_folder = folder.parents[1]
+        assert (run_folder / "reconstruction.gif").exists() == (model == "ddpm")
         stages = json.loads((run_folder / "run.json").read_text())["stage_seconds"]
         assert stages["training"] > 0 and "report" in stages
         for stage in ("sampling", "measuring", "latency"):

@@ -102,6 +102,42 @@ def test_a_killed_training_goes_on_bit_for_bit(
     assert [row["loss"] for row in resumed_history] == [row["loss"] for row in history]
 
 
+def test_a_training_that_starts_anew_adapts_the_model_and_one_that_goes_on_does_not(
+    build, tmp_path, monkeypatch
+):
+    def adapt(model, images):
+        adapted.append((images, int(model.optimizer.iterations)))
+
+    def kill(watch, batch, logs=None):
+        end(watch, batch, logs)
+        if watch.step == 9:
+            raise Killed
+
+    adapted, end = [], training.Watch.on_train_batch_end
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(training.Watch, "on_train_batch_end", kill)
+        patch.setattr("models.vae.VAE.adapt", adapt)
+        train(build("vae"), tmp_path)
+    (images, step) = adapted.pop()
+    np.testing.assert_array_equal(images, IMAGES)
+    assert step == 0 and not adapted
+    monkeypatch.setattr("models.vae.VAE.adapt", adapt)
+    assert train(build("vae"), tmp_path).history[-1]["step"] == 12
+    assert not adapted
+
+
+def test_what_a_model_took_from_the_images_comes_with_a_checkpoint(build):
+    first, resumed = (build("ddpm", "model.standardize=true") for _ in range(2))
+    training.restore(first, None)
+    first.adapt(IMAGES)
+    training.restore(resumed, training.state(first, [], None))
+    for expected, received in zip(
+        first.standardization.get_weights(), resumed.standardization.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(received, expected)
+        assert received not in (0.0, 1.0)
+
+
 def test_the_operations_of_a_step_are_counted_for_each_image(build, tmp_path):
     """At least three times those of the decoder, as the encoder is trained too."""
     model = build("vae")

@@ -7,7 +7,7 @@ from keras import ops
 
 from benchmark.training import restore, state
 from models.adversarial import judge
-from models.dcgan import DCGAN
+from models.dcgan import ACTIVATIONS, DCGAN
 from models.optimizers import AveragedAdam
 from tests.conftest import ready_to_train
 
@@ -281,6 +281,7 @@ def test_a_training_with_all_options_goes_on_from_its_state():
 @pytest.mark.parametrize(
     ("options", "received"),
     [
+        ({"activation": "relu"}, "'leaky_relu', 'relu_capped'.*activation='relu'"),
         ({"label_smoothing": 1.0}, "label_smoothing=1.0"),
         ({"label_smoothing": -0.1}, "label_smoothing=-0.1"),
         ({"instance_noise": -1.0}, "instance_noise=-1.0"),
@@ -305,3 +306,21 @@ def test_one_optimizer_alone_is_refused():
 def test_no_latents_are_refused():
     with pytest.raises(ValueError, match="latent_dim=0"):
         DCGAN(image_shape=(28, 28, 1), seed=0, latent_dim=0, widths=[8])
+
+
+@pytest.mark.parametrize(
+    ("activation", "expected"),
+    [("leaky_relu", [-0.2, 0.1, 3.0]), ("relu_capped", [0.0, 0.1, 0.2])],
+)
+def test_the_activations_of_the_discriminator_by_hand(activation, expected):
+    received = ACTIVATIONS[activation]()(np.array([-1.0, 0.1, 3.0], "float32"))
+    np.testing.assert_allclose(received, expected, atol=1e-7)
+    kind = type(ACTIVATIONS[activation]())
+    layers = build_dcgan(activation=activation).discriminator.layers
+    assert sum(isinstance(layer, kind) for layer in layers) == 2  # one for each level
+
+
+def test_the_discriminator_has_the_activation_of_the_paper_by_default():
+    layers = build_dcgan().discriminator.layers
+    slopes = [layer.negative_slope for layer in layers if hasattr(layer, "negative_slope")]
+    assert slopes == pytest.approx([0.2, 0.2])

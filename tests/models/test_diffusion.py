@@ -5,6 +5,8 @@ from keras import ops
 
 from benchmark import config as configuration
 from benchmark.cli import Parts
+from benchmark.training import load_weights, weights
+from models.base import Animation, to_uint8
 from models.diffusion import LOSSES, DiffusionModel
 from models.plain_unet import build_plain_unet
 from models.reverse_process import DiffusionSampler
@@ -61,6 +63,34 @@ def test_losses_by_hand(loss, expected):
     outputs = (errors, np.zeros_like(errors), np.ones_like(errors))
     assert float(model.compute_loss(None, y_pred=outputs)) == pytest.approx(expected)
     assert loss in LOSSES
+
+
+@pytest.mark.parametrize("loss", ["mean_squared", "mean_absolute"])
+@pytest.mark.parametrize("prediction", ["noise", "image", "velocity"])
+def test_the_errors_of_noise_and_image_are_logged_whatever_is_predicted(prediction, loss):
+    """They are those of the noise and of the image that follow from the prediction."""
+    model, images = build_model(prediction=prediction, loss=loss), real_images(8)
+    noisy_images = []
+    model.unet = lambda inputs, training: noisy_images.append(inputs[0]) or 0.5 * inputs[0]
+    outputs = model(images)
+    total = float(model.compute_loss(images, y_pred=outputs))
+
+    (noisy,), images = map(ops.convert_to_numpy, noisy_images), images / 127.5 - 1.0
+    predicted, ratio = 0.5 * noisy, ops.convert_to_numpy(outputs[2])
+    signal_rate, noise_rate = np.sqrt(ratio / (1.0 + ratio)), np.sqrt(1.0 / (1.0 + ratio))
+    noises = (noisy - signal_rate * images) / noise_rate
+    predicted_images = {
+        "noise": (noisy - noise_rate * predicted) / signal_rate,
+        "image": predicted,
+        "velocity": signal_rate * noisy - noise_rate * predicted,
+    }[prediction]
+    predicted_noises = (noisy - signal_rate * predicted_images) / noise_rate
+    measure = {"mean_squared": np.square, "mean_absolute": np.abs}[loss]
+    logged = {name: float(mean.result()) for name, mean in model.means.items()}
+    assert logged["noise_loss"] == pytest.approx(measure(predicted_noises - noises).mean(), 1e-3)
+    assert logged["image_loss"] == pytest.approx(measure(predicted_images - images).mean(), 1e-3)
+    if prediction != "velocity":
+        assert logged[f"{prediction}_loss"] == pytest.approx(total, 1e-6)
 
 
 @pytest.mark.parametrize(
@@ -234,6 +264,7 @@ def test_pictures_of_model_and_sampler(schedule):
     assert strip.images.shape == (5, 3, *SHAPE)
     assert strip.column_labels[0] == "real" and len(strip.column_labels) == 3
     np.testing.assert_array_equal(strip.images[:, 0], images[:5])
+    assert isinstance(pictures["reconstruction"], Animation)
 
     sampler = model.sampler(DDIM(num_steps=5))
     pictures = sampler.illustrate()
@@ -313,3 +344,126 @@ def test_partial_diffusion_noises_to_the_step_and_comes_back():
     # clipped at 1: half of the noise above sqrt(alpha_bar) is seen, so look at the lower half
     assert np.median(noisy) == pytest.approx(np.sqrt(alpha_bar), abs=0.02)
     np.testing.assert_allclose(denoised_images, np.full_like(images, 191), atol=1)
+
+
+def grey_images(count=400):
+    """Pale images of little contrast: mean 191, standard deviation 10."""
+    values = np.random.default_rng(7).normal(191, 10, (count, *SHAPE))
+    return np.clip(np.rint(values), 0, 255).astype("uint8")
+
+
+def standardizing_model(images, **options):
+    model = build_model(standardize=True, **options)
+    model.adapt(images)
+    return model
+
+
+class Answer(keras.Model):
+    """Predicts the same number everywhere."""
+
+    inputs = [keras.KerasTensor((None, *SHAPE))]
+
+    def __init__(self, value):
+        super().__init__()
+        self.value = value
+
+    def call(self, inputs):
+        return ops.zeros_like(inputs[0]) + self.value
+
+
+def test_a_standardising_model_learns_images_of_the_variance_of_the_noise():
+    images = grey_images()
+    model, seen = standardizing_model(images, prediction="image"), []
+    model.unet = lambda inputs, training: seen.append(inputs[0]) or inputs[0]
+    _, targets, _ = model(images)
+    for values in map(ops.convert_to_numpy, (targets, *seen)):
+        assert abs(values.mean()) < 0.05 and values.std() == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.parametrize("clip", [True, False])
+@pytest.mark.parametrize("method", [DDPM, DDIM], ids=["ddpm", "ddim"])
+def test_samples_of_a_standardising_model_are_images(method, clip):
+    """The standardised image 1 is one standard deviation above the mean."""
+    model = standardizing_model(grey_images(), prediction="image")
+    model.unet = Answer(1.0)
+    sampler = model.sampler(method(num_steps=50, clip_predicted_images=clip))
+    images = to_uint8(sampler.sample(*sampler.inputs(0, 4)))
+    np.testing.assert_allclose(images, np.full_like(images, 201), atol=1)
+
+
+@pytest.mark.parametrize(("clip", "expected"), [(True, 1.0), (False, 1.5)])
+def test_predicted_images_are_clipped_on_the_scale_of_the_images(clip, expected):
+    """The standardised image 12.8 is at 1.5, as the standard deviation is 10 / 127.5."""
+    model = standardizing_model(grey_images(), prediction="image")
+    means, stds = (float(weight[0]) for weight in model.standardization.get_weights())
+    model.unet = Answer((1.5 - means) / stds)
+    sampler = model.sampler(DDIM(num_steps=5, clip_predicted_images=clip))
+    latents, seeds = map(ops.convert_to_tensor, sampler.inputs(0, 2))
+    _, predicted_images = sampler.reverse_step(0, latents, latents, seeds)
+    np.testing.assert_allclose(means + stds * predicted_images, expected, rtol=1e-5)
+    assert float(ops.max(sampler((latents, seeds)))) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_the_statistics_come_with_the_weights():
+    trained = standardizing_model(grey_images(), prediction="image")
+    loaded = build_model(standardize=True, prediction="image", seed=5)
+    load_weights(loaded, weights(trained))
+    inputs = trained.sampler(DDIM(num_steps=3)).inputs(0, 2)
+    images = [model.sampler(DDIM(num_steps=3)).sample(*inputs) for model in (trained, loaded)]
+    np.testing.assert_array_equal(*images)
+    assert len(weights(trained)) == len(weights(build_model())) + 2
+
+
+def test_pictures_of_a_standardising_model_are_images():
+    images = grey_images()
+    model = standardizing_model(images, prediction="image", reconstruct_from=[0.5])
+    model.unet = Answer(0.0)  # the mean image
+    pictures = model.illustrate(images, np.zeros(len(images)))
+    forward = pictures["forward"].images
+    np.testing.assert_allclose(forward[:, 0], images[:5], atol=8)  # the least noisy level
+    assert forward.mean(axis=(0, 2, 3, 4)) == pytest.approx(np.full(11, 191.0), abs=3.0)
+    assert forward[:, -1].std() == pytest.approx(10.0, abs=1.5)  # noise of the data's variance
+    _, noisy_images, denoised_images = np.moveaxis(pictures["reconstructions"].images, 1, 0)
+    assert noisy_images.std() == pytest.approx(10.0, abs=1.5)
+    np.testing.assert_allclose(denoised_images, np.full_like(denoised_images, 191), atol=1)
+    process = model.sampler(DDIM(num_steps=5)).illustrate()["process"].images
+    assert process[0].mean() == pytest.approx(191.0, abs=3.0)
+    np.testing.assert_allclose(process[-1], np.full_like(process[-1], 191), atol=1)
+
+
+@pytest.mark.parametrize("standardize", [False, True])
+def test_the_animated_reconstruction_goes_there_and_back(standardize):
+    options = {"reconstruct_from": [1.0, 0.2, 0.6], "standardize": standardize}
+    model, images = build_model(**options), real_images(3)
+    model.adapt(images)
+    pictures = model.illustrate(images, np.zeros(3))
+    picture, table = pictures["reconstruction"], pictures["reconstructions"]
+    assert table.column_labels == ("real", "step 50", "denoised", "step 10", "denoised") + (
+        "step 30",
+        "denoised",
+    )
+    real_images_, frames = np.split(picture.images, 2, axis=1)
+    assert picture.columns == 3  # the real images above what becomes of them
+    assert all(np.array_equal(frame, images) for frame in real_images_)
+    np.testing.assert_array_equal(frames[0], images)
+    np.testing.assert_array_equal(frames[-1], table.images[:, 6])  # from step 30, the middle one
+    (turn,) = [
+        index for index, frame in enumerate(frames) if np.array_equal(frame, table.images[:, 5])
+    ]
+    assert len(frames) == 1 + 15 + 30 and turn == 15
+    assert [picture.captions[index] for index in (0, 1, 15, 16, 45)] == [
+        "real",
+        "noised to step 1",
+        "noised to step 30",
+        "denoised to step 29",
+        "denoised",
+    ]
+    distances = np.abs(frames[: turn + 1].astype(int) - images).mean(axis=(1, 2, 3, 4))
+    assert (np.diff(distances) > 0).all()
+
+
+def test_one_reconstructed_image_stands_beside_itself():
+    model = build_model(schedule=CONTINUOUS)
+    picture = model.illustrate(real_images(1), np.zeros(1))["reconstruction"]
+    assert picture.images.shape[1:] == (2, *SHAPE) and picture.columns == 2
+    assert picture.captions[1] == "noised to variance 0.10"

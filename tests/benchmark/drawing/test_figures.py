@@ -223,6 +223,19 @@ def test_losses_of_both_players_share_the_axes_without_their_sum():
 
 
 @pytest.mark.parametrize(
+    ("loss", "names"),
+    [
+        (np.linspace(1, 2, 50), {"noise loss", "image loss"}),
+        (np.linspace(1, 2, 50) * 1.01, {"loss", "noise loss", "image loss"}),
+    ],
+)
+def test_a_total_that_repeats_one_of_the_losses_is_left_out(loss, names):
+    losses = {"loss": loss, "noise_loss": np.linspace(1, 2, 50), "image_loss": np.full(50, 0.5)}
+    axes = figures.loss_curves(history(**losses), title="ddpm").axes[0]
+    assert {text.get_text() for text in axes.get_legend().get_texts()} == names
+
+
+@pytest.mark.parametrize(
     ("loss", "scale"),
     [
         (np.geomspace(1, 0.01, 50), "log"),
