@@ -17,6 +17,10 @@ INITIAL_STD = 0.1
 class Bernoulli(layers.Layer):
     """Pixels as probabilities of being white: for images that are nearly binary."""
 
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.built = True  # it has no weights
+
     def negative_log_likelihoods(self, targets, logits):
         """In nats; `targets` and `logits` are `(batch, height, width, channels)`."""
         return ops.softplus(logits) - targets * logits
