@@ -156,7 +156,7 @@ class DCGAN(GenerativeModel):
         renew_batch_statistics(self.generator, inputs)
 
     def illustrate(self, images, labels):
-        """The latent plane, or what two random directions through the latent space change."""
+        """The latent plane, or what two directions through the latent space change."""
         return illustrate_plane(self.sampler())
 
     def build_sampler(self, method=None):

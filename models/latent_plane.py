@@ -7,11 +7,10 @@ from models.base import Illustration, to_uint8
 
 QUANTILES = np.linspace(0.02, 0.98, 20)
 NUM_ALONG = 11
-REACH = 2.0  # standard deviations to each side
 
 
 def illustrate_plane(sampler, axes=(0, 1)):
-    """The latent plane where there are two latents, else two directions through the first latent.
+    """The latent plane where there are two latents, else two directions from the first sample.
 
     Args:
         sampler: A `models.base.Sampler` of vectors of latents.
@@ -53,27 +52,27 @@ def latent_plane(sampler, axes):
 
 
 def two_directions(sampler):
-    """What two random directions change in the first sample, up to two standard deviations.
+    """Images on the way from the first sample in two directions, towards two other samples.
 
-    The directions are orthogonal and of length 1, drawn from the sampler's seed.
+    All latents are brought to the length that Gaussian latents have, the square root of their
+    number.
     """
     (latent_dim,) = sampler.latent_shape
-    generator = np.random.default_rng(sampler.seed)
-    directions, _ = np.linalg.qr(generator.standard_normal((latent_dim, 2)))
-    steps = np.linspace(-REACH, REACH, NUM_ALONG)
-    origin = sampler.inputs(0, 1)[0][0]
+    origin, right, up = sampler.inputs(0, 3)[0]
+    fractions = np.linspace(0.0, 1.0, NUM_ALONG)
     latents = (
         origin
-        + steps[None, :, None] * directions[:, 0]
-        + steps[::-1, None, None] * directions[:, 1]
+        + fractions[None, :, None] * (right - origin)
+        + fractions[::-1, None, None] * (up - origin)
     )
-    labels = tuple(f"{step:.1f}" for step in steps)
+    latents *= np.sqrt(latent_dim) / np.linalg.norm(latents, axis=-1, keepdims=True)
+    labels = tuple(f"{fraction:.1f}" for fraction in fractions)
     return Illustration(
         _images(sampler, latents.astype("float32")),
         row_labels=labels[::-1],
         column_labels=labels,
-        x_label="standard deviations along one random direction",
-        y_label="along another",
+        x_label="fraction of the way to a second latent",
+        y_label="to a third",
     )
 
 

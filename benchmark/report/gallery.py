@@ -10,6 +10,7 @@ CAPTIONS = {
     "forward": "Real images on their way to noise.",
     "manifold": "What the decoder makes of a plane of the latent space, evenly spaced in the "
     "quantiles of the prior.",
+    "directions": "What changes on the way from one sample towards two others.",
     "latents": "Where the encoder puts test images: the means of their posteriors.",
     "divergences": "What each latent dimension tells of an image: the mean KL divergence of its "
     "posterior from the prior.",

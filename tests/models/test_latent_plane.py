@@ -13,7 +13,8 @@ class Recorder:
         self.latent_shape = (latent_dim,)
 
     def inputs(self, start, count):
-        return np.ones((count, *self.latent_shape), "float32"), np.zeros((count, 2), "uint32")
+        latents = np.random.default_rng(0).normal(size=(count, *self.latent_shape))
+        return latents.astype("float32"), np.zeros((count, 2), "uint32")
 
     def sample(self, latents, seeds):
         assert len(seeds) == len(latents)
@@ -38,14 +39,19 @@ def test_latents_beyond_the_plane_are_zero():
     assert not sampler.latents[:, [0, 2, 4]].any()
 
 
-def test_the_directions_are_orthogonal_through_the_first_sample():
+def test_the_directions_lead_to_two_other_samples():
     sampler = Recorder(50)
     picture = two_directions(sampler)
     latents = sampler.latents.reshape(11, 11, 50)
-    np.testing.assert_allclose(latents[5, 5], 1.0)
-    across, up = latents[5, -1] - latents[5, 5], latents[0, 5] - latents[5, 5]
-    np.testing.assert_allclose([across @ across, up @ up, across @ up], [4.0, 4.0, 0.0], atol=1e-4)
-    assert picture.column_labels[0] == picture.row_labels[-1] == "-2.0"
+    first, second, third = sampler.inputs(0, 3)[0]
+    for corner, sample in (
+        (latents[-1, 0], first),
+        (latents[-1, -1], second),
+        (latents[0, 0], third),
+    ):
+        np.testing.assert_allclose(corner / sample, corner[0] / sample[0], rtol=1e-4)
+    np.testing.assert_allclose(np.linalg.norm(latents, axis=-1), np.sqrt(50), rtol=1e-5)
+    assert picture.column_labels[0] == picture.row_labels[-1] == "0.0"
 
 
 @pytest.mark.parametrize(
