@@ -1,12 +1,11 @@
 """What every generative model and every sampler of the benchmark offers."""
 
 import functools
-import math
 from dataclasses import dataclass
 
 import keras
 import numpy as np
-from keras import layers, ops
+from keras import ops
 
 # Of the layers that end a network, whatever the precision of the others.
 OUTPUT_DTYPE = "float32"
@@ -384,41 +383,3 @@ def count_steps():
     return keras.Variable(
         0, dtype="int32", trainable=False, aggregation="only_first_replica", name="steps_done"
     )
-
-
-def append_labels(features, inputs, num_classes):
-    """Appends a one-hot label to vectors and the labels to a network's inputs, if there are any."""
-    if num_classes is None:
-        return features
-    inputs.append(keras.Input((), dtype="int32", name="labels"))
-    return layers.Concatenate()([features, ops.one_hot(inputs[-1], num_classes)])
-
-
-def default_widths(image_shape, base_width):
-    """Channels of a convolutional network's levels, doubled wherever the resolution is halved.
-
-    Args:
-        image_shape: `(height, width, channels)`.
-        base_width: Channels of the first level.
-
-    Returns:
-        A list: as many levels as halve the image evenly down to 4 x 4 positions or more.
-    """
-    widths, sizes = [base_width], [size // 2 for size in image_shape[:2]]
-    while all(size % 2 == 0 and size >= 8 for size in sizes):
-        widths.append(2 * widths[-1])
-        sizes = [size // 2 for size in sizes]
-    return widths
-
-
-def check_divisible(image_shape, num_levels):
-    """Raises `ValueError` if `num_levels` halvings do not divide the image."""
-    divisor = 2**num_levels
-    sizes = image_shape[:2]
-    if any(size % divisor for size in sizes):
-        mended = " x ".join(str(math.ceil(size / divisor) * divisor) for size in sizes)
-        raise ValueError(
-            f"height and width must be divisible by {divisor}, 2 for each level of `widths`: "
-            f"resize the images, {mended} is the next size, or give fewer `widths`. "
-            f"Received: image_shape={tuple(image_shape)}"
-        )

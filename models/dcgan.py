@@ -6,17 +6,9 @@ import keras
 from keras import layers, ops
 
 from models.adversarial import accuracies, build_optimizer, judge, total_loss
-from models.base import (
-    OUTPUT_DTYPE,
-    GenerativeModel,
-    NetworkSampler,
-    append_labels,
-    check_divisible,
-    count_steps,
-    default_widths,
-    to_float,
-)
+from models.base import OUTPUT_DTYPE, GenerativeModel, NetworkSampler, count_steps, to_float
 from models.batch_statistics import renew_batch_statistics
+from models.convolutional import append_labels, check_divisible, default_widths
 from models.latent_plane import illustrate_plane
 
 WEIGHT_STD = 0.02  # Radford et al., section 4

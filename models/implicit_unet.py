@@ -4,8 +4,9 @@ import keras
 from keras import layers
 
 from models.base import OUTPUT_DTYPE
+from models.checks import check_at_least, check_size, check_widths
 from models.embedding import append_to_pixels
-from models.unet import check_at_least, check_size, check_widths, inputs_besides_images
+from models.unet import inputs_besides_images
 
 
 def build_implicit_unet(

@@ -14,14 +14,8 @@ from keras import layers, ops
 
 from models.attention import efficient_attention
 from models.base import OUTPUT_DTYPE
-from models.unet import (
-    attend_to_pixels,
-    check_at_least,
-    check_size,
-    check_widths,
-    inputs_besides_images,
-    scale_and_shift,
-)
+from models.checks import check_at_least, check_size, check_widths
+from models.unet import attend_to_pixels, inputs_besides_images, scale_and_shift
 
 NUM_GROUPS = 8
 GROUP_EPSILON = 1e-5

@@ -4,14 +4,9 @@ import keras
 from keras import layers
 
 from models.base import OUTPUT_DTYPE
+from models.checks import check_choice, check_rate, check_size, check_widths
 from models.embedding import append_to_pixels
-from models.unet import (
-    check_choice,
-    check_rate,
-    check_size,
-    check_widths,
-    inputs_besides_images,
-)
+from models.unet import inputs_besides_images
 
 TIME_CONDITIONINGS = ("none", "input")
 

@@ -12,13 +12,11 @@ from models.base import (
     ClassPoints,
     GenerativeModel,
     Illustration,
-    append_labels,
-    check_divisible,
     count_steps,
-    default_widths,
     to_float,
     to_uint8,
 )
+from models.convolutional import append_labels, check_divisible, default_widths
 from models.latent_plane import latent_plane
 from models.likelihoods import DecoderSampler, build_likelihood
 from models.samplers import Decoder

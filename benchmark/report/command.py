@@ -13,7 +13,7 @@ from benchmark.results import collect_rows
 USAGE = """\
 Usage: python -m benchmark.report [results_dir] [readme=README.md]
        python -m benchmark.report [results_dir] publish=results/reference [seed=10,11] [preset=...]
-       python -m benchmark.report [results_dir] trials=results/tuning/dcgan.csv
+       python -m benchmark.report [results_dir] trials=results/tuning/trials.csv
 The first derives tables, figures and the page again, and writes them into a README if one is named;
 the second copies what they are derived from to where it is committed; the third lists the trials
 that options were chosen by, each with its command."""
