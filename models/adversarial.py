@@ -43,7 +43,7 @@ def build_optimizer(generator, discriminator, *, alternating):
         for turn, optimizer in ((DISCRIMINATOR, discriminator), (GENERATOR, generator)):
             if not hasattr(optimizer, "take_turns"):
                 raise ValueError(
-                    "networks that are updated in turns need `models.optimizers.AveragedAdam`. "
+                    "networks that are updated in turns need an optimizer of `models.optimizers`. "
                     f"Received: {type(optimizer).__name__}"
                 )
             optimizer.take_turns(period=PERIOD, turn=turn)

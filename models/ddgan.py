@@ -57,7 +57,7 @@ class DenoisingDiffusionGAN(GenerativeModel):
         r1_interval: R1 is applied at every so many of the discriminator's steps, at least 1.
         discriminator_widths: Channels of each level of the discriminator, at least one.
         num_classes: Number of classes that the images are conditioned on; `None` for none.
-        generator_optimizer: A `models.optimizers.AveragedAdam`.
+        generator_optimizer: An optimizer of `models.optimizers`.
         discriminator_optimizer: Likewise.
         name: Name of the model.
         **unet: Options of `models.unet.build_unet`, for the generator.

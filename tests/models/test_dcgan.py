@@ -294,7 +294,7 @@ def test_wrong_options_are_refused(options, received):
 
 
 def test_turns_need_an_optimizer_that_takes_them():
-    with pytest.raises(ValueError, match="AveragedAdam.*Received: SGD"):
+    with pytest.raises(ValueError, match="models.optimizers.*Received: SGD"):
         build_dcgan(alternating=True)
 
 
