@@ -16,8 +16,8 @@ class StepCost:
     """The cost of a model's training step.
 
     Attributes:
-        flops: Floating-point operations of a step, forward and backward; `None` before it was
-            traced and where they cannot be counted.
+        flops: Floating-point operations of a step: forward, backward, and the optimizer's. `None`
+            before it was traced and where they cannot be counted.
     """
 
     flops: int | None = None

@@ -13,6 +13,8 @@ from benchmark.datasets.mnist import load_mnist
 from tests.conftest import options, ready_to_train
 
 GREY = ("mnist", "fashion_mnist")
+REMEDIES = ("prediction", "loss", "min_snr_gamma", "likelihood", "instance_noise")
+OURS = ("learned_variance", "stacked_mnist_trilemma")
 SMALL = {"base_width": 8, "num_blocks": 1, "batch_size": 16}
 
 
@@ -134,3 +136,16 @@ def test_the_average_over_latent_dimensions_is_one_option_away(settings_of, expe
     model = settings_of(experiment, f"model.beta={beta}")["model"]
     assert model["beta"] * model["latent_dim"] == pytest.approx(1.0)
     assert settings_of(experiment)["model"]["beta"] == 1.0
+
+
+@pytest.mark.parametrize("experiment", [name for name in options("experiment") if name not in OURS])
+def test_a_published_system_is_trained_in_the_same_way_at_all_presets(settings_of, experiment):
+    def training(*overrides):
+        model = settings_of(experiment, *overrides)["model"]
+        optimizers = [value for key, value in model.items() if key.endswith("optimizer")]
+        return (
+            [(each["_target_"], each["learning_rate"]) for each in optimizers],
+            [model.get(key) for key in REMEDIES],
+        )
+
+    assert training("preset=smoke") == training()

@@ -1,5 +1,6 @@
 """The log of trials that options were chosen by: each with its command and what came of it."""
 
+import shlex
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,8 @@ NUMBERS = ("rejected_share", "mode_kl", "train_seconds")
 
 def write_trials(rows, path):
     """Writes a line for each row of a trained model, the best of the headline first.
+
+    What the log already says of other trials stays.
 
     Args:
         rows: Result of `collect_rows`.
@@ -43,13 +46,17 @@ def write_trials(rows, path):
             **{name: trials[name].to_numpy() for name in ("sampler", "status", headline, *NUMBERS)},
         }
     )
+    path = Path(path)
+    if path.exists():
+        log = pd.concat([log, pd.read_csv(path)]).drop_duplicates(["command", "sampler"])
     log = log.sort_values(["sampler", headline], kind="stable").round(5)
-    write_atomically(Path(path), log.to_csv(index=False).encode())
-    return Path(path)
+    write_atomically(path, log.to_csv(index=False).encode())
+    return path
 
 
 def command(row):
-    """The command that trains a row's model."""
+    """The command that trains a row's model, as a shell takes it."""
     options = [text for text in row["overrides"].split() if not text.startswith("model=")]
     choices = [f"{name}={row[name]}" for name in ("dataset", "preset", "model")]
-    return " ".join(["python -m benchmark", *choices, f"seed={row['seed']:g}", *options])
+    arguments = [*choices, f"seed={row['seed']:g}", *options]
+    return f"python -m benchmark {shlex.join(arguments)}"

@@ -29,6 +29,7 @@ DATASET = ImageDataset(
 )
 PLAN = {"batch_size": 8, "num_steps": 12, "num_checkpoints": 3}
 LONG_TO_COMPILE = ("ddgan", "ddim")
+ADAM = "model.optimizer._target_=models.optimizers.AveragedAdam"
 
 
 class Killed(Exception):
@@ -140,13 +141,30 @@ def test_what_a_model_took_from_the_images_comes_with_a_checkpoint(build):
 
 def test_the_operations_of_a_step_are_counted_for_each_image(build, tmp_path):
     """At least three times those of the decoder, as the encoder is trained too."""
-    model = build("vae")
+    model = build("vae", ADAM)
     train(model, tmp_path)
     state = RunFolder(tmp_path, "random", "model", "key").state
     decoding = count_flops(model.decoder, np.zeros((1, model.latent_dim), "float32"))
     assert 3 * decoding < state["train_flops_per_image"] < 6 * decoding
     train(model, tmp_path)
     assert RunFolder(tmp_path, "random", "model", "key").state == state  # nothing is left to do
+
+
+def test_the_operations_of_the_optimizer_are_counted_too(build, tmp_path):
+    """Of Muon: five times X X^T, its square, and its product with X, for each kernel X."""
+    matrices = 0
+    flops = []
+    for overrides in ([ADAM], []):
+        model = build("vae", *overrides)
+        folder = tmp_path / str(len(overrides))
+        train(model, folder)
+        state = RunFolder(folder, "random", "model", "key").state
+        flops.append(PLAN["batch_size"] * state["train_flops_per_image"])
+    for variable in model.trainable_variables:
+        if variable.name == "kernel":
+            small, large = sorted((variable.shape[-1], np.prod(variable.shape[:-1])))
+            matrices += 5 * (2 * 2 * small**2 * large + 2 * small**3)
+    assert flops[1] - flops[0] == pytest.approx(matrices)
 
 
 def test_the_order_of_the_images_is_part_of_the_seed(build, whole, tmp_path):

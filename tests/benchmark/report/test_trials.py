@@ -15,15 +15,26 @@ def trials(seed=100):
 
 def test_each_trial_has_its_command_and_its_number_the_best_first(tmp_path):
     rows = trials()
-    rows.loc[rows["model"] == "dcgan", "overrides"] = "model=dcgan model.latent_dim=32"
+    rows.loc[rows["model"] == "dcgan", "overrides"] = "model=dcgan model.widths=[8,16]"
     log = pd.read_csv(write_trials(rows, tmp_path / "log.csv"))
     assert len(log) == (~is_sanity(rows)).sum()
     (dcgan,) = log.loc[log["command"].str.contains("model=dcgan"), "command"]
     assert dcgan == (
-        "python -m benchmark dataset=mnist preset=quick model=dcgan seed=100 model.latent_dim=32"
+        "python -m benchmark dataset=mnist preset=quick model=dcgan seed=100 'model.widths=[8,16]'"
     )
     for _, part in log.groupby("sampler"):
         assert part.iloc[:, 3].is_monotonic_increasing
+
+
+def test_trials_are_added_to_those_in_the_log(tmp_path):
+    """Run folders need not be kept; a trial that is made again takes its own place."""
+    rows = trials()
+    others = rows[rows["model"] != "dcgan"]
+    path = write_trials(rows[rows["model"] == "dcgan"], tmp_path / "log.csv")
+    write_trials(others, path)
+    write_trials(others, path)
+    expected = pd.read_csv(write_trials(rows, tmp_path / "all.csv"))
+    pd.testing.assert_frame_equal(pd.read_csv(path), expected)
 
 
 @pytest.mark.parametrize(("seed", "refused"), [(0, False), (9, False), (10, True), (99, True)])
