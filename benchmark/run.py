@@ -1,7 +1,5 @@
 """One run: train -> sample -> measure -> report."""
 
-import itertools
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -11,7 +9,7 @@ import pandas as pd
 from benchmark import console, machine
 from benchmark.acceleration import Acceleration, check_device, choose
 from benchmark.devices import build_on_devices, num_devices
-from benchmark.drawing import figures
+from benchmark.drawing.losses import loss_curves
 from benchmark.drawing.pictures import write_illustrations, write_neighbours, write_pictures
 from benchmark.errors import UserError
 from benchmark.evaluation import Evaluator, build_evaluator
@@ -30,6 +28,8 @@ from benchmark.report.columns import column
 from benchmark.report.terminal import report
 from benchmark.results import RunFolder, digest
 from benchmark.sampling import (
+    build_samplings,
+    checkpoints,
     sample,
     sample_seconds,
     sampler_seed,
@@ -129,35 +129,6 @@ def build_model(parts, dataset, acceleration) -> keras.Model:
     return model
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """One set of samples of a run.
-
-    Attributes:
-        method: How to sample (see `models.samplers`).
-        checkpoint: Which weights, `last` or `best`.
-        seed: Which sampling seed, from 0 on.
-    """
-
-    method: Any
-    checkpoint: str
-    seed: int
-
-    def folder(self, run: RunFolder) -> Any:
-        return run.sampler(self.method.name, self.checkpoint, self.seed)
-
-
-def build_samplings(parts) -> list[Sampling]:
-    """All sets of samples of a run."""
-    methods, seeds = parts.build_methods(), range(parts.settings["sampling"]["seeds"])
-    return [
-        Sampling(method, checkpoint, seed)
-        for checkpoint, method, seed in itertools.product(
-            checkpoints(parts.settings), methods, seeds
-        )
-    ]
-
-
 def run_folder(settings, dataset, num_devices) -> RunFolder:
     """The folder whose name is a hash of everything that determines the weights.
 
@@ -207,12 +178,6 @@ def announce(settings, evaluator, samplings, folder) -> None:
     )
     console.say(f"encoder: {evaluator.encoder.label}")
     console.say(f"run folder: {folder.path}")
-
-
-def checkpoints(settings) -> tuple[str, ...]:
-    """Which weights are sampled: the last ones, the best by validation, or both."""
-    checkpoint = settings["sampling"]["checkpoint"]
-    return ("last", "best") if checkpoint == "both" else (checkpoint,)
 
 
 def is_finished(parts, model, samplings, evaluator, folder) -> bool:
@@ -289,7 +254,7 @@ def trained(parts, model, evaluator, folder) -> bool:
         folder.write_arrays(folder.WEIGHTS["best"], training.best.weights)
         folder.update_state(best=training.best.description)
     with timed(folder, "pictures"):
-        losses = figures.loss_curves(pd.DataFrame(training.history), title="")
+        losses = loss_curves(pd.DataFrame(training.history), title="")
         folder.write_image("loss.png", losses)
         write_illustrations(folder, model.illustrate(*shown_images(dataset)))
     with timed(folder, "facts"):

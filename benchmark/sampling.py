@@ -1,16 +1,53 @@
-"""From a sampler to uint8 images, in shards that survive a stop."""
+"""Which samples a run makes, and from a sampler to uint8 images, in shards that survive a stop."""
 
+import itertools
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from benchmark import console
-from benchmark.results import Folder, digest
+from benchmark.results import Folder, RunFolder, digest
 from models.base import to_uint8
 
 SAMPLES, RECORD, SHARDS = "samples.npy", "samples.json", "shards"
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """One set of samples of a run.
+
+    Attributes:
+        method: How to sample (see `models.samplers`).
+        checkpoint: Which weights, `last` or `best`.
+        seed: Which sampling seed, from 0 on.
+    """
+
+    method: Any
+    checkpoint: str
+    seed: int
+
+    def folder(self, run: RunFolder) -> Any:
+        return run.sampler(self.method.name, self.checkpoint, self.seed)
+
+
+def build_samplings(parts) -> list[Sampling]:
+    """All sets of samples of a run."""
+    methods, seeds = parts.build_methods(), range(parts.settings["sampling"]["seeds"])
+    return [
+        Sampling(method, checkpoint, seed)
+        for checkpoint, method, seed in itertools.product(
+            checkpoints(parts.settings), methods, seeds
+        )
+    ]
+
+
+def checkpoints(settings) -> tuple[str, ...]:
+    """Which weights are sampled: the last ones, the best by validation, or both."""
+    checkpoint = settings["sampling"]["checkpoint"]
+    return ("last", "best") if checkpoint == "both" else (checkpoint,)
 
 
 def sample(

@@ -102,24 +102,33 @@ def train(
         pictures=pictures,
     )
     if first_epoch < num_checkpoints:
-        total = steps_per_epoch * num_checkpoints
-        with (
-            counted_step(model) as cost,
-            console.progress("step", total, start=watch.step) as watch.update,
-        ):
-            model.fit(
-                batches(model, dataset, batch_size=batch_size, seed=seed, start_step=watch.step),
-                initial_epoch=first_epoch,
-                epochs=num_checkpoints,
-                steps_per_epoch=steps_per_epoch,
-                shuffle=False,
-                verbose=0,
-                callbacks=[watch],
-            )
-        if cost.flops is not None:
-            run.update_state(train_flops_per_image=cost.flops / batch_size)
+        data = batches(model, dataset, batch_size=batch_size, seed=seed, start_step=watch.step)
+        flops = fit(model, data, watch, num_checkpoints, steps_per_epoch)
+        if flops is not None:
+            run.update_state(train_flops_per_image=flops / batch_size)
     put_averages(model)
     return Training(history, watch.best, watch.diverged)
+
+
+def fit(
+    model: keras.Model, data: Any, watch: "Watch", num_checkpoints: int, steps_per_epoch: int
+) -> int | None:
+    """Trains up to the last checkpoint; returns the operations of a step, if they are counted."""
+    total = steps_per_epoch * num_checkpoints
+    with (
+        counted_step(model) as cost,
+        console.progress("step", total, start=watch.step) as watch.update,
+    ):
+        model.fit(
+            data,
+            initial_epoch=len(watch.history),
+            epochs=num_checkpoints,
+            steps_per_epoch=steps_per_epoch,
+            shuffle=False,
+            verbose=0,
+            callbacks=[watch],
+        )
+    return cost.flops
 
 
 def largest_divisor(number: int, at_most: int) -> int:

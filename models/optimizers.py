@@ -77,9 +77,10 @@ class AveragedMuon(Averaging, keras.optimizers.Muon):
     """Muon (Jordan et al. 2024) that averages the weights, and takes kernels of convolutions too.
 
     The momentum of a matrix is replaced by the nearest orthogonal matrix, times 0.2 sqrt(the longer
-    side), so that learning rates are those of Adam (Liu et al. 2025, eq. 4). The kernel of a
-    convolution counts as the matrix of its outputs by all its inputs, as in Jordan et al.'s code;
-    Keras alone leaves it to Adam. All but kernels is left to Adam: biases, scales and embeddings.
+    side), so that learning rates are of the size that Adam's have (Liu et al. 2025). The kernel of
+    a convolution counts as the matrix of its outputs by all its inputs, as in Jordan et al.'s code;
+    Keras alone leaves it to Adam. Other than they advise, that includes the first and the last
+    layer. All but kernels is left to Adam: biases, scales and embeddings.
     Nothing decays unless asked for.
     """
 

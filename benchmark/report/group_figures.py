@@ -6,7 +6,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from benchmark.drawing.figures import loss_panels, sample_strips
+from benchmark.drawing.figures import sample_strips
+from benchmark.drawing.losses import loss_panels
 from benchmark.report.charts import class_histograms, pareto
 from benchmark.report.columns import HIGHER, column
 from benchmark.report.groups import validation_samplers

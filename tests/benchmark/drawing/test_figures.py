@@ -8,6 +8,7 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from benchmark.drawing import figures, style
+from benchmark.drawing.losses import loss_curves
 
 
 def flat_images(*values, channels=1):
@@ -214,7 +215,7 @@ def test_losses_of_both_players_share_the_axes_without_their_sum():
     losses = {
         name: np.linspace(1, 2, 50) for name in ("generator_loss", "discriminator_loss", "loss")
     }
-    axes = figures.loss_curves(history(**losses), title="dcgan").axes[0]
+    axes = loss_curves(history(**losses), title="dcgan").axes[0]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == [
         "generator loss",
         "discriminator loss",
@@ -231,7 +232,7 @@ def test_losses_of_both_players_share_the_axes_without_their_sum():
 )
 def test_a_total_that_repeats_one_of_the_losses_is_left_out(loss, names):
     losses = {"loss": loss, "noise_loss": np.linspace(1, 2, 50), "image_loss": np.full(50, 0.5)}
-    axes = figures.loss_curves(history(**losses), title="ddpm").axes[0]
+    axes = loss_curves(history(**losses), title="ddpm").axes[0]
     assert {text.get_text() for text in axes.get_legend().get_texts()} == names
 
 
@@ -244,20 +245,18 @@ def test_a_total_that_repeats_one_of_the_losses_is_left_out(loss, names):
     ],
 )
 def test_losses_are_logarithmic_where_it_fits(loss, scale):
-    axes = figures.loss_curves(history(loss=loss), title="").axes[0]
+    axes = loss_curves(history(loss=loss), title="").axes[0]
     assert axes.get_yscale() == scale
 
 
 def test_the_quality_measured_in_validation_is_no_loss():
-    axes = figures.loss_curves(history(loss=[2.0, 1.0], validation_fid=[9.0, 8.0]), title="").axes[
-        0
-    ]
+    axes = loss_curves(history(loss=[2.0, 1.0], validation_fid=[9.0, 8.0]), title="").axes[0]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["loss"]
 
 
 def test_the_smoothed_loss_is_a_centred_mean():
     loss = np.random.default_rng(0).normal(size=250)
-    axes = figures.loss_curves(history(loss=loss), title="").axes[0]
+    axes = loss_curves(history(loss=loss), title="").axes[0]
     raw, smooth = (line.get_ydata() for line in axes.lines)
     np.testing.assert_array_equal(raw, loss)
     assert smooth[100] == pytest.approx(loss[95:105].mean())
@@ -266,13 +265,13 @@ def test_the_smoothed_loss_is_a_centred_mean():
 def test_a_diverged_loss_is_drawn_up_to_its_end_and_marked():
     loss = np.ones(50)
     loss[30:] = np.nan
-    axes = figures.loss_curves(history(loss=loss), title="").axes[0]
+    axes = loss_curves(history(loss=loss), title="").axes[0]
     assert [text.get_text() for text in axes.texts] == ["diverged"]
     assert axes.lines[-1].get_xdata()[0] == 29 * 64
 
 
 def test_an_infinite_loss_is_not_drawn():
-    axes = figures.loss_curves(history(loss=[1.0, np.inf, 2.0]), title="").axes[0]
+    axes = loss_curves(history(loss=[1.0, np.inf, 2.0]), title="").axes[0]
     assert np.isfinite(axes.lines[0].get_ydata()).all()
 
 
