@@ -23,6 +23,7 @@ from benchmark.drawing.style import (
 
 _NOT_LOSSES = ("step", "epoch", "images_seen", "seconds", "learning_rate")
 _VALIDATION = "validation_"  # start of the columns that hold the quality of samples
+_ACCURACY = "accuracy"  # end of the columns that hold a fraction, not a loss
 
 
 def loss_curves(history, *, title):
@@ -30,7 +31,8 @@ def loss_curves(history, *, title):
 
     The smoothed line is a centred mean over a twenty-fifth of the logged points. The losses of a
     GAN's two players share the axes, and their sum, which means nothing, is left out. The vertical
-    axis is logarithmic where all losses are positive and span more than a decade.
+    axis is logarithmic where all losses are positive and span more than a decade. Accuracies are
+    dashed and have an axis of their own, on the right.
 
     Args:
         history: DataFrame with `images_seen` (or `step`) and one column per loss.
@@ -39,10 +41,10 @@ def loss_curves(history, *, title):
     Returns:
         A matplotlib `Figure`.
     """
-    return loss_panels({title: history}, panel_size=(6.0, 3.4))
+    return loss_panels({title: history}, panel_size=(6.0, 3.8))
 
 
-def loss_panels(histories: Mapping[str, pd.DataFrame], *, panel_size=(3.6, 2.5)):
+def loss_panels(histories: Mapping[str, pd.DataFrame], *, panel_size=(3.6, 2.9)):
     """Draws the losses of several runs side by side, each as `loss_curves` does.
 
     Args:
@@ -87,21 +89,34 @@ def _draw_losses(axes, history):
     style_axes(axes)
     over = "images_seen" if "images_seen" in history else "step"
     names = _without_repetition(history, _loss_columns(history))
-    losses = history[names].astype(float).replace([np.inf, -np.inf], np.nan)
+    accuracies = [name for name in names if name.endswith(_ACCURACY)]
+    values = history[names].astype(float).replace([np.inf, -np.inf], np.nan)
+    lines = []
+    if accuracies:
+        right = axes.twinx()
+        right.set_ylim(0.0, 1.0)
+        right.set_ylabel("accuracy (dashed)", fontsize=LABEL_SIZE)
+        style_axes(right, grid=None)
     for name, color in zip(names, PALETTE * math.ceil(len(names) / len(PALETTE)), strict=False):
-        points = losses[name].dropna()
+        points = values[name].dropna()
         position = history.loc[points.index, over]
         window = max(1, len(points) // 25)
         smooth = points.rolling(window, center=True, min_periods=1).mean()
-        axes.plot(position, points, color=color, linewidth=0.5, alpha=0.35)
-        axes.plot(position, smooth, color=color, linewidth=1.6, label=name.replace("_", " "))
+        where, style = (right, "--") if name in accuracies else (axes, "-")
+        where.plot(position, points, color=color, linewidth=0.5, alpha=0.35)
+        label = name.replace("_", " ")
+        lines += where.plot(position, smooth, style, color=color, linewidth=1.6, label=label)
+    losses = values.drop(columns=accuracies)
     _scale_losses(axes, losses.to_numpy())
     _mark_divergence(axes, history[over], losses)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel(over.replace("_", " "), fontsize=LABEL_SIZE)
     axes.set_ylabel("loss", fontsize=LABEL_SIZE)
-    if names:
-        axes.legend(fontsize=TICK_SIZE, edgecolor="none", framealpha=0.8, loc="best")
+    if lines:
+        axes.legend(
+            handles=lines, loc="upper center", bbox_to_anchor=(0.5, 0.0), borderaxespad=4.2,
+            ncols=2, fontsize=TICK_SIZE, frameon=False,
+        )  # fmt: skip
 
 
 def _scale_losses(axes, values):

@@ -254,6 +254,17 @@ def test_the_quality_measured_in_validation_is_no_loss():
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["loss"]
 
 
+def test_accuracies_have_an_axis_of_their_own():
+    losses = {"generator_loss": [2.0, 1.0], "real_accuracy": [0.01, 0.6]}
+    left, right = loss_curves(history(**losses), title="").axes
+    assert [len(axes.lines) for axes in (left, right)] == [2, 2]
+    assert right.get_ylim() == (0.0, 1.0) and left.get_yscale() == "linear"
+    assert [text.get_text() for text in left.get_legend().get_texts()] == [
+        "generator loss",
+        "real accuracy",
+    ]
+
+
 def test_the_smoothed_loss_is_a_centred_mean():
     loss = np.random.default_rng(0).normal(size=250)
     axes = loss_curves(history(loss=loss), title="").axes[0]
