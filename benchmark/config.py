@@ -51,10 +51,11 @@ class TrainingConfig:
 
 @dataclass
 class SamplingConfig:
-    """Which weights are sampled, how often, and images for each call of the sampler."""
+    """Which weights are sampled, how often and in how many steps, and images for each call."""
 
     checkpoint: str = MISSING
     seeds: int = MISSING
+    num_steps: list[int] | None = MISSING
     batch_size: int = MISSING
     jit: Any = MISSING
 
@@ -82,6 +83,8 @@ class RunConfig(MeasurementConfig):
 
     model: Any = MISSING
     presets: list[str] = field(default_factory=lambda: list(PRESETS))  # those that the model has
+    sampler_choices: list[str] = field(default_factory=list)  # options of `sampler` for the model
+    teacher: str | None = None
     sampler: Any = None
     samplers: list[Any] = field(default_factory=list)
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -132,6 +135,12 @@ def group_options(group: str) -> str:
     return ", ".join(sorted(Path(file.name).stem for file in files if file.name.endswith(".yaml")))
 
 
+def group_option(group: str, name: str) -> dict[str, Any]:
+    """What the file of one of a config group's options says, as it stands there."""
+    text = importlib.resources.files("conf").joinpath(group, f"{name}.yaml").read_text("utf-8")
+    return OmegaConf.to_container(OmegaConf.create(text))
+
+
 def validate(config: DictConfig) -> dict[str, Any]:
     """Checks a run's ranges, combinations and folders before anything costly starts.
 
@@ -148,9 +157,11 @@ def validate(config: DictConfig) -> dict[str, Any]:
     settings = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     if settings["sampler"] is not None:
         settings["samplers"] = [settings["sampler"]]
+    settings["samplers"] = in_other_numbers_of_steps(settings)
     check_numbers(settings["training"], "training")
     check_measurement(settings)
     check_preset(settings)
+    check_teacher(settings)
     check_acceleration(settings)
     check_samplers(settings)
     check_sampling_seeds(settings["sampling"]["seeds"])
@@ -192,7 +203,7 @@ def check_measurement(settings: dict[str, Any]) -> None:
 def check_numbers(node: Any, key: str = "") -> None:
     """Refuses negative numbers anywhere, and zero where one is the least that makes sense.
 
-    Lists of levels are left alone: they may count from the end, -1 being the coarsest.
+    Lists of levels may count from the end, -1 being the coarsest, and means may be negative.
     """
     if isinstance(node, dict):
         for name, value in node.items():
@@ -202,9 +213,10 @@ def check_numbers(node: Any, key: str = "") -> None:
             check_numbers(value, key)
     elif isinstance(node, int | float) and not isinstance(node, bool):
         counts = key.rpartition(".")[2].startswith("num_") or key.endswith(("_size", "_dim"))
-        if node < 0 or node != node or (counts and node < 1):
-            least = "at least 1" if counts else "not negative"
-            raise UserError(f"`{key}` must be {least}. Received: {key}={node}")
+        least = 1 if counts else -math.inf if key.endswith("_mean") else 0
+        if not node >= least:  # NaN
+            allowed = {1: "at least 1", 0: "not negative", -math.inf: "a number"}[least]
+            raise UserError(f"`{key}` must be {allowed}. Received: {key}={node}")
 
 
 def check_choices(settings: dict[str, Any]) -> None:
@@ -225,6 +237,14 @@ def check_preset(settings: dict[str, Any]) -> None:
         )
 
 
+def check_teacher(settings: dict[str, Any]) -> None:
+    if settings["teacher"] is not None and "teacher" not in settings["model"]:
+        raise UserError(
+            f"model={settings['model']['name']} has no teacher; model=distilled has. "
+            f"Received: teacher={settings['teacher']}"
+        )
+
+
 def check_acceleration(settings: dict[str, Any]) -> None:
     training, sampling = settings["training"], settings["sampling"]
     for key, value, choices in (
@@ -239,19 +259,12 @@ def check_acceleration(settings: dict[str, Any]) -> None:
 
 
 def check_samplers(settings: dict[str, Any]) -> None:
-    """A diffusion model samples in 1..T steps, a VAE by its decoder; others have no choice."""
+    """A model with a choice of samplers names them, and its time steps are their limit."""
     if not settings["samplers"]:
         raise UserError("`samplers` must name at least one way to sample. Received: samplers=[]")
     model = settings["model"]
     schedule = model.get("schedule")
-    if settings["sampler"] is not None:
-        walks = "num_steps" in settings["sampler"]
-        if (walks and schedule is None) or (not walks and "likelihood" not in model):
-            raise UserError(
-                f"this sampler is not for model={model['name']}: ddpm, ddim and dpm_solver go with "
-                "model=ddpm or model=ddim, decoder goes with model=vae, other models have one way "
-                f"to sample. Received: {settings['sampler']['_target_'].rpartition('.')[2]}"
-            )
+    check_sampler_choice(settings)
     for sampler in settings["samplers"]:
         check_sampler("sampler", sampler, model)
     training = settings["training"]
@@ -263,6 +276,35 @@ def check_samplers(settings: dict[str, Any]) -> None:
         check_sampler("training.validation.sampler", sampler, model)
 
 
+def in_other_numbers_of_steps(settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """The samplers, and each way that takes steps with each of `sampling.num_steps` besides."""
+    samplers, numbers = list(settings["samplers"]), settings["sampling"]["num_steps"] or []
+    if any(num_steps < 1 for num_steps in numbers):
+        raise UserError(
+            f"`sampling.num_steps` must each be at least 1. Received: sampling.num_steps={numbers}"
+        )
+    for sampler in settings["samplers"]:
+        for num_steps in numbers:
+            other = {**sampler, "num_steps": num_steps}
+            if "num_steps" in sampler and other not in samplers:
+                samplers.append(other)
+    return samplers
+
+
+def check_sampler_choice(settings: dict[str, Any]) -> None:
+    choices, model = settings["sampler_choices"], settings["model"]["name"]
+    if settings["sampler"] is None:
+        return
+    targets = [group_option("sampler", choice)["_target_"] for choice in choices]
+    if settings["sampler"]["_target_"] not in targets:
+        listed = ", ".join(f"sampler={choice}" for choice in choices)
+        raise UserError(
+            f"this sampler is not for model={model}, which has "
+            f"{listed or 'one way to sample, without a choice'}. "
+            f"Received: {settings['sampler']['_target_'].rpartition('.')[2]}"
+        )
+
+
 def check_sampling_seeds(seeds: int) -> None:
     if seeds < 1:
         raise UserError(
@@ -272,7 +314,7 @@ def check_sampling_seeds(seeds: int) -> None:
 
 
 def check_sampler(key: str, sampler: dict[str, Any], model: dict[str, Any]) -> None:
-    schedule = model.get("schedule") or {}
+    schedule = (model.get("teacher") or model).get("schedule") or {}
     num_steps, num_timesteps = sampler.get("num_steps", 1), schedule.get("num_timesteps")
     if num_steps is None:
         raise UserError(

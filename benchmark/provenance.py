@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-TRAINED_CODE = (
-    "models/*.py",
+TRAINING_CODE = (
     "benchmark/devices.py",
     "benchmark/pipeline.py",
     "benchmark/training.py",
     "benchmark/validation.py",
 )
-MEASURES = "metrics"  # the package within which imports are followed
+MEASURES, MODELS = "metrics", "models"  # the packages within which imports are followed
+NAMES_CODE = ("_target_", "path")  # the keys of a configuration that do, the latter of a function
 PACKAGES = ("tensorflow", "keras", "numpy", "scipy", "hydra-core")
 
 
@@ -35,28 +35,64 @@ def module_version(name: str) -> str:
     Args:
         name: Such as `metrics.kid`; a module that can be imported.
     """
-    spec = importlib.util.find_spec(name)
-    if spec is None or not spec.origin:
-        raise ModuleNotFoundError(f"there is no source of the module {name}")
+    return hash_code(sources_of([name], MEASURES))
+
+
+def trained_version(model: dict[str, Any]) -> str:
+    """Hash of the code that determines a model's weights.
+
+    It is that of the training, of the parts of `models` that a configuration names, and of all
+    that they import from there, however far away. Another model's code does not count.
+
+    Args:
+        model: The configuration of the model, nested dicts.
+    """
+    modules = {target.rpartition(".")[0] for target in targets(model)}
+    training = {path for pattern in TRAINING_CODE for path in ROOT.glob(pattern)}
+    return hash_code(sources_of(modules, MODELS) | training)
+
+
+def targets(node: Any) -> set[str]:
+    """The dotted names of all parts of `models` within a configuration."""
+    if isinstance(node, list):
+        return {name for value in node for name in targets(value)}
+    if not isinstance(node, dict):
+        return set()
+    named = {node[key] for key in NAMES_CODE if isinstance(node.get(key), str)}
+    inside = {name for name in named if name.startswith(f"{MODELS}.")}
+    return inside | {name for value in node.values() for name in targets(value)}
+
+
+def sources_of(modules: Iterable[str], package: str) -> set[Path]:
+    """The files of modules, and of all that they import from a package, however far away.
+
+    Raises:
+        ModuleNotFoundError: If there is no source of a module.
+    """
+    waiting = []
+    for name in modules:
+        spec = importlib.util.find_spec(name)
+        if spec is None or not spec.origin:
+            raise ModuleNotFoundError(f"there is no source of the module {name}")
+        waiting.append(Path(spec.origin))
     found: set[Path] = set()
-    waiting = [Path(spec.origin)]
     while waiting:
         path = waiting.pop()
         if path not in found:
             found.add(path)
-            waiting += imported_measures(path)
-    return hash_code(found)
+            waiting += imported_sources(path, package)
+    return found
 
 
-def imported_measures(path: Path) -> list[Path]:
-    """The files of the package `metrics` that a source file imports, wherever it does so."""
+def imported_sources(path: Path, package: str) -> list[Path]:
+    """The files of a package that a source file imports, wherever it does so."""
     names = set()
     for level, base, imported in import_statements(path.read_text()):
         if level:  # relative to the folder of the file, or to one above it
             folder = path.parents[level - 1].relative_to(ROOT)
             base = ".".join([*folder.parts, *([base] if base else [])])
         names |= {base, *(f"{base}.{name}" for name in imported)}
-    inside = [name.split(".") for name in names if name.startswith(f"{MEASURES}.")]
+    inside = [name.split(".") for name in names if name.startswith(f"{package}.")]
     files = [ROOT.joinpath(*parts).with_suffix(".py") for parts in inside]
     return [file for file in files if file.is_file()]
 

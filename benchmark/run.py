@@ -23,7 +23,7 @@ from benchmark.measurement import (
     write_row,
 )
 from benchmark.memory import check_batch_fits
-from benchmark.provenance import TRAINED_CODE, code_version, computing, environment
+from benchmark.provenance import computing, environment, trained_version
 from benchmark.report.columns import column
 from benchmark.report.terminal import report
 from benchmark.results import RunFolder, digest
@@ -37,8 +37,9 @@ from benchmark.sampling import (
     stored_samples,
 )
 from benchmark.stages import OF_SAMPLERS, summary, timed
+from benchmark.teacher import take_teacher
 from benchmark.training import load_weights, train, weights
-from benchmark.training_cost import train_cost
+from benchmark.training_cost import cost_notes, train_cost
 from benchmark.validation import Validation
 
 NUM_SHOWN = 5000
@@ -60,6 +61,7 @@ def run(parts: Any) -> pd.DataFrame:
     idle, start = machine.place.idle_seconds, machine.working_seconds()
     dataset = parts.load_dataset()
     loaded = machine.working_seconds()
+    teacher = take_teacher(settings, dataset.name)
     model = build_model(parts, dataset, acceleration)  # it refuses what it cannot be trained on
     samplings = build_samplings(parts)
     evaluator = build_evaluator(parts, dataset)
@@ -78,6 +80,9 @@ def run(parts: Any) -> pd.DataFrame:
             return show(settings, evaluator, folder)
         folder.add_seconds("data", loaded - start)
         folder.add_seconds("instruments", prepared - loaded)
+        if teacher and not folder.has_weights:
+            model.learn_from(teacher.weights)
+            folder.update_state(teacher=teacher.cost)
         if trained(parts, model, evaluator, folder):
             for sampling in samplings:
                 sample_and_measure(parts, model, sampling, evaluator, folder)
@@ -147,7 +152,8 @@ def run_folder(settings, dataset, num_devices) -> RunFolder:
             num_devices,
             keras.backend.backend(),
             dataset.fingerprint,
-            code_version(TRAINED_CODE),
+            trained_version(settings["model"]),
+            *filter(None, [settings["teacher"]]),
         ]
     )
     return RunFolder(settings["results_dir"], dataset.name, settings["model"]["name"], key)
@@ -338,7 +344,8 @@ def sample_and_measure(parts, model, sampling, evaluator, folder) -> None:
         "status": "finished",
         "sample_seconds": sample_seconds(target, len(images)),
     }
-    write_row(evaluator, subject, measured, row, preset=settings["preset"])
+    notes = cost_notes(folder.state)
+    write_row(evaluator, subject, measured, row, preset=settings["preset"], notes=notes)
 
 
 def row_of(parts, dataset, folder) -> dict[str, Any]:

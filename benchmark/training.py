@@ -218,14 +218,15 @@ class Watch(keras.callbacks.Callback):
     def _validate(self):
         """Measures the headline of the weights as they are, and keeps them if they are the best."""
         validation = self.validation
-        value, measure = validation.measure(), validation.headline
+        images = validation.sample()
+        value, measure = validation.distance(images), validation.headline
         instrument = validation.encoder.label
         better = is_better(value, measure, instrument, self.best)
         if better:
             self.best = Best(self.step, measure, value, instrument, weights(self.model))
         verdict = "the best so far" if better else f"the best is that of step {self.best.step}"
         console.say(f"step {self.step}: validation {column(measure).name} {value:.2f}, {verdict}")
-        return {validation.history_column: value}
+        return {validation.history_column: value, **validation.besides(images)}
 
     def _leave_out(self, seconds):
         self._start += seconds

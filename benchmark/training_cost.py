@@ -85,13 +85,32 @@ def needed_operations(graph: Any) -> list[Any]:
 
 
 def train_cost(state: dict[str, Any]) -> dict[str, Any]:
-    """What a training took, as far as its run.json says: time, images, operations."""
+    """What a training took, as far as its run.json says: time, images, operations.
+
+    The training of a teacher counts too, where there is one.
+    """
     flops, images_seen = state.get("train_flops_per_image"), state.get("images_seen")
     pflops = None
     if flops is not None and images_seen is not None:
         pflops = flops * images_seen / 1e15
-    return {
+    cost = {
         "train_seconds": state.get("train_seconds"),
         "images_seen": images_seen,
         "train_pflops": pflops,
     }
+    teachers = state.get("teacher")
+    if teachers is None:
+        return cost
+    both = {key: (own, teachers[key]) for key, own in cost.items()}
+    return {key: None if None in parts else sum(parts) for key, parts in both.items()}
+
+
+def cost_notes(state: dict[str, Any]) -> list[str]:
+    """What to know of the numbers of `train_cost`."""
+    if "teacher" not in state:
+        return []
+    teacher, own = state["teacher"], state["train_seconds"]
+    return [
+        f"trained {own:.0f} s besides the {teacher['train_seconds']:.0f} s of its teacher, "
+        f"run {teacher['run'][:8]}"
+    ]

@@ -9,12 +9,16 @@ from typing import Any
 import keras
 import numpy as np
 
+from benchmark.classifiers import rejected_fraction
 from benchmark.errors import UserError
 from benchmark.evaluation import REFERENCE_SEED, draw
 from benchmark.features import reference_features
 from benchmark.results import Folder
+from metrics.classifier import ModeClassifier
 from metrics.fid import fid
 from models.base import to_uint8
+
+REJECTED = "validation_rejected_share"
 
 
 class Validation:
@@ -95,17 +99,25 @@ class Validation:
         """Whether checkpoint number `checkpoint`, counted from 1, is validated."""
         return checkpoint % self.every == 0 or checkpoint == num_checkpoints
 
-    def measure(self) -> float:
-        """The headline of the model's weights as they are now; lower is better."""
+    def sample(self) -> np.ndarray:
+        """Images of the model's weights as they are now, uint8."""
         count = len(self.real_features)
         batches = [
             to_uint8(self.sampler.sample(*self.sampler.inputs(start, self.batch_size)))
             for start in range(0, count, self.batch_size)
         ]
-        return fid(
-            real_features=self.real_features,
-            generated_features=self.encoder(np.concatenate(batches)[:count]),
-        )
+        return np.concatenate(batches)[:count]
+
+    def distance(self, images: np.ndarray) -> float:
+        """The headline of images; lower is better."""
+        return fid(real_features=self.real_features, generated_features=self.encoder(images))
+
+    def besides(self, images: np.ndarray) -> dict[str, float]:
+        """What else is known of images, by column of the history: the rejected share, if any."""
+        encoder = self.encoder
+        if not isinstance(encoder, ModeClassifier) or images.shape[1:] != encoder.image_shape:
+            return {}
+        return {REJECTED: rejected_fraction(encoder, images)}
 
 
 @dataclass(frozen=True)

@@ -305,7 +305,8 @@ class NetworkSampler(Sampler):
 
     def call(self, inputs):
         """Maps `(latents, seeds)` to images in [-1, 1]: noise -> images."""
-        return self.network(self.network_inputs(*inputs), training=False)
+        images = self.network(self.network_inputs(*inputs), training=False)
+        return ops.clip(images, -1.0, 1.0)  # not all networks end with tanh
 
     def network_inputs(self, latents, seeds):
         """The latents and, where there are classes, each image's label."""

@@ -12,8 +12,9 @@ from keras import ops
 
 from models.base import GenerativeModel, Illustration, to_float, to_uint8
 from models.bound import VariationalBound, bound_of_images
+from models.embedding import withhold_labels
 from models.reverse_process import DiffusionSampler, split_outputs
-from models.samplers import DDPM
+from models.samplers import DDPM, ReverseMethod
 from models.standardization import Standardization, destandardized, standardized
 from models.unet import build_unet
 
@@ -155,7 +156,9 @@ class DiffusionModel(GenerativeModel):
         }
         network_inputs = [noisy_images, times]
         if self.num_classes:
-            network_inputs.append(self._withhold(labels))
+            network_inputs.append(
+                withhold_labels(labels, self.label_dropout, self.num_classes, self.seed_generator)
+            )
         outputs = self.unet(network_inputs, training=training)
         predictions, _ = split_outputs(outputs, self.image_shape[-1])
         learned = predictions, targets[self.prediction], ops.square(signal_rates / noise_rates)
@@ -306,8 +309,18 @@ class DiffusionModel(GenerativeModel):
         return self.sampler(DDPM(num_steps=min(limit, MOST_RECONSTRUCTION_STEPS)))
 
     def build_sampler(self, method=None):
-        """Returns a `DiffusionSampler` that takes the steps of `method` (default: all of DDPM)."""
+        """Returns a `DiffusionSampler` that takes the steps of `method` (default: all of DDPM).
+
+        Raises:
+            ValueError: If `method` is not one of diffusion models, or the model has not learned
+                the variance that it asks for.
+        """
         method = method or DDPM(num_steps=self.schedule.num_timesteps)
+        if not isinstance(method, ReverseMethod):
+            raise ValueError(
+                "a diffusion model is sampled by DDPM, DDIM or DPMSolver. "
+                f"Received: {type(method).__name__}"
+            )
         steps = method.reverse_steps(self.schedule)
         self._check_variance(steps.std_ratios is not None)
         return DiffusionSampler(
@@ -328,11 +341,6 @@ class DiffusionModel(GenerativeModel):
                 "variance='learned' needs a model with `learned_variance`. "
                 f"Received: learned_variance={self.learned_variance}"
             )
-
-    def _withhold(self, labels):
-        """Replaces a share of the labels by `num_classes`, which stands for no class."""
-        draws = keras.random.uniform(ops.shape(labels), seed=self.seed_generator)
-        return ops.where(draws < self.label_dropout, self.num_classes, ops.cast(labels, "int32"))
 
     def _implied_errors(self, errors, signal_to_noise):
         """The errors of the noise and of the image, but for their signs, at known noisy images."""

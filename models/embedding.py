@@ -56,8 +56,9 @@ def embed_conditions(
     time_dim=None,
     inclusive=False,
     activation="silu",
+    intervals=False,
 ):
-    """Embeds the time and, where there are any, labels, each as `(batch, dim)`.
+    """Embeds the time and, where there are any, intervals and labels, each as `(batch, dim)`.
 
     After dense layers, the labels are added to the time before the last nonlinearity (Dhariwal and
     Nichol 2021, in their code), so that what a class changes depends on the time.
@@ -72,19 +73,22 @@ def embed_conditions(
         time_dim: Size of the sinusoidal embedding of the time; `None` for `base_width`.
         inclusive: Of the `TimeEmbedding`.
         activation: Between the dense layers.
+        intervals: Whether to add intervals of time, embedded as the time is.
 
     Returns:
-        The inputs, times and labels, and their embeddings; there is a single one, of both, if the
-        time passes through dense layers.
+        The inputs, times, intervals and labels, and their embeddings; there is a single one, of
+        all, if the time passes through dense layers.
     """
-    times = keras.Input((), name="times")
     time_dim = time_dim or base_width
-    time = TimeEmbedding(time_dim, time_embedding, inclusive)(times)
     dim = 4 * base_width if dense_time else time_dim
-    if dense_time:
-        time = layers.Dense(dim, activation=activation)(time)
-        time = layers.Dense(dim)(time)
-    inputs, embeddings = [times], [time]
+    inputs, embeddings = [], []
+    for name in ["times", "intervals"] if intervals else ["times"]:
+        inputs.append(keras.Input((), name=name))
+        embedding = TimeEmbedding(time_dim, time_embedding, inclusive)(inputs[-1])
+        if dense_time:
+            embedding = layers.Dense(dim, activation=activation)(embedding)
+            embedding = layers.Dense(dim)(embedding)
+        embeddings.append(embedding)
     if num_classes is not None:
         labels = keras.Input((), dtype="int32", name="labels")
         inputs.append(labels)
@@ -92,6 +96,24 @@ def embed_conditions(
     if dense_time:
         embeddings = [layers.Activation("silu")(functools.reduce(operator.add, embeddings))]
     return inputs, embeddings
+
+
+def withhold_labels(labels, share, num_classes, seed_generator):
+    """Replaces labels by `num_classes`, which stands for no class, each with probability `share`.
+
+    So that guidance has an unconditional model (Ho and Salimans 2022, algorithm 1).
+
+    Args:
+        labels: Integers `(batch,)`.
+        share: In [0, 1].
+        num_classes: Number of classes.
+        seed_generator: A `keras.random.SeedGenerator`.
+
+    Returns:
+        int32 `(batch,)`.
+    """
+    draws = keras.random.uniform(ops.shape(labels), seed=seed_generator)
+    return ops.where(draws < share, num_classes, ops.cast(labels, "int32"))
 
 
 def map_latents(latents, dim):

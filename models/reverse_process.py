@@ -20,9 +20,10 @@ class DiffusionSampler(Sampler):
     Image i of a class-conditional model is of class i modulo `num_classes`.
 
     Args:
-        unet: Network with the inputs `[images, times]`, then `labels` where there are classes and
-            `latents` where there is a `latent_dim`. Output channels beyond those of the images
-            say how large the variances are; only steps of learned variance look at them.
+        unet: Network with the inputs `[images, times]`, then `intervals` where `steps` has them,
+            `labels` where there are classes and `latents` where there is a `latent_dim`. Output
+            channels beyond those of the images say how large the variances are; only steps of
+            learned variance look at them.
         steps: `models.samplers.ReverseSteps`.
         seed: Integer.
         name: Name of the sampler.
@@ -168,8 +169,12 @@ class DiffusionSampler(Sampler):
 
     def network_inputs(self, images, index, *conditions):
         """The network's inputs at step number `index`."""
-        times = ops.take(ops.convert_to_tensor(self.steps.times), index)
-        return [images, ops.broadcast_to(times, ops.shape(images)[:1]), *conditions]
+        told = [self.steps.times]
+        if self.steps.intervals is not None:
+            told.append(self.steps.intervals)
+        numbers = [ops.take(ops.convert_to_tensor(values), index) for values in told]
+        count = ops.shape(images)[:1]
+        return [images, *(ops.broadcast_to(number, count) for number in numbers), *conditions]
 
     def pass_inputs(self, latents):
         """The inputs of the first step; with classes, of the first one."""
@@ -301,10 +306,15 @@ def variance_fractions(values):
 
 
 def predict_images(prediction, predictions, states, signal_rates, noise_rates):
-    """The images that a network's predictions of noise, velocity or image amount to."""
+    """The images that a network's predictions of noise, velocity or image amount to.
+
+    `"velocity"` is that of Salimans and Ho (2022), `"flow"` the one of straight paths, noise minus
+    image, where signal and noise rate add up to 1.
+    """
     return {
         "noise": lambda: (states - noise_rates * predictions) / signal_rates,
         "velocity": lambda: signal_rates * states - noise_rates * predictions,
+        "flow": lambda: states - noise_rates * predictions,
         "image": lambda: predictions,
     }[prediction]()
 

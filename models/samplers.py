@@ -31,6 +31,8 @@ class ReverseSteps:
         stds: Standard deviation of the fresh noise z, 0 where none is added.
         std_ratios: Where the network tells the variance, the largest standard deviation over
             `stds`, which are the smallest; `None` where it does not.
+        intervals: Where the network is told them, how far the steps go, on the scale of `times`;
+            `None` where it is not.
     """
 
     times: np.ndarray
@@ -42,6 +44,7 @@ class ReverseSteps:
     state_weights: np.ndarray
     stds: np.ndarray
     std_ratios: np.ndarray | None = None
+    intervals: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -194,6 +197,33 @@ class DDIM(ReverseMethod):
             noise_weights=np.sqrt(1.0 - following - stds**2),  # eq. 12, "direction to x_t"
             state_weights=np.zeros_like(current),
             stds=stds,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Consistency(ReverseMethod):
+    """Multistep sampling of consistency models (Song et al. 2023, algorithm 1).
+
+    Each step predicts the image and noises it anew, less than before. Of a diffusion model, which
+    predicts but the mean of the images that may be behind a state, it makes blurred ones.
+    """
+
+    @property
+    def name(self):
+        return self.describe("consistency")
+
+    def reverse_steps(self, schedule):
+        """Returns the `ReverseSteps` on a schedule of `models.schedules`."""
+        path, current, following = self.walk(schedule)
+        return ReverseSteps(
+            times=path.times,
+            signal_rates=np.sqrt(current),
+            noise_rates=np.sqrt(1.0 - current),
+            image_weights=np.sqrt(following),
+            previous_image_weights=np.zeros_like(current),
+            noise_weights=np.zeros_like(current),
+            state_weights=np.zeros_like(current),
+            stds=np.sqrt(1.0 - following),
         )
 
 

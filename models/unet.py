@@ -124,11 +124,12 @@ def build_unet(
     time_conditioning="scale_shift",
     patch_size=1,
     dropout=0.0,
+    intervals=False,
     num_classes=None,
     latent_dim=None,
     out_channels=None,
 ):
-    """Builds the U-Net: `[images, times, labels?, latents?] -> outputs` of the images' size.
+    """Builds the U-Net: `[images, times, intervals?, labels?, latents?] -> outputs` of their size.
 
     With `patch_size=2` the first convolution has stride 2 and the last one writes 2 x 2 pixels
     for each position, so that all blocks work at half the resolution. The network of Ho et al.
@@ -159,6 +160,8 @@ def build_unet(
             features, without dense layers. With `"none"` the network is not told the time.
         patch_size: Stride of the first convolution.
         dropout: Rate between the convolutions of a block, in [0, 1).
+        intervals: Adds the input `intervals`, `(batch,)`: lengths on the scale of the times, whose
+            embedding joins that of the time.
         num_classes: Adds the input `labels`, int `(batch,)`: a class in 0..num_classes - 1, or
             `num_classes` for none (Ho and Salimans 2022). Its embedding joins that of the time.
         latent_dim: Adds the input `latents`, `(batch, latent_dim)`, at least 2. What a mapping
@@ -168,7 +171,7 @@ def build_unet(
 
     Returns:
         A `keras.Model` of float32 images `(batch, *image_shape)`, times `(batch,)` and the
-        inputs that `num_classes` and `latent_dim` add, in this order.
+        inputs that `intervals`, `num_classes` and `latent_dim` add, in this order.
 
     Raises:
         ValueError: If an option is out of its range, or the patches and levels do not divide the
@@ -193,6 +196,7 @@ def build_unet(
         time_dim=time_dim,
         inclusive=layout == "original",
         time_conditioning=time_conditioning,
+        intervals=intervals,
         num_classes=num_classes,
     )
     style = None
@@ -216,13 +220,16 @@ def build_unet(
     return keras.Model([images, *conditions], outputs, name="unet")
 
 
-def inputs_besides_images(*, time_conditioning, num_classes, time_dim=None, **options):
-    """Times and labels, and their embeddings.
+def inputs_besides_images(
+    *, time_conditioning, num_classes, time_dim=None, intervals=False, **options
+):
+    """Times, intervals and labels, and their embeddings.
 
     Args:
         time_conditioning: As of `build_unet`.
-        time_dim: Likewise.
         num_classes: Likewise.
+        time_dim: Likewise.
+        intervals: Likewise.
         **options: Other options of `models.embedding.embed_conditions`.
 
     Raises:
@@ -237,13 +244,14 @@ def inputs_besides_images(*, time_conditioning, num_classes, time_dim=None, **op
         return embed_conditions(
             dense_time=time_conditioning != "input",
             time_dim=time_dim,
+            intervals=intervals,
             num_classes=num_classes,
             **options,
         )
-    if num_classes is not None:
+    if num_classes is not None or intervals:
         raise ValueError(
-            "`num_classes` needs the time's embedding to join. Received: "
-            f"time_conditioning='none', num_classes={num_classes}"
+            "`num_classes` and `intervals` need the time's embedding to join. Received: "
+            f"time_conditioning='none', num_classes={num_classes}, intervals={intervals}"
         )
     return [keras.Input((), name="times")], []
 

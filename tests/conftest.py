@@ -22,6 +22,10 @@ SMALL = {
     "dcgan": ["model.widths=[8]"],
     "ddim": [*ONE_LEVEL, "model.middle_attention=false"],
     "ddpm": [*ONE_LEVEL, "model.middle_attention=false"],
+    "distilled": ["model.teacher.multipliers=[1]", "model.teacher.middle_attention=false"],
+    "flow": [*ONE_LEVEL, "model.middle_attention=false"],
+    "meanflow": [*ONE_LEVEL, "model.middle_attention=false"],
+    "r3gan": ["model.widths=[16]"],
     "ddgan": [*ONE_LEVEL, "model.discriminator_widths=[16]"],
     "vae": ["model.widths=[8]"],
 }

@@ -33,6 +33,10 @@ SHAPE = (28, 28, 1)
 DETERMINISTIC = {
     "vae": [],
     "dcgan": [],
+    "r3gan": [],
+    "distilled": ["sampler=consistency", "sampler.num_steps=1"],
+    "flow": ["sampler=heun", "sampler.num_steps=3"],
+    "meanflow": ["sampler=meanflow", "sampler.num_steps=2"],
     "ddpm": ["sampler=ddim", "sampler.num_steps=5", "sampler.eta=0.0", "model.standardize=true"],
 }
 COUNTS = (1, 5)
@@ -115,7 +119,7 @@ def told_of_training(name, folder):
     return last, {
         "losses": [row["loss"] for row in result.history],
         "validations": [row["validation_fid"] for row in result.history],
-        "best": [result.best.value, validation.measure()],
+        "best": [result.best.value, validation.distance(validation.sample())],
         "deterministic": sampler.deterministic,
         "images": images.shape,
         "range": [float(images.min()), float(images.max())],

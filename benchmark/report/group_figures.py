@@ -10,6 +10,7 @@ from benchmark.drawing.figures import sample_strips
 from benchmark.drawing.losses import loss_panels
 from benchmark.report.charts import class_histograms, pareto
 from benchmark.report.columns import HIGHER, column
+from benchmark.report.frontier import frontier
 from benchmark.report.groups import validation_samplers
 from benchmark.report.learning import learning_curves
 from benchmark.report.radar import radar
@@ -20,6 +21,8 @@ from benchmark.results import StoredRow
 
 CAPTIONS = {
     "pareto": "Sampling time against quality. {} and to the left is better.",
+    "frontier": "Steps against quality: {} by the number of network passes, of one checkpoint for "
+    "each curve; lower is better.",
     "radar": "The trilemma: quality, speed and diversity, each from 0 (centre) to 1.",
     "samples": "The first samples of each model and sampler, not selected.",
     "class_histograms": "Share of each class among the generated images and among the real ones.",
@@ -48,6 +51,7 @@ def draw_group(results_dir, group, styles, real_images):
     """
     figures = {
         "pareto": pareto(group, styles=styles),
+        "frontier": frontier(group),
         "radar": radar(group, styles=styles),
         "samples": _draw_samples(results_dir, group, styles, real_images),
         "class_histograms": _draw_histograms(results_dir, group, styles),
@@ -69,6 +73,8 @@ def caption(name, group):
     if name == "learning":
         samplers = validation_samplers(group.rows)
         return CAPTIONS[name].format(column(group.headline).name, samplers)
+    if name == "frontier":
+        return CAPTIONS[name].format(column(group.headline).name)
     if name == "pareto":
         return CAPTIONS[name].format("Up" if column(group.headline).better == HIGHER else "Down")
     several = [line for line in group.lines if line.num_seeds > 1]

@@ -86,27 +86,51 @@ def learning_curves(results_dir, group, styles):
 
 def curves_of(results_dir, group, styles):
     """Returns the `Curve`s of a group, one for each model and set of overrides that has any."""
-    lines, histories = {}, {}
+    firsts = {}
+    for line in competing(group.lines):
+        firsts.setdefault((line.first["model"], line.first["overrides"]), line)
+    value = f"validation_{group.headline}"
+    return [
+        Curve(
+            label,
+            styles[firsts[name].label],
+            _over_seeds(pd.concat(found.values()).rename(columns={value: "value"})),
+        )
+        for name, (label, found) in _histories(results_dir, group).items()
+    ]
+
+
+def histories_of(results_dir, group):
+    """What the trainings of a group measured in validation.
+
+    Returns:
+        `dict` from a model, with its overrides where they tell it from another, to a `dict` from
+        the run to a DataFrame of the checkpoints that were validated, with the run's `seed`.
+    """
+    return dict(_histories(results_dir, group).values())
+
+
+def _histories(results_dir, group):
+    """The label and the runs' histories of each model and set of overrides that has any."""
+    histories = {}
     for line in competing(group.lines):
         name = line.first["model"], line.first["overrides"]
-        lines.setdefault(name, line)
         for _, row in line.rows.iterrows():
             history = _validated(results_dir, row, group.headline)
             if history is not None:  # of a run that is sampled in several ways: once
                 histories.setdefault(name, {})[row["run"]] = history.assign(seed=row["seed"])
     models = [model for model, _ in histories]
-    return [
-        Curve(
+    return {
+        (model, overrides): (
             f"{model} {overrides}".strip() if models.count(model) > 1 else model,
-            styles[lines[model, overrides].label],
-            _over_seeds(pd.concat(found.values())),
+            found,
         )
         for (model, overrides), found in histories.items()
-    ]
+    }
 
 
 def _validated(results_dir, row, headline):
-    """The step, seconds and value of each validation of a row's run; `None` without any.
+    """The checkpoints of a row's run that were validated; `None` without any.
 
     Values of another instrument than the row's are not comparable with those of other rows.
     """
@@ -117,12 +141,13 @@ def _validated(results_dir, row, headline):
     instruments = row["kid_encoder"], row["classifier"].partition(",")[0]
     if run.state.get("validation", {}).get("instrument") not in instruments:
         return None
-    values = history[["step", "seconds", name]].rename(columns={name: "value"}).dropna()
+    values = history.dropna(subset=[name])
     return values if len(values) else None
 
 
 def _over_seeds(values):
     """Means over runs of one seed, then mean and standard deviation over seeds, by step."""
+    values = values[["step", "seed", "seconds", "value"]]
     seeds = values.groupby(["step", "seed"], dropna=False).mean().groupby("step")
     return pd.DataFrame(
         {

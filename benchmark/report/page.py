@@ -13,6 +13,7 @@ from benchmark.report.columns import definitions
 from benchmark.report.gallery import Gallery, data_uri
 from benchmark.report.group_figures import CAPTIONS, SWEEP, caption, draw_group
 from benchmark.report.rows import row_styles
+from benchmark.report.speedrun import speedrun_table
 from benchmark.report.stages import NOTE, stage_table
 from benchmark.report.stored import shown_runs, stored_runs
 from benchmark.report.verdict import seeds_table, verdict, why_headline
@@ -51,7 +52,7 @@ def write_report(results_dir, rows, *, real_images=None):
         for group in groups
     }
     _remove_stale_figures(results_dir / "figures", groups, pictures)
-    context = _context(groups)
+    context = _context(results_dir, groups)
     files = {
         "trilemma.csv": tables.to_csv(rows),
         "trilemma_by_model.csv": tables.to_csv_by_model(groups),
@@ -83,9 +84,10 @@ def _remove_stale_figures(folder, groups, pictures):
                 path.unlink()
 
 
-def _context(groups):
+def _context(results_dir, groups):
     """What all documents show, group by group."""
-    parts = [_part(*pair) for pair in zip(groups, grouping.titles(groups), strict=True)]
+    titles = grouping.titles(groups)
+    parts = [_part(results_dir, *pair) for pair in zip(groups, titles, strict=True)]
     rows = pd.concat([group.rows for group in groups]) if groups else pd.DataFrame()
     return {
         "parts": parts,
@@ -97,7 +99,7 @@ def _context(groups):
     }
 
 
-def _part(group, title):
+def _part(results_dir, group, title):
     by_model, by_row = tables.table_by_model(group), tables.build_table(group)
     has_seeds = len(by_row.body) > len(by_model.body)
     return {
@@ -109,6 +111,7 @@ def _part(group, title):
         "panels": tables.split(by_model),
         "verdict": [why_headline(group), *verdict(group)],
         "components": seeds_table(group),
+        "speedrun": speedrun_table(results_dir, group),
         "by_row": by_row if has_seeds else None,
         "row_panels": tables.split(by_row) if has_seeds else [],
         "published": published.published_table(group.dataset),

@@ -92,10 +92,19 @@ def row_styles(*tables):
     return looks
 
 
-def _style(index, family):
+def color_of(index):
+    """The colour of number `index` of any count: those of the palette, then darker and darker."""
     shade = 0.62 ** (index // len(PALETTE))
-    color = tuple(shade * part for part in to_rgb(PALETTE[index % len(PALETTE)]))
-    return Style(color, _MARKERS[family % len(_MARKERS)], _DASHES[family % len(_DASHES)])
+    return tuple(shade * part for part in to_rgb(PALETTE[index % len(PALETTE)]))
+
+
+def marker_of(family):
+    """The marker of model number `family`."""
+    return _MARKERS[family % len(_MARKERS)]
+
+
+def _style(index, family):
+    return Style(color_of(index), marker_of(family), _DASHES[family % len(_DASHES)])
 
 
 def sanity_value(rows, model, column):

@@ -186,13 +186,29 @@ def test_a_sampler_replaces_the_models_own_list(compose_config):
     assert [sampler["num_steps"] for sampler in samplers] == [20]
 
 
+def test_other_numbers_of_steps_add_rows_of_each_way_that_takes_steps(compose_config):
+    settings = configuration.validate(compose_config("sampling.num_steps=[10,4]"))
+    named = [(way["_target_"].split(".")[-1], way["num_steps"]) for way in settings["samplers"]]
+    assert named == [
+        ("DDPM", 100), ("DDIM", 25), ("DPMSolver", 10),
+        ("DDPM", 10), ("DDPM", 4), ("DDIM", 10), ("DDIM", 4), ("DPMSolver", 4),
+    ]  # fmt: skip
+    config = compose_config("model=vae", "sampling.num_steps=[1,2]")
+    assert len(configuration.validate(config)["samplers"]) == 1
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
+        (["sampling.num_steps=[2,500]"], "1..100.*num_steps=500"),
+        (["sampling.num_steps=[0]"], "sampling.num_steps.*at least 1.*0"),
         (["sampler=ddim", "sampler.num_steps=500"], "1..100.*num_steps=500"),
-        (["sampler=ddim", "model=vae"], "not for model=vae: .*decoder goes with model=vae"),
-        (["sampler=decoder", "model=ddpm"], "not for model=ddpm: .*Received: Decoder"),
-        (["sampler=decoder", "model=dcgan"], "not for model=dcgan: .*one way to sample"),
+        (["sampler=ddim", "model=vae"], "not for model=vae, which has sampler=decoder.*: DDIM"),
+        (
+            ["sampler=euler", "model=ddpm"],
+            "model=ddpm, which has sampler=ddpm, sampler=ddim, sampler=dpm_solver. Received: Euler",
+        ),
+        (["sampler=decoder", "model=dcgan"], "not for model=dcgan, which has one way to sample"),
         (["model=vae", "preset=paper"], "model=vae .* no preset=paper; .*smoke, quick, standard"),
         (["sampling.seeds=0"], "`sampling.seeds` must be at least 1.*sampling.seeds=0"),
         (["num_reference_images=0"], "num_reference_images.*at least 1"),
@@ -203,6 +219,7 @@ def test_a_sampler_replaces_the_models_own_list(compose_config):
         (["seed=4294967296"], "below 2"),
         (["training.num_steps=0"], "training.num_steps.*at least 1"),
         (["model.optimizer.ema_momentum=-0.5"], "not negative"),
+        (["model=flow", "model.logit_mean=nan"], "model.logit_mean.*must be a number"),
         (["sampler=ddim", "sampler.guidance_scale=2"], "needs a class-conditional model"),
         (
             ["sampler=ddpm", "sampler.variance=learned"],

@@ -189,9 +189,14 @@ class Scripted:
         self.seen.append(weights(self.model))
         self.clock.now += 3600.0
 
-    def measure(self):
+    def sample(self):
         self.take(0, step=0, images_seen=0)
+
+    def distance(self, images):
         return 1.0
+
+    def besides(self, images):
+        return {}
 
 
 def test_the_time_of_pictures_is_their_own_and_the_averages_are_shared(build, run_of, monkeypatch):

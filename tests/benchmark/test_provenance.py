@@ -2,8 +2,19 @@ from types import SimpleNamespace
 
 import pytest
 
+from benchmark import config as configuration
 from benchmark import provenance
-from benchmark.provenance import TRAINED_CODE, code_version, module_version
+from benchmark.provenance import (
+    MEASURES,
+    MODELS,
+    TRAINING_CODE,
+    code_version,
+    imported_sources,
+    module_version,
+    sources_of,
+    targets,
+    trained_version,
+)
 
 SOURCE = '"""Text."""\n\ndef double(x):\n    """Doubles."""\n    return 2 * x\n'
 
@@ -26,7 +37,7 @@ def test_the_version_follows_the_code_not_the_words(version):
 
 
 def test_every_pattern_finds_sources():
-    assert all(list(provenance.ROOT.glob(pattern)) for pattern in TRAINED_CODE)
+    assert all(list(provenance.ROOT.glob(pattern)) for pattern in TRAINING_CODE)
 
 
 FILES = {
@@ -62,10 +73,56 @@ def test_the_version_of_a_module_follows_all_that_it_imports(
     assert (module_version("metrics.first") != before) == changes
 
 
+@pytest.mark.parametrize(
+    ("name", "has", "has_not"),
+    [
+        (
+            "dcgan",
+            {"dcgan.py", "adversarial.py", "optimizers.py"},
+            {"vae.py", "unet.py", "flow.py"},
+        ),
+        ("ddpm", {"diffusion.py", "schedules.py", "unet.py", "optimizers.py"}, {"dcgan.py"}),
+        ("ddpm model/network=plain_unet", {"plain_unet.py"}, {"linear_attention_unet.py"}),
+    ],
+)
+def test_the_key_of_a_model_follows_its_own_code(compose_config, name, has, has_not):
+    """A model that is added retrains no other."""
+    config = compose_config(*f"model={name}".split())
+    named = targets(configuration.validate(config)["model"])
+    modules = {target.rpartition(".")[0] for target in named}
+    files = {path.name for path in sources_of(modules, MODELS)}
+    assert has <= files and not has_not & files
+
+
+@pytest.mark.parametrize(
+    ("edited", "changes"),
+    [("models/dcgan.py", True), ("models/gan.py", True), ("benchmark/training.py", True),
+     ("models/vae.py", False)],
+)  # fmt: skip
+def test_weights_depend_on_the_code_of_the_model_and_of_training(
+    tmp_path, monkeypatch, edited, changes
+):
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+
+    def find_spec(name):
+        return SimpleNamespace(origin=str(tmp_path.joinpath(*name.split(".")).with_suffix(".py")))
+
+    monkeypatch.setattr(provenance.importlib.util, "find_spec", find_spec)
+    sources = {"models/dcgan.py": "from models.gan import judge\n", "models/gan.py": "",
+               "models/vae.py": "", "benchmark/training.py": ""}  # fmt: skip
+    for name, text in sources.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    model = {"_target_": "models.dcgan.DCGAN", "optimizer": {"_target_": "keras.optimizers.Adam"}}
+    before = trained_version(model)
+    (tmp_path / edited).write_text(sources[edited] + "edited = True\n")
+    assert (trained_version(model) != before) == changes
+
+
 def test_metrics_share_what_they_import_and_no_more():
     def files_of(name):
         path = provenance.ROOT / name
-        return {file.name for file in provenance.imported_measures(path)}
+        return {file.name for file in imported_sources(path, MEASURES)}
 
     assert "base.py" in files_of("metrics/vendi.py")
     assert not {"kid.py", "latency.py"} & files_of("metrics/vendi.py")

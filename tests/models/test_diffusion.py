@@ -139,13 +139,6 @@ def test_a_class_conditional_model_learns_what_each_class_is():
     assert (means[::2] < -0.5).all() and (means[1::2] > 0.5).all(), means
 
 
-def test_labels_are_withheld_for_guidance():
-    model = build_model(num_classes=10, label_dropout=0.25)
-    labels = ops.convert_to_numpy(model._withhold(np.full(4000, 3)))
-    assert set(labels) == {3, 10}
-    assert np.mean(labels == 10) == pytest.approx(0.25, abs=0.03)
-
-
 @pytest.fixture
 def build_configured(compose_config):
     def build(shape, *overrides):

@@ -4,7 +4,13 @@ import pytest
 from keras import ops
 
 from models.discriminator import build_discriminator
-from models.embedding import TimeEmbedding, append_to_pixels, embed_conditions, map_latents
+from models.embedding import (
+    TimeEmbedding,
+    append_to_pixels,
+    embed_conditions,
+    map_latents,
+    withhold_labels,
+)
 from models.unet import build_unet
 
 
@@ -157,3 +163,10 @@ def test_every_pixel_gets_the_embeddings():
     appended = ops.convert_to_numpy(model([value.astype("float32") for value in values]))
     np.testing.assert_array_equal(appended[0], np.tile([0.0, 1.0, 2.0, 5.0], (2, 3, 1)))
     np.testing.assert_array_equal(appended[1], np.tile([0.0, 3.0, 4.0, 6.0], (2, 3, 1)))
+
+
+def test_labels_are_withheld_for_guidance():
+    generator = keras.random.SeedGenerator(0)
+    labels = ops.convert_to_numpy(withhold_labels(np.full(4000, 3), 0.25, 10, generator))
+    assert set(labels) == {3, 10}
+    assert np.mean(labels == 10) == pytest.approx(0.25, abs=0.03)

@@ -54,7 +54,8 @@ def test_a_number_that_changes_makes_the_readme_and_the_figures_stale(seeds_dir,
         found = stale(readme, seeds_dir)
     finally:
         path.write_text(before)
-    figures = [f"mnist_quick_{name}.png" for name in sorted(group_figures.CAPTIONS)]
+    drawn = sorted({*group_figures.CAPTIONS} - {"frontier"})  # which needs three numbers of steps
+    figures = [f"mnist_quick_{name}.png" for name in drawn]
     assert found == ["the block between the markers", *figures]
 
 

@@ -1,0 +1,104 @@
+"""Seconds to quality: after what time of training each model's validation reaches a goal."""
+
+import math
+import statistics
+from dataclasses import dataclass
+
+from benchmark.report.columns import column
+from benchmark.report.formats import duration
+from benchmark.report.learning import histories_of
+from benchmark.report.tables import Table
+
+REJECTED = "validation_rejected_share"
+NEVER = "not reached"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A quality that is to be reached.
+
+    Attributes:
+        value: Of the headline of quality, at most.
+        rejected_share: At most, of the same images.
+    """
+
+    value: float
+    rejected_share: float
+
+
+# By the headline. Values are of validation: few samples against as many test images.
+GOALS = {"fid_digits": (Goal(15.0, 0.40), Goal(10.0, 0.30), Goal(7.0, 0.25))}
+
+
+def speedrun_table(results_dir, group):
+    """The time of training until validation reaches each of the goals, by model.
+
+    It is the time of the first checkpoint at which both numbers are reached, the median over
+    training seeds. A seed that does not reach a goal counts as slower than all that do.
+
+    Args:
+        results_dir: The results folder.
+        group: The `Group`.
+
+    Returns:
+        The `Table`, the fastest model first; `None` if there are no goals for the headline, or no
+        training measured both.
+    """
+    goals = GOALS.get(group.headline, ())
+    histories = {
+        label: [history for history in found.values() if REJECTED in history]
+        for label, found in histories_of(results_dir, group).items()
+    }
+    histories = {label: found for label, found in histories.items() if found}
+    if not goals or not histories:
+        return None
+    times = {
+        label: [[seconds_to(history, group.headline, goal) for history in found] for goal in goals]
+        for label, found in histories.items()
+    }
+    order = sorted(
+        times, key=lambda label: [statistics.median(each) for each in times[label]][::-1]
+    )
+    quality = column(group.headline)
+    return Table(
+        titles=["Model", "n", *(_title(goal, quality) for goal in goals)],
+        right=[False] + [True] * (1 + len(goals)),
+        body=[[label, f"{len(times[label][0])}", *map(_cell, times[label])] for label in order],
+        note=(
+            f"Time of training until the validation's {quality.name} and rejected share, both of "
+            "the same few samples against as many test images, are at most as large. Median over n "
+            "training seeds, in brackets the fastest and the slowest; the time of validation does "
+            "not count, and what lies between two validations is not known."
+        ),
+    )
+
+
+def seconds_to(history, headline, goal):
+    """The seconds of training at the first checkpoint that reaches a goal; infinite if none does.
+
+    Args:
+        history: DataFrame of a training's checkpoints.
+        headline: Column of the headline of quality.
+        goal: The `Goal`.
+    """
+    reached = history[
+        (history[f"validation_{headline}"] <= goal.value)
+        & (history[REJECTED] <= goal.rejected_share)
+    ]
+    return float(reached["seconds"].iloc[0]) if len(reached) else math.inf
+
+
+def _title(goal, quality):
+    return f"{quality.title} ≤ {goal.value:g}, rejected ≤ {goal.rejected_share:.0%}"
+
+
+def _cell(times):
+    median = statistics.median(times)
+    ends = sorted(times)
+    if math.isinf(median):
+        reached = sum(map(math.isfinite, times))
+        return f"{NEVER} ({reached} of {len(times)})" if reached else NEVER
+    if len(times) == 1:
+        return duration(median)
+    slowest = NEVER if math.isinf(ends[-1]) else duration(ends[-1])
+    return f"{duration(median)} ({duration(ends[0])}–{slowest})"

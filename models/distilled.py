@@ -1,0 +1,165 @@
+"""Consistency distillation of a diffusion model into few steps (Song et al. 2023, algorithm 2).
+
+The deterministic walk of the teacher (DDIM) leads each state to an image. The student learns to say
+that image at once: what it says of a state must be what it says of the next, less noisy one, to
+which a step of the teacher leads.
+"""
+
+import math
+
+import keras
+from keras import ops
+
+from models.base import GenerativeModel, to_float
+from models.checks import check_at_least
+from models.reverse_process import DiffusionSampler, predict_images
+from models.samplers import DDIM, Consistency
+
+HUBER_WIDTH = 0.00054  # c over the square root of the number of values (Song and Dhariwal 2024)
+
+
+class DistilledModel(GenerativeModel):
+    """A consistency model that a diffusion model teaches.
+
+    The student starts as a copy of the teacher's network, and predicts in the same way. Where no
+    noise is left, the image is the state itself.
+
+    Other than Song et al., and as Song and Dhariwal (2024) advise: the target is the student
+    itself, without gradient, not an average of it; and the distance is pseudo-Huber.
+
+    Args:
+        image_shape: `(height, width, channels)`.
+        seed: Integer.
+        teacher: Function that builds the teacher, a `models.diffusion.DiffusionModel`, from
+            `image_shape` and `seed`. Its weights are put in by `learn_from`.
+        num_levels: Number of steps of the teacher's walk, at least 2.
+        num_classes: Number of classes that the teacher is conditioned on; `None` for none.
+        optimizer: A `keras.optimizers.Optimizer`.
+        name: Name of the model.
+
+    Raises:
+        ValueError: If the teacher has fewer time steps or other classes, learns its variance or
+            standardises images.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_shape,
+        seed,
+        teacher,
+        num_levels,
+        num_classes=None,
+        optimizer=None,
+        name="distilled",
+    ):
+        check_at_least(2, num_levels=num_levels)
+        super().__init__(image_shape=image_shape, seed=seed, optimizer=optimizer, name=name)
+        taught, student = (teacher(image_shape=self.image_shape, seed=seed) for _ in range(2))
+        check_teacher(taught, num_classes)
+        self.schedule = taught.schedule
+        self.prediction = taught.prediction
+        self.num_classes = num_classes
+        self.steps = DDIM(num_steps=num_levels).reverse_steps(self.schedule)
+        self.teacher, self.student = taught.unet, student.unet
+        self.teacher.trainable = False
+
+    @property
+    def network(self):
+        return self.student
+
+    def learn_from(self, arrays):
+        """Puts the weights of a trained diffusion model into the teacher and the student.
+
+        Args:
+            arrays: List of arrays, in the order of its `weights`.
+        """
+        self.teacher.set_weights(arrays)
+        self.student.set_weights(arrays)
+
+    def call(self, inputs, training=False):
+        """Says what images (uint8) are behind random states of their way to noise.
+
+        Args:
+            inputs: uint8 images, or pairs `(images, labels)` where there are classes.
+            training: Whether the network is trained.
+
+        Returns:
+            `(predicted_images, targets)`, each `(batch, height, width, channels)`.
+        """
+        images, *labels = inputs if self.num_classes else (inputs,)
+        images = to_float(images)
+        num_levels = len(self.steps.times)
+        shape = (ops.shape(images)[0],)
+        indices = keras.random.randint(shape, 0, num_levels, seed=self.seed_generator)
+        noises = keras.random.normal(ops.shape(images), seed=self.seed_generator)
+        states = self.coefficients("signal_rates", indices) * images
+        states = states + self.coefficients("noise_rates", indices) * noises
+        predicted_images = self.predict(self.student, states, indices, labels, training=training)
+        taught, next_states = self.teachers_step(states, indices, labels)
+        next_indices = ops.minimum(indices + 1, num_levels - 1)
+        said = self.predict(self.student, next_states, next_indices, labels)
+        is_last = ops.equal(indices, num_levels - 1)[:, None, None, None]
+        targets = ops.where(is_last, taught, said)
+        return predicted_images, ops.stop_gradient(targets)
+
+    def predict(self, network, states, indices, labels, training=False):
+        """The images that a network says are behind states at these steps of the walk."""
+        times = ops.take(ops.convert_to_tensor(self.steps.times), indices)
+        return predict_images(
+            self.prediction,
+            network([states, times, *labels], training=training),
+            states,
+            self.coefficients("signal_rates", indices),
+            self.coefficients("noise_rates", indices),
+        )
+
+    def teachers_step(self, states, indices, labels):
+        """The image that the teacher predicts, clipped, and the state to which DDIM leads."""
+        images = ops.clip(self.predict(self.teacher, states, indices, labels), -1.0, 1.0)
+        signal_rates = self.coefficients("signal_rates", indices)
+        noises = (states - signal_rates * images) / self.coefficients("noise_rates", indices)
+        next_states = self.coefficients("image_weights", indices) * images
+        return images, next_states + self.coefficients("noise_weights", indices) * noises
+
+    def coefficients(self, name, indices):
+        """A column of the walk's table at steps, to be multiplied with images."""
+        column = ops.convert_to_tensor(getattr(self.steps, name), "float32")
+        return ops.take(column, indices)[:, None, None, None]
+
+    def compute_loss(self, x, y=None, y_pred=None, sample_weight=None, training=True):
+        """The pseudo-Huber distance of predicted images from their targets."""
+        predicted_images, targets = y_pred
+        num_values = math.prod(self.image_shape)
+        width = HUBER_WIDTH * math.sqrt(num_values)
+        squared = ops.sum(ops.square(predicted_images - targets), axis=(1, 2, 3))
+        return ops.mean(ops.sqrt(squared + width**2) - width)
+
+    def build_sampler(self, method=None):
+        """Returns a `DiffusionSampler` that takes the steps of `method` (default: a single one)."""
+        method = method or Consistency(num_steps=1)
+        return DiffusionSampler(
+            unet=self.student,
+            steps=method.reverse_steps(self.schedule),
+            prediction=self.prediction,
+            clip_predicted_images=method.clip_predicted_images,
+            num_classes=self.num_classes,
+            guidance_scale=method.guidance_scale,
+            seed=self.seed,
+            name=method.name.replace("-", "_"),
+        )
+
+
+def check_teacher(teacher, num_classes):
+    """Raises `ValueError` if a model cannot teach."""
+    if teacher.num_classes != num_classes:
+        raise ValueError(
+            "`num_classes` must be the teacher's. Received: "
+            f"num_classes={num_classes}, of the teacher {teacher.num_classes}"
+        )
+    if teacher.learned_variance or teacher.standardization is not None:
+        raise ValueError(
+            "`teacher` must be a diffusion model without learned_variance and standardize. "
+            f"Received: learned_variance={teacher.learned_variance}, "
+            f"standardize={teacher.standardization is not None}"
+        )

@@ -1,0 +1,170 @@
+"""Rectified flow, or flow matching with straight paths (Liu et al. 2023; Lipman et al. 2023).
+
+The way from image x to noise eps is a straight line, z = (1 - t) x + t eps, with t from 0 to 1. The
+network learns the velocity eps - x along it; its mean over all lines through a point is the
+velocity v(z, t) of a flow that carries noise to images. Liu et al. count t from the noise.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from models.base import GenerativeModel, Illustration, to_float, to_uint8
+from models.checks import check_choice, check_rate
+from models.embedding import withhold_labels
+from models.flow_samplers import Euler, FlowMethod
+from models.reverse_process import DiffusionSampler
+from models.unet import build_unet
+
+TIME_DISTRIBUTIONS = ("uniform", "logit_normal")
+NUM_ILLUSTRATED, NUM_ILLUSTRATED_TIMES = 5, 11
+
+
+class FlowModel(GenerativeModel):
+    """Rectified flow.
+
+    Args:
+        image_shape: `(height, width, channels)`.
+        seed: Integer.
+        time_distribution: Of t in training: `"uniform"` (Liu et al. 2023, Lipman et al. 2023), or
+            `"logit_normal"`, which prefers the middle of the way (Esser et al. 2024, section 3.1).
+        logit_mean: Mean of log(t / (1 - t)) of the latter.
+        logit_std: Its standard deviation, positive.
+        time_scale: What the network is told of t, over t; it has embeddings of time steps.
+        num_classes: Number of classes that the images are conditioned on; `None` for none.
+        label_dropout: As for `models.diffusion.DiffusionModel`.
+        optimizer: A `keras.optimizers.Optimizer`.
+        name: Name of the model.
+        build_network: Function that builds the network, such as `models.unet.build_unet`.
+        **options: Its options.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_shape,
+        seed,
+        time_distribution="logit_normal",
+        logit_mean=0.0,
+        logit_std=1.0,
+        time_scale=1000.0,
+        num_classes=None,
+        label_dropout=0.1,
+        optimizer=None,
+        name="flow",
+        build_network=build_unet,
+        **options,
+    ):
+        check_choice("time_distribution", time_distribution, TIME_DISTRIBUTIONS)
+        check_rate("label_dropout", label_dropout)
+        if logit_std <= 0.0 or time_scale <= 0.0:
+            raise ValueError(
+                "`logit_std` and `time_scale` must be positive. Received: "
+                f"logit_std={logit_std}, time_scale={time_scale}"
+            )
+        super().__init__(image_shape=image_shape, seed=seed, optimizer=optimizer, name=name)
+        self.time_distribution = time_distribution
+        self.logit_mean = logit_mean
+        self.logit_std = logit_std
+        self.time_scale = time_scale
+        self.num_classes = num_classes
+        self.label_dropout = label_dropout
+        self.unet = build_network(
+            image_shape=self.image_shape,
+            num_classes=num_classes,
+            time_embedding="discrete",
+            **options,
+        )
+
+    @property
+    def network(self):
+        return self.unet
+
+    def call(self, inputs, training=False):
+        """Predicts the velocities of images (uint8) at random points of their way to noise.
+
+        Args:
+            inputs: uint8 images, or pairs `(images, labels)` where there are classes.
+            training: Whether the network is trained.
+
+        Returns:
+            `(predictions, velocities)`, each `(batch, height, width, channels)`.
+        """
+        images, labels = inputs if self.num_classes else (inputs, None)
+        images = to_float(images)
+        times = self.draw_times(ops.shape(images)[0])
+        noises = keras.random.normal(ops.shape(images), seed=self.seed_generator)
+        states = on_the_line(images, noises, times)
+        network_inputs = [states, self.time_scale * times]
+        if self.num_classes:
+            network_inputs.append(
+                withhold_labels(labels, self.label_dropout, self.num_classes, self.seed_generator)
+            )
+        return self.unet(network_inputs, training=training), noises - images
+
+    def draw_times(self, count):
+        """Draws t of each image of a batch, `(count,)` in [0, 1]."""
+        if self.time_distribution == "uniform":
+            return keras.random.uniform((count,), seed=self.seed_generator)
+        return draw_logit_normal(count, self.logit_mean, self.logit_std, self.seed_generator)
+
+    def compute_loss(self, x, y=None, y_pred=None, sample_weight=None, training=True):
+        """Mean squared error of the velocity (Liu et al. 2023, eq. 1)."""
+        predictions, velocities = y_pred
+        return ops.mean(ops.square(predictions - velocities))
+
+    def build_sampler(self, method=None):
+        """Returns a `DiffusionSampler` that takes the steps of `method` (default: 100 of Euler's).
+
+        Raises:
+            ValueError: If `method` is not a solver of flows.
+        """
+        method = method or Euler(num_steps=100)
+        check_flow_method(method)
+        return DiffusionSampler(
+            unet=self.unet,
+            steps=method.reverse_steps(self.time_scale),
+            prediction="flow",
+            clip_predicted_images=method.clip_predicted_images,
+            num_classes=self.num_classes,
+            guidance_scale=method.guidance_scale,
+            seed=self.seed,
+            name=method.name.replace("-", "_"),
+        )
+
+    def illustrate(self, images, labels):
+        """Images on their straight way to noise."""
+        return {"forward": line_to_noise(images, self.seed)}
+
+
+def on_the_line(images, noises, times):
+    """(1 - t) x + t eps, with a t for each entry of the axis before the last three."""
+    times = times[..., None, None, None]
+    return (1.0 - times) * images + times * noises
+
+
+def draw_logit_normal(count, mean, std, seed_generator):
+    """Draws times, `(count,)` in [0, 1], with log(t / (1 - t)) from N(mean, std^2)."""
+    return ops.sigmoid(mean + std * keras.random.normal((count,), seed=seed_generator))
+
+
+def line_to_noise(images, seed):
+    """Some images (uint8) on their straight way to noise, an `Illustration`."""
+    images = images[:NUM_ILLUSTRATED]
+    noises = np.random.default_rng(seed).standard_normal(images.shape)
+    times = np.linspace(0.0, 1.0, NUM_ILLUSTRATED_TIMES)
+    states = on_the_line((images / 127.5 - 1.0)[:, None], noises[:, None], times)
+    labels = tuple(f"{time:.1f}" for time in times)
+    return Illustration(to_uint8(states), column_labels=labels, x_label="t")
+
+
+def check_flow_method(method):
+    """Raises `ValueError` if `method` is not one of `models.flow_samplers`."""
+    if not isinstance(method, FlowMethod):
+        raise ValueError(
+            "a flow is sampled by a method of `models.flow_samplers`, such as Euler. "
+            f"Received: {type(method).__name__}"
+        )
