@@ -122,7 +122,7 @@ class MeanFlowModel(GenerativeModel):
         images, labels = inputs if self.num_classes else (inputs, None)
         images = to_float(images)
         count = ops.shape(images)[0]
-        num_jumps = round(self.interval_share * count)
+        num_jumps = self.count_jumps(count)
         times, intervals = self.draw_intervals(count, num_jumps)
         noises = keras.random.normal(ops.shape(images), seed=self.seed_generator)
         states, velocities = on_the_line(images, noises, times), noises - images
@@ -135,11 +135,18 @@ class MeanFlowModel(GenerativeModel):
         predictions = self.velocity_by_jumps(
             *jumping, intervals=intervals, velocities=velocities[:num_jumps], training=training
         )
-        if num_jumps < count:
+        if self.interval_share < 1.0:
             flowing = [values[num_jumps:] for values in conditions]
             rest = self.average_velocity(*flowing, training=training)
             predictions = ops.concatenate([predictions, rest])
         return predictions, velocities
+
+    def count_jumps(self, count):
+        """For how many images of a batch r and t differ."""
+        if isinstance(count, int):
+            return round(self.interval_share * count)
+        # The part of a batch that one of several devices gets is known as it trains.
+        return ops.cast(ops.round(self.interval_share * ops.cast(count, "float32")), "int32")
 
     def draw_intervals(self, count, num_jumps):
         """Draws t of each image and t - r of the first `num_jumps`; the others have r = t.
