@@ -33,7 +33,7 @@ class MeanFlowModel(GenerativeModel):
         image_shape: `(height, width, channels)`.
         seed: Integer.
         tangent: Along which velocity the average one is differentiated: the network's own,
-            `"predicted"` (2025b, section 4.1), or eps - x, `"conditional"` (2025a, eq. 11).
+            `"predicted"` (2025b, section 4.1), or eps - x, `"conditional"` (2025a).
         interval_share: Share of the training images for which r and t differ, in (0, 1]. The
             others have r = t, which is flow matching.
         logit_mean: Mean of log(t / (1 - t)); r is drawn alike, and the larger of both is t.
@@ -172,7 +172,8 @@ class MeanFlowModel(GenerativeModel):
     ):
         """The velocity at t that the average one over an interval amounts to.
 
-        Along the flow, v = u + (t - r) du/dt (2025a, eq. 6). No gradient passes through du/dt.
+        Along the flow, v = u + (t - r) du/dt, the identity of 2025a. No gradient passes through
+        du/dt.
 
         Args:
             states: `(batch, height, width, channels)`.
@@ -201,7 +202,7 @@ class MeanFlowModel(GenerativeModel):
         return averages + intervals[:, None, None, None] * ops.stop_gradient(derivatives)
 
     def compute_loss(self, x, y=None, y_pred=None, sample_weight=None, training=True):
-        """The weighted squared errors of the velocities (2025a, eq. 9 and 22; 2025b, eq. 13).
+        """The weighted squared errors of the velocities (2025a, section 4.3; 2025b, section 4.1).
 
         The mean squared error without weights is logged beside it.
         """

@@ -68,7 +68,7 @@ def test_the_average_velocity_is_the_mean_of_velocities_along_the_flow():
 
 @pytest.mark.parametrize("end", [0.0, 0.3, 0.7])
 def test_jumps_of_the_true_flow_amount_to_its_velocity(monkeypatch, end):
-    """The identity of Geng et al. 2025a, eq. 6, by the derivative that training takes."""
+    """The identity of Geng et al. (2025a), by the derivative that training takes."""
     model = build_model()
     monkeypatch.setattr(model, "unet", GaussianMeanFlow())
     states = np.random.default_rng(0).normal(0.0, 1.0, (4, 8, 8, 1)).astype("float32")
