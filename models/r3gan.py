@@ -109,7 +109,7 @@ class R3GAN(GenerativeModel):
         return keras.random.normal(shape, seed=self.seed_generator)
 
     def compute_loss(self, x, y=None, y_pred=None, sample_weight=None, training=True):
-        """The loss of the network whose turn it is, or the sum of both (Huang et al., section 2)."""
+        """The loss of whose turn it is, or the sum of both networks' (Huang et al., section 2)."""
         images, *labels = x if self.num_classes else (x,)
         real_images, labels = to_float(images), [ops.cast(each, "int32") for each in labels]
         gamma = self.current_gamma()
