@@ -120,13 +120,19 @@ class FlowModel(GenerativeModel):
         """Returns a `DiffusionSampler` that takes the steps of `method` (default: 100 of Euler's).
 
         Raises:
-            ValueError: If `method` is not a solver of flows.
+            ValueError: If `method` is not a solver of flows, which `MeanFlow` is not.
         """
         method = method or Euler(num_steps=100)
         check_flow_method(method)
+        steps = method.reverse_steps(self.time_scale)
+        if steps.intervals is not None:
+            raise ValueError(
+                f"a flow has no average velocities for the jumps of {type(method).__name__}; "
+                "Euler takes its velocities"
+            )
         return DiffusionSampler(
             unet=self.unet,
-            steps=method.reverse_steps(self.time_scale),
+            steps=steps,
             prediction="flow",
             clip_predicted_images=method.clip_predicted_images,
             num_classes=self.num_classes,

@@ -5,7 +5,7 @@ from keras import ops
 
 from models.diffusion import DiffusionModel
 from models.flow import FlowModel
-from models.flow_samplers import Euler
+from models.flow_samplers import Euler, MeanFlow
 from models.samplers import DDIM
 from models.schedules import CosineSchedule
 
@@ -83,6 +83,11 @@ def test_a_flow_learns_what_each_class_looks_like():
 def test_wrong_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         build_model(**options)
+
+
+def test_jumps_need_average_velocities():
+    with pytest.raises(ValueError, match="no average velocities for the jumps of MeanFlow"):
+        build_model().sampler(MeanFlow(num_steps=1))
 
 
 def test_flows_and_diffusion_models_refuse_each_others_samplers():
