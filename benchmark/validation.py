@@ -13,12 +13,11 @@ from benchmark.classifiers import rejected_fraction
 from benchmark.errors import UserError
 from benchmark.evaluation import REFERENCE_SEED, draw
 from benchmark.features import reference_features
+from benchmark.headline import VALIDATION_REJECTED
 from benchmark.results import Folder
 from metrics.classifier import ModeClassifier
 from metrics.fid import fid
 from models.base import to_uint8
-
-REJECTED = "validation_rejected_share"
 
 
 class Validation:
@@ -117,7 +116,7 @@ class Validation:
         encoder = self.encoder
         if not isinstance(encoder, ModeClassifier) or images.shape[1:] != encoder.image_shape:
             return {}
-        return {REJECTED: rejected_fraction(encoder, images)}
+        return {VALIDATION_REJECTED: rejected_fraction(encoder, images)}
 
 
 @dataclass(frozen=True)

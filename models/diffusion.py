@@ -323,16 +323,14 @@ class DiffusionModel(GenerativeModel):
             )
         steps = method.reverse_steps(self.schedule)
         self._check_variance(steps.std_ratios is not None)
-        return DiffusionSampler(
+        return DiffusionSampler.of_method(
+            method,
+            steps,
             unet=self.unet,
-            steps=steps,
             prediction=self.prediction,
-            clip_predicted_images=method.clip_predicted_images,
             num_classes=self.num_classes,
-            guidance_scale=method.guidance_scale,
             standardization=self.standardization,
             seed=self.seed,
-            name=method.name.replace("-", "_"),
         )
 
     def _check_variance(self, is_learned):

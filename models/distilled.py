@@ -138,15 +138,13 @@ class DistilledModel(GenerativeModel):
     def build_sampler(self, method=None):
         """Returns a `DiffusionSampler` that takes the steps of `method` (default: a single one)."""
         method = method or Consistency(num_steps=1)
-        return DiffusionSampler(
+        return DiffusionSampler.of_method(
+            method,
+            method.reverse_steps(self.schedule),
             unet=self.student,
-            steps=method.reverse_steps(self.schedule),
             prediction=self.prediction,
-            clip_predicted_images=method.clip_predicted_images,
             num_classes=self.num_classes,
-            guidance_scale=method.guidance_scale,
             seed=self.seed,
-            name=method.name.replace("-", "_"),
         )
 
 

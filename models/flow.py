@@ -130,15 +130,13 @@ class FlowModel(GenerativeModel):
                 f"a flow has no average velocities for the jumps of {type(method).__name__}; "
                 "Euler takes its velocities"
             )
-        return DiffusionSampler(
+        return DiffusionSampler.of_method(
+            method,
+            steps,
             unet=self.unet,
-            steps=steps,
             prediction="flow",
-            clip_predicted_images=method.clip_predicted_images,
             num_classes=self.num_classes,
-            guidance_scale=method.guidance_scale,
             seed=self.seed,
-            name=method.name.replace("-", "_"),
         )
 
     def illustrate(self, images, labels):

@@ -226,15 +226,13 @@ class MeanFlowModel(GenerativeModel):
         steps = method.reverse_steps(self.time_scale)
         if steps.intervals is None:
             steps = dataclasses.replace(steps, intervals=np.zeros_like(steps.times))
-        return DiffusionSampler(
+        return DiffusionSampler.of_method(
+            method,
+            steps,
             unet=self.unet,
-            steps=steps,
             prediction="flow",
-            clip_predicted_images=method.clip_predicted_images,
             num_classes=self.num_classes,
-            guidance_scale=method.guidance_scale,
             seed=self.seed,
-            name=method.name.replace("-", "_"),
         )
 
     def illustrate(self, images, labels):

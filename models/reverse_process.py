@@ -69,6 +69,23 @@ class DiffusionSampler(Sampler):
         if standardization is not None:
             self.parts = [unet, standardization]
 
+    @classmethod
+    def of_method(cls, method, steps, **options):
+        """A sampler that takes `steps` as a method says.
+
+        Args:
+            method: A `models.samplers.ReverseMethod` or `models.flow_samplers.FlowMethod`.
+            steps: Its `models.samplers.ReverseSteps`.
+            **options: As of the constructor: what does not follow from the method.
+        """
+        return cls(
+            steps=steps,
+            clip_predicted_images=method.clip_predicted_images,
+            guidance_scale=method.guidance_scale,
+            name=method.name.replace("-", "_"),
+            **options,
+        )
+
     def call(self, inputs):
         """Maps `(latents, seeds)` to images in [-1, 1]: noise -> images."""
         latents, seeds = inputs

@@ -4,12 +4,12 @@ import math
 import statistics
 from dataclasses import dataclass
 
+from benchmark.headline import VALIDATION_REJECTED
 from benchmark.report.columns import column
 from benchmark.report.formats import duration
 from benchmark.report.learning import histories_of
 from benchmark.report.tables import Table
 
-REJECTED = "validation_rejected_share"
 NEVER = "not reached"
 
 
@@ -46,7 +46,7 @@ def speedrun_table(results_dir, group):
     """
     goals = GOALS.get(group.headline, ())
     histories = {
-        label: [history for history in found.values() if REJECTED in history]
+        label: [history for history in found.values() if VALIDATION_REJECTED in history]
         for label, found in histories_of(results_dir, group).items()
     }
     histories = {label: found for label, found in histories.items() if found}
@@ -83,7 +83,7 @@ def seconds_to(history, headline, goal):
     """
     reached = history[
         (history[f"validation_{headline}"] <= goal.value)
-        & (history[REJECTED] <= goal.rejected_share)
+        & (history[VALIDATION_REJECTED] <= goal.rejected_share)
     ]
     return float(reached["seconds"].iloc[0]) if len(reached) else math.inf
 

@@ -5,8 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmark.headline import VALIDATION_REJECTED
 from benchmark.report.groups import group_rows
-from benchmark.report.speedrun import GOALS, REJECTED, Goal, seconds_to, speedrun_table
+from benchmark.report.speedrun import GOALS, Goal, seconds_to, speedrun_table
 
 CLASSIFIER = "classifier 0a0a0a0a @28"
 HEADLINE = "fid_digits"
@@ -14,7 +15,9 @@ GOAL = Goal(10.0, 0.3)
 
 
 def history(values, rejected, seconds=(10.0, 20.0, 30.0)):
-    return pd.DataFrame({"seconds": seconds, f"validation_{HEADLINE}": values, REJECTED: rejected})
+    return pd.DataFrame(
+        {"seconds": seconds, f"validation_{HEADLINE}": values, VALIDATION_REJECTED: rejected}
+    )
 
 
 @pytest.mark.parametrize(
@@ -50,7 +53,7 @@ def table_of(seeds, tmp_path, monkeypatch):
             told = history([99.0, 50.0 if never else 9.0, 50.0 if never else 5.0], [0.9, 0.2, 0.1])
             told["seconds"] = [1.0, 2000.0 if never else seconds, 9000.0]
             told["step"] = [10, 20, 30]
-            told = told if measured else told.drop(columns=REJECTED)
+            told = told if measured else told.drop(columns=VALIDATION_REJECTED)
             told.to_csv(folder / "history.csv", index=False)
             (folder / "run.json").write_text(
                 json.dumps({"validation": {"instrument": CLASSIFIER, "sampler": "any"}})
