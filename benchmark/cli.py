@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import logging
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -21,14 +22,17 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from benchmark import config as configuration
+from benchmark import interruption
 from benchmark.config import EvaluationConfig, MeasurementConfig, RunConfig
-from benchmark.errors import EnvironmentProblem, UserError
+from benchmark.errors import Divergence, EnvironmentProblem, UserError
+from benchmark.interruption import Interruption
 
 NAMED_IN_ROWS = ("experiment=", "model.", "model/", "training.", "dataset.", "sampler.")
 CHANGES_NO_ROW = "training.pictures_every="
-INTERRUPTED = 130  # what a shell reports of a command stopped by Ctrl-C
+SIGNALLED = 128  # a shell adds a signal's number to it for the exit code of what it ended
 BACKENDS = ("tensorflow", "jax")  # of Keras's, those that the models are written for
-USER_ERRORS = (EnvironmentProblem, UserError, HydraException, OmegaConfBaseException)
+USER_ERRORS = (Divergence, EnvironmentProblem, UserError, HydraException, OmegaConfBaseException)
+EXIT_CODES = {UserError: 2, EnvironmentProblem: 3, Divergence: 4}
 FAILURE = "error.txt"  # in a sweep's folder of a run that failed
 
 
@@ -36,7 +40,7 @@ FAILURE = "error.txt"  # in a sweep's folder of a run that failed
 def job(config: DictConfig) -> None:
     """Runs one configuration, perhaps in a process that a launcher has started."""
     configuration.register()
-    with record_errors_of_a_sweep(RunConfig):
+    with record_errors_of_a_sweep(RunConfig), interruption.handled():
         settings = configuration.validate(config)
         label_shared_output()
         from benchmark.machine import seated
@@ -53,7 +57,7 @@ def job(config: DictConfig) -> None:
 def evaluation_job(config: DictConfig) -> None:
     """Measures samples made elsewhere; they are read and checked before the backend's import."""
     configuration.register()
-    with record_errors_of_a_sweep(EvaluationConfig):
+    with record_errors_of_a_sweep(EvaluationConfig), interruption.handled():
         settings = configuration.validate_evaluation(config)
         label_shared_output()
         from benchmark.machine import seated
@@ -179,7 +183,7 @@ def import_backend() -> None:
 
 
 def main() -> None:
-    """Runs `python -m benchmark`; users' errors end with one line and exit code 2 or 3."""
+    """Runs `python -m benchmark`; users' errors end with one line and exit code 2, 3 or 4."""
     start(job, RunConfig)
 
 
@@ -203,10 +207,11 @@ def exit_on_user_error(schema: type[MeasurementConfig] = RunConfig):
         yield
     except USER_ERRORS as error:
         exit_with(*error_line(error, schema))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         goes_on = schema is RunConfig
         last = "; the same command goes on from the last checkpoint" if goes_on else ""
-        exit_with(f"stopped{last}", INTERRUPTED)
+        number = stop.number if isinstance(stop, Interruption) else signal.SIGINT
+        exit_with(f"stopped{last}", SIGNALLED + number)
 
 
 @contextlib.contextmanager
@@ -243,10 +248,9 @@ class ListFailures(Callback):
 
 def error_line(error: Exception, schema: type[MeasurementConfig]) -> tuple[str, int]:
     """One line that describes an error, and the program's exit code."""
-    if isinstance(error, EnvironmentProblem):
-        return f"error: {error}", 3
-    if isinstance(error, UserError):
-        return f"error: {error}", 2
+    for kind, code in EXIT_CODES.items():
+        if isinstance(error, kind):
+            return f"error: {error}", code
     return f"error: {configuration.explain(error, schema)}", 2
 
 

@@ -8,6 +8,13 @@ class UserError(Exception):
     """
 
 
+class Divergence(Exception):
+    """A training that ended in values that are not numbers; the results have a row that says so.
+
+    The command line prints the message alone and leaves with exit code 4.
+    """
+
+
 class EnvironmentProblem(Exception):
     """A right request that this machine cannot serve now: no network, no disk, no package.
 

@@ -1,43 +1,126 @@
 """Folders whose files appear whole or not at all: written beside their place, then moved."""
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from filelock import FileLock
 
 from benchmark import console
 from benchmark.errors import EnvironmentProblem
-from benchmark.machine import waited_for
+from benchmark.machine import describe_process, waited_for
+
+# What a disk that is full, over its quota, read-only, broken or not ours answers.
+DISK_ERRORS = (
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+)
+HOLDER = ".holder"  # who works in a folder whose lock is taken
+TEMPORARY = re.compile(r"\..+\.\d+")  # what `atomic_path` writes to
+
+T = TypeVar("T")
 
 
 @contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """A name to write to, which becomes `path` at the end: whole or absent, if killed."""
+def atomic_path(path: Path, num_bytes: int | None = None) -> Iterator[Path]:
+    """A name to write to, which becomes `path` at the end: whole or absent, if killed.
+
+    Args:
+        path: Where the file belongs.
+        num_bytes: How large it will be, if that is known, for the message.
+
+    Raises:
+        EnvironmentProblem: If it cannot be written; what was there before is still there.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with reported_disk_errors(path, num_bytes):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            synchronize(temporary)
+            os.replace(temporary, path)
+            synchronize(path.parent)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+
+
+def synchronize(path: Path) -> None:
+    """Has the disk write what it keeps in memory of a file, or of the names in a folder."""
+    number = os.open(path, os.O_RDONLY)
     try:
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        os.fsync(number)
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(number)
+
+
+@contextlib.contextmanager
+def reported_disk_errors(path: Path, num_bytes: int | None = None) -> Iterator[None]:
+    """Turns a disk's refusal into one line that says what is needed and what is free.
+
+    Raises:
+        EnvironmentProblem: If the block raised an `OSError` of a disk.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        needed = "" if num_bytes is None else f"it needs {num_bytes:,} bytes, "
+        raise EnvironmentProblem(
+            f"{path} cannot be written ({error.strerror}): {needed}{free_bytes(path):,} are free"
+        ) from error
+
+
+def free_bytes(path: Path) -> int:
+    """The free bytes of the disk that a file is on, or would be."""
+    existing = next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
+    return shutil.disk_usage(existing).free
+
+
+def reserve(path: Path) -> None:
+    """Takes the room on the disk that a file with gaps has not been given yet.
+
+    Writing to a mapped page that the disk has no room for would kill the process.
+    """
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Writes a file that is either whole or absent, whenever the process is killed."""
-    with atomic_path(path) as temporary:
+    with atomic_path(path, len(content)) as temporary:
         temporary.write_bytes(content)
+
+
+def sweep(folder: Path) -> None:
+    """Removes what writers that were killed have left in a folder and in those within it.
+
+    Nobody else may be writing there.
+    """
+    for path in folder.rglob(".*"):
+        if TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def digest(content: Any) -> str:
@@ -56,9 +139,25 @@ class Folder:
         write_atomically(self.path / name, (json.dumps(content, indent=1) + "\n").encode())
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """The content of a JSON file, empty if there is none."""
+        """The content of a JSON file, empty if there is none.
+
+        Raises:
+            EnvironmentProblem: If the file is damaged.
+        """
         path = self.path / name
-        return json.loads(path.read_text()) if path.exists() else {}
+        if not path.exists():
+            return {}
+        try:
+            content = json.loads(path.read_bytes())
+        except (ValueError, RecursionError) as error:
+            raise damaged(path, str(error)) from error
+        if not isinstance(content, dict):
+            raise damaged(path, "it is not a JSON object")
+        return content
+
+    def recall_json(self, name: str) -> dict[str, Any]:
+        """Like `read_json` for what can be made again: a damaged file counts as absent."""
+        return self._recall(self.read_json, name) or {}
 
     def write_arrays(self, name: str, arrays: dict[str, np.ndarray]) -> None:
         """Writes an uncompressed npz with a SHA-256 beside it, inside the same file."""
@@ -86,32 +185,67 @@ class Folder:
 
     def recall_arrays(self, name: str) -> dict[str, np.ndarray] | None:
         """Like `read_arrays` for what can be made again: a damaged file counts as absent."""
-        try:
-            return self.read_arrays(name)
-        except EnvironmentProblem as problem:
-            console.say(f"warning: {problem}; it is made again", style="yellow")
-            return None
+        return self._recall(self.read_arrays, name)
 
     def write_array(self, name: str, array: np.ndarray) -> None:
         buffer = io.BytesIO()
         np.save(buffer, array)
         write_atomically(self.path / name, buffer.getvalue())
 
-    def write_array_in_parts(self, name: str, parts: Iterable[np.ndarray], length: int) -> None:
-        """Writes the first `length` rows of parts that follow one another, one part at a time."""
+    def write_array_in_parts(
+        self,
+        name: str,
+        parts: Iterable[np.ndarray],
+        length: int,
+        before: Callable[[str], None] = lambda sha256: None,
+    ) -> None:
+        """Writes the first `length` rows of parts that follow one another, one part at a time.
+
+        Args:
+            name: Of the file.
+            parts: Arrays that differ in their first axis at the most.
+            length: How many rows they have together, or more.
+            before: Called with the SHA-256 of the file, before that appears under its name.
+        """
         with atomic_path(self.path / name) as path:
             array, start = None, 0
             for part in parts:
                 if array is None:
                     shape = (length, *part.shape[1:])
-                    array = np.lib.format.open_memmap(path, "w+", part.dtype, shape)
+                    with reported_disk_errors(self.path / name, length * part[0].nbytes):
+                        array = np.lib.format.open_memmap(path, "w+", part.dtype, shape)
+                        reserve(path)
                 rows = array[start : start + len(part)]
                 rows[:] = part[: len(rows)]
                 start += len(part)
+            if array is not None:
+                array.flush()
+            before(hash_file(path))
 
     def read_array(self, name: str) -> np.ndarray:
         """The array of an npy file, as a memory map."""
         return np.load(self.path / name, mmap_mode="r", allow_pickle=False)
+
+    def recall_array(self, name: str, sha256: str | None = None) -> np.ndarray | None:
+        """Like `read_array` for what can be made again: absent if it is damaged.
+
+        Args:
+            name: Of the file.
+            sha256: What its SHA-256 must be; `None` if that is not known.
+        """
+
+        def read(name: str) -> np.ndarray | None:
+            path = self.path / name
+            if not path.exists():
+                return None
+            if sha256 not in (None, hash_file(path)):
+                raise damaged(path, "its checksum differs")
+            try:
+                return self.read_array(name)
+            except (OSError, ValueError, EOFError) as error:
+                raise damaged(path, str(error)) from error
+
+        return self._recall(read, name)
 
     def has(self, name: str) -> bool:
         """Whether there is such a file."""
@@ -139,16 +273,46 @@ class Folder:
         else:
             path.unlink(missing_ok=True)
 
-    def lock(self) -> AbstractContextManager:
-        """Lets one process at a time work in the folder; the others say so and wait for it."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / ".lock")
-        return waited_for(lock, f"waiting: another run is working in {self.path}")
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Lets one process at a time work in the folder; the others say whose it is and wait.
+
+        What earlier ones left half written is removed.
+        """
+        with self._waited_for(".lock", self._describe_holder):
+            sweep(self.path)
+            self.write_text(HOLDER, describe_process())
+            try:
+                yield
+            finally:
+                self.remove(HOLDER)
 
     def waiting_lock(self, name: str) -> AbstractContextManager:
         """Lets one process at a time into a `with` block; the others wait for it."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        return waited_for(FileLock(self.path / f".{name}.lock"))
+        return self._waited_for(f".{name}.lock")
+
+    def _recall(self, read: Callable[[str], T], name: str) -> T | None:
+        try:
+            return read(name)
+        except EnvironmentProblem as problem:
+            console.say(f"warning: {problem}; it is made again", style="yellow")
+            return None
+
+    def _describe_holder(self) -> str:
+        try:
+            holder = (self.path / HOLDER).read_text(errors="replace").strip()
+        except OSError:
+            holder = "another process"
+        return f"waiting: {self.path} is in use by {holder}"
+
+    @contextlib.contextmanager
+    def _waited_for(self, name: str, message: Callable[[], str] | None = None) -> Iterator[None]:
+        path = self.path / name
+        with reported_disk_errors(path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        with waited_for(FileLock(path), message):
+            yield
 
 
 def hash_arrays(arrays: dict[str, np.ndarray]) -> str:
@@ -159,6 +323,12 @@ def hash_arrays(arrays: dict[str, np.ndarray]) -> str:
         sha.update(f"{key} {array.dtype.str} {array.shape}".encode())
         sha.update(array.tobytes())
     return sha.hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def damaged(path: Path, reason: str) -> EnvironmentProblem:

@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmark.drawing import figures
 from benchmark.results import RunFolder
-from models.base import to_uint8
+from benchmark.sampling import NotFinite, generate
 
 SHARDS = "pictures"  # the folder of a run that holds them until its training ends
 ANIMATION = "learning.gif"
@@ -39,8 +39,12 @@ class LearningPictures:
 
     def take(self, checkpoint: int, *, step: int, images_seen: int) -> None:
         """Samples by the model's weights as they are now."""
+        try:
+            images = generate(self.sampler, self.inputs)
+        except NotFinite:  # there is nothing to be seen
+            return
         arrays = {
-            "images": to_uint8(self.sampler.sample(*self.inputs)),
+            "images": images,
             "step": np.array(step),
             "images_seen": np.array(images_seen),
         }
@@ -50,12 +54,11 @@ class LearningPictures:
 def write_animation(run: RunFolder) -> None:
     """Draws the pictures that a training has left, or some of many, as one GIF."""
     names = sorted(path.name for path in (run.path / SHARDS).glob("[0-9]*.npz"))
-    if not names:
-        return
-    count = min(len(names), MOST_FRAMES)
-    chosen = np.linspace(0, len(names) - 1, count).round().astype(int)
-    shards = [run.read_arrays(f"{SHARDS}/{names[index]}") for index in chosen]
+    chosen = np.linspace(0, len(names) - 1, min(len(names), MOST_FRAMES)).round().astype(int)
+    shards = [run.recall_arrays(f"{SHARDS}/{names[index]}") for index in chosen]
     pictures = [shard for shard in shards if shard is not None]
+    if not pictures:
+        return
     frames = np.stack([picture["images"] for picture in pictures])
     captions = [
         f"step {picture['step']:,}, {picture['images_seen']:,} images seen" for picture in pictures

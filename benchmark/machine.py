@@ -11,18 +11,21 @@ dead.
 """
 
 import contextlib
-import getpass
 import os
+import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from benchmark import console
+from benchmark.errors import EnvironmentProblem
+from metrics.host import usable_processors
 
 SECONDS_BETWEEN_LOOKS = 0.25
+GPUS = Path("/proc/driver/nvidia/gpus")
 
 
 class Place:
@@ -40,15 +43,47 @@ place = Place()
 
 
 def lock_folder() -> Path:
-    """A folder that all runs of this user share, whatever their own folders."""
-    folder = Path(tempfile.gettempdir()) / f"generative-trilemma-{getpass.getuser()}"
-    folder.mkdir(exist_ok=True)
+    """A folder that all runs of this user share, whatever their own folders.
+
+    Raises:
+        EnvironmentProblem: If somebody else has made it, or it cannot be made.
+    """
+    user = getattr(os, "getuid", lambda: 0)()  # not the name, which some users lack
+    folder = Path(tempfile.gettempdir()) / f"generative-trilemma-{user}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"{folder} cannot be made ({error.strerror}): set TMPDIR to another folder"
+        ) from error
+    if folder.is_symlink() or folder.stat().st_uid != user:
+        raise EnvironmentProblem(f"{folder} belongs to somebody else: set TMPDIR to another folder")
     return folder
 
 
 def num_seats() -> int:
-    """How many runs work at a time: one for two processors, but two at the least."""
-    return max(2, (os.cpu_count() or 1) // 2)
+    """How many runs work at a time: one for two of the processors that this process may use.
+
+    There are two at the least, and no more than two for each GPU where there are any.
+    """
+    seats = max(2, len(usable_processors()) // 2)
+    gpus = num_gpus()
+    return min(seats, 2 * gpus) if gpus else seats
+
+
+def num_gpus() -> int:
+    """How many GPUs of Nvidia's this process may use, without asking a backend."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    present = len(list(GPUS.iterdir())) if GPUS.is_dir() else 0
+    if visible is None:
+        return present
+    named = [name for name in visible.split(",") if name.strip() not in ("", "-1")]
+    return min(present, len(named))
+
+
+def describe_process() -> str:
+    """Who this process is, for one that waits for it."""
+    return f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%F %T')}"
 
 
 def working_lock(seat: int) -> FileLock:
@@ -123,10 +158,15 @@ def paused() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def waited_for(lock: FileLock, message: str = "") -> Iterator[None]:
-    """Holds a lock that another run may hold for long; is paused while it waits."""
+def waited_for(lock: FileLock, describe: Callable[[], str] | None = None) -> Iterator[None]:
+    """Holds a lock that another run may hold for long; is paused while it waits.
+
+    Args:
+        lock: The lock.
+        describe: Returns what to say where that means to wait; `None` for nothing.
+    """
     with paused():
-        _acquire(lock, message)
+        _acquire(lock, describe)
     try:
         yield
     finally:
@@ -155,11 +195,11 @@ def measuring_alone() -> Iterator[None]:
         yield
 
 
-def _acquire(lock: FileLock, message: str = "") -> None:
+def _acquire(lock: FileLock, message: str | Callable[[], str] | None = None) -> None:
     """Takes a lock; where that means to wait, says so first."""
     try:
         lock.acquire(timeout=0)
     except Timeout:
         if message:
-            console.say(message, style="yellow")
+            console.say(message if isinstance(message, str) else message(), style="yellow")
         lock.acquire()

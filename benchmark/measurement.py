@@ -7,6 +7,8 @@ again, whether it stands in this row or in another row of the same samples.
 """
 
 import contextlib
+import math
+import traceback
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmark import console, results
+from benchmark.errors import EnvironmentProblem
 from benchmark.evaluation import SANITY_ROWS, Evaluator
 from benchmark.features import FEATURES
 from benchmark.machine import measuring_alone, pause, working_seconds
@@ -21,6 +24,7 @@ from benchmark.results import Folder, digest, hash_arrays, row_folder, stored_me
 from metrics.base import NotMeasured
 
 NUM_SHOWN = 100  # images that are stored of a set that no run made
+FAILED = "failed"  # the key of numbers that could not be measured
 UNFINISHED = "unfinished.json"  # the numbers of a row that is being measured
 
 
@@ -145,8 +149,10 @@ class Keys:
 
 def is_measured(evaluator: Evaluator, subject: Subject, preset: str = "") -> bool:
     """Whether the row is there, all its numbers measured as they would be now."""
-    row = row_folder(subject.folder, evaluator.row_key(preset)).read_json("metrics.json")
-    if not row or not evaluator.description.items() <= row["row"].items():
+    row = row_folder(subject.folder, evaluator.row_key(preset)).recall_json("metrics.json")
+    if not {"row", "numbers"} <= row.keys():
+        return False
+    if not evaluator.description.items() <= row["row"].items():
         return False
     keys = Keys(evaluator, subject)
     return all(keys.find(name, [row["numbers"]]) for name in keys.names)
@@ -161,8 +167,8 @@ def measure(evaluator: Evaluator, subject: Subject, preset: str = "") -> Measure
         preset: In whose table the row stands; empty for rows of all tables.
     """
     folder = row_folder(subject.folder, evaluator.row_key(preset))
-    own = folder.read_json("metrics.json").get("numbers", {})
-    stored = [folder.read_json(UNFINISHED).get("numbers", {}), own]
+    own = folder.recall_json("metrics.json").get("numbers", {})
+    stored = [folder.recall_json(UNFINISHED).get("numbers", {}), own]
     stored += [measurement["numbers"] for measurement in stored_measurements(subject.folder)]
     keys, measured = Keys(evaluator, subject), Measured()
     found = {name: keys.find(name, stored) for name in keys.names}
@@ -201,34 +207,62 @@ def measure_metric(
     The details of a metric that times the sampler, all observations, go to a file beside the
     samples, with the key of the numbers that they belong to.
     """
-    metric, num_samples = keys.evaluator.metrics[name], len(keys.subject.images)
+    metric = keys.evaluator.metrics[name]
     evaluation.instruments, evaluation.details = set(), {}
-    number: dict[str, Any] = {**keys.description(name), "values": {}, "details": {}, "notes": []}
     pause()
     start = working_seconds()
-    alone = measuring_alone() if metric.requires_sampler else contextlib.nullcontext()
-    try:
-        if num_samples < metric.minimum_samples:  # of a dataset with few test images
-            raise NotMeasured(f"it needs {metric.minimum_samples} images")
-        with alone:
-            number["values"] = metric(evaluation)
-        console.say(f"{name}: {console.duration(working_seconds() - start)}")
-    except NotMeasured as reason:
-        number["notes"] = [f"{name} not measured: {reason}"]
-        console.say(number["notes"][-1], style="yellow")
+    values, notes, failed = attempt(name, metric, evaluation)
+    took = console.duration(working_seconds() - start)
+    console.say("; ".join(notes) or f"{name}: {took}", style="yellow" if notes else "")
     stage = "latency" if metric.requires_sampler else "measuring"
     seconds[stage] = seconds.get(stage, 0.0) + working_seconds() - start
     said = list(evaluation.details.values())
-    number["details"] = said[0] if len(said) == 1 else dict(evaluation.details)
-    if busy := number["details"].get("busy_reasons"):
-        number["notes"].append(f"the host was busy: {', and '.join(busy)}")
-    number["instruments"] = sorted(evaluation.instruments)
-    number = {"key": keys.of(number), **number}
+    details = said[0] if len(said) == 1 else dict(evaluation.details)
+    if busy := details.get("busy_reasons"):
+        notes.append(f"the host was busy: {', and '.join(busy)}")
+    number: dict[str, Any] = {
+        **keys.description(name),
+        "values": values,
+        "details": details,
+        "notes": notes,
+        "instruments": sorted(evaluation.instruments),
+    }
+    # Without a key that holds, what failed is measured again by the next run.
+    number = {"key": FAILED if failed else keys.of(number), **number}
     if metric.requires_sampler:
         observed = {"key": number["key"], **number["details"]}
         keys.subject.folder.write_json(f"{name}.json", observed)
         number["details"] = {}
     return number
+
+
+def attempt(name: str, metric: Any, evaluation: Any) -> tuple[dict[str, Any], list[str], bool]:
+    """Measures by one metric, which takes no other with it if it fails.
+
+    Returns:
+        Its values by column, what is to be noted, and whether it failed.
+    """
+    alone = measuring_alone() if metric.requires_sampler else contextlib.nullcontext()
+    try:
+        if len(evaluation.generated_images) < metric.minimum_samples:  # of few test images
+            raise NotMeasured(f"it needs {metric.minimum_samples} images")
+        with alone:
+            values = metric(evaluation)
+    except NotMeasured as reason:
+        return {}, [f"{name} not measured: {reason}"], False
+    except EnvironmentProblem:  # as that would come again
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        return {}, [f"{name} failed: {type(error).__name__}: {error}"], True
+    numbers = {key: value for key, value in values.items() if is_number(value)}
+    broken = sorted(values.keys() - numbers.keys())
+    return numbers, [f"{key} came out as {values[key]}" for key in broken], False
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value says something: texts do, and so do finite numbers."""
+    return not isinstance(value, int | float) or math.isfinite(value)
 
 
 def write_row(
@@ -262,6 +296,23 @@ def write_row(
     }
     folder.write_json("metrics.json", {"row": columns, "numbers": measured.numbers})
     folder.remove(UNFINISHED)
+
+
+def write_failed_row(
+    evaluator: Evaluator, samples_folder: Folder, row: dict[str, Any], *, preset: str, reason: str
+) -> None:
+    """Writes metrics.json of a row whose samples could not be made.
+
+    Args:
+        evaluator: The instruments that would have measured them.
+        samples_folder: The folder of the samples.
+        row: The row's columns that no metric measures.
+        preset: In whose table the row stands.
+        reason: What went wrong.
+    """
+    columns = {**row, **evaluator.description, "status": "failed", "notes": reason}
+    content = {"row": columns, "numbers": {}}
+    row_folder(samples_folder, evaluator.row_key(preset)).write_json("metrics.json", content)
 
 
 def measure_sanity_rows(evaluator: Evaluator, results_dir: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 TRAINING_CODE = (
+    "benchmark/checkpoints.py",
     "benchmark/devices.py",
     "benchmark/pipeline.py",
     "benchmark/training.py",

@@ -22,8 +22,8 @@ where `key` is a hash of everything that made the numbers of that metric (see
 `benchmark.measurement`): what still holds is not measured again.
 """
 
-import json
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +32,12 @@ import pandas as pd
 import yaml
 
 from benchmark.errors import EnvironmentProblem
-from benchmark.files import Folder, digest, hash_arrays, write_atomically
+from benchmark.files import HOLDER, Folder, digest, hash_arrays, write_atomically
 
 __all__ = [
     "MEASUREMENTS",
     "Folder",
     "RunFolder",
-    "StoredRow",
-    "StoredRun",
-    "collect_rows",
     "digest",
     "external_folder",
     "hash_arrays",
@@ -50,7 +47,6 @@ __all__ = [
     "write_atomically",
 ]
 MEASUREMENTS = "measurements"
-_OF_RUNS = (("runs",), ("external",))
 
 
 class RunFolder(Folder):
@@ -63,7 +59,6 @@ class RunFolder(Folder):
         key: Hash of everything that determines the weights.
     """
 
-    CHECKPOINT = "checkpoints/latest.npz"
     WEIGHTS = {"last": "weights.npz", "best": "weights_best.npz"}
 
     def __init__(self, results_dir: str | Path, dataset: str, model: str, key: str) -> None:
@@ -71,8 +66,13 @@ class RunFolder(Folder):
 
     @property
     def state(self) -> dict[str, Any]:
-        """run.json: status, timings, environment; empty before the run's start."""
-        return self.read_json("run.json")
+        """run.json: status, timings, environment; empty before the run's start.
+
+        Raises:
+            EnvironmentProblem: If the file is damaged.
+        """
+        with way_out():
+            return self.read_json("run.json")
 
     def update_state(self, **entries: Any) -> None:
         self.write_json("run.json", {**self.state, **entries})
@@ -102,9 +102,10 @@ class RunFolder(Folder):
         """The weights of a checkpoint, `last` or `best`.
 
         Raises:
-            EnvironmentProblem: If there are none.
+            EnvironmentProblem: If there are none, or they are damaged.
         """
-        arrays = self.read_arrays(self.WEIGHTS[checkpoint])
+        with way_out():
+            arrays = self.read_arrays(self.WEIGHTS[checkpoint])
         if arrays is None:
             raise EnvironmentProblem(
                 f"{self.path / self.WEIGHTS[checkpoint]} is missing; force=true trains again"
@@ -124,10 +125,19 @@ class RunFolder(Folder):
         return Folder(self.path / "samplers" / f"{name}{suffix}")
 
     def clear(self) -> None:
-        """Removes what an earlier run left, except the lock."""
+        """Removes what an earlier run left, except the lock and who holds it."""
         for path in self.path.iterdir():
-            if path.name != ".lock":
+            if path.name not in (".lock", HOLDER):
                 self.remove(path.name)
+
+
+@contextlib.contextmanager
+def way_out() -> Iterator[None]:
+    """Adds to what is said of a damaged file how to go on."""
+    try:
+        yield
+    except EnvironmentProblem as problem:
+        raise EnvironmentProblem(f"{problem}; force=true does this run again") from problem
 
 
 def sanity_folder(results_dir: str | Path, dataset: str, row: str, key: str) -> Folder:
@@ -146,115 +156,7 @@ def row_folder(samples_folder: Folder, key: str) -> Folder:
 
 
 def stored_measurements(samples_folder: Folder) -> list[dict[str, Any]]:
-    """The metrics.json of all rows of the samples of a folder."""
+    """The metrics.json of all rows of the samples of a folder; damaged ones are left out."""
     paths = sorted((samples_folder.path / MEASUREMENTS).glob("*/metrics.json"))
-    return [json.loads(path.read_text()) for path in paths]
-
-
-def collect_rows(results_dir: str | Path) -> pd.DataFrame:
-    """Reads all rows: of runs, of samples made elsewhere and of sanity checks.
-
-    A run that diverged has one row without figures. The columns are those that any row has, in
-    the order in which they first appear; `path` leads to the row's files (see `StoredRow`).
-    """
-    root = Path(results_dir)
-    rows = []
-    for path in sorted(root.glob("runs/*/*/*/run.json")):
-        state = json.loads(path.read_text())
-        if state.get("status") == "diverged":
-            rows.append({**state["row"], "path": path.parent.relative_to(root).as_posix()})
-    for folder in ("runs/*/*/*/samplers/*", "external/*/*/*", "sanity/*/*/*"):
-        for path in sorted(root.glob(f"{folder}/{MEASUREMENTS}/*/metrics.json")):
-            row = json.loads(path.read_text())["row"]
-            rows.append({**row, "path": path.parent.relative_to(root).as_posix()})
-    columns = dict.fromkeys(key for row in reversed(rows) for key in row)
-    return pd.DataFrame(rows, columns=list(columns))
-
-
-@dataclass(frozen=True)
-class StoredRun:
-    """What is stored of a trained model, or of samples made elsewhere.
-
-    Attributes:
-        path: Its folder.
-    """
-
-    path: Path
-
-    @property
-    def key(self) -> str:
-        """The name of its folder; a row's `run` is the start of it."""
-        return self.path.name
-
-    @property
-    def state(self) -> dict[str, Any]:
-        """run.json: timings, environment, the source of samples made elsewhere; or empty."""
-        return Folder(self.path).read_json("run.json")
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The configuration that it was trained with; or empty."""
-        path = self.path / "config.yaml"
-        return yaml.safe_load(path.read_text()) if path.is_file() else {}
-
-    @property
-    def history(self) -> pd.DataFrame | None:
-        """A line for each checkpoint of the training: step, images_seen, losses; or `None`."""
-        path = self.path / "history.csv"
-        return pd.read_csv(path) if path.is_file() else None
-
-    @property
-    def pictures(self) -> list[Path]:
-        """The PNG and GIF files that the run drew, by name; not those of its samplers."""
-        return _pictures_in(self.path)
-
-
-class StoredRow:
-    """The files behind a row of `collect_rows`; what is not there is empty or `None`.
-
-    Args:
-        results_dir: The results folder.
-        path: The row's `path`; empty or not a string for a row without files.
-
-    Attributes:
-        run: The `StoredRun` that it belongs to; `None` for sanity rows and rows without files.
-        samples_path: The folder of its samples, shared by the rows that measure them in other
-            ways; `None` for a run that diverged and for rows without files.
-    """
-
-    def __init__(self, results_dir: str | Path, path: Any) -> None:
-        parts = Path(path).parts if isinstance(path, str) else ()
-        root = Path(results_dir)
-        self.run = StoredRun(root.joinpath(*parts[:4])) if parts[:1] in _OF_RUNS else None
-        self._path = root.joinpath(*parts) if MEASUREMENTS in parts else None
-        self.samples_path = self._path.parents[1] if self._path else None
-
-    @property
-    def name(self) -> str:
-        """The name of its samples' folder, such as `ddim-10@best`."""
-        return self.samples_path.name if self.samples_path else ""
-
-    def samples(self, count: int) -> np.ndarray | None:
-        """The first images, uint8 `(count or fewer, height, width, channels)`."""
-        path = self.samples_path / "samples.npy" if self.samples_path else None
-        if path is None or not path.is_file():
-            return None
-        images = np.load(path, mmap_mode="r", allow_pickle=False)
-        return np.array(images[:count]) if len(images) else None
-
-    def details(self, metric: str) -> dict[str, Any]:
-        """What a metric said beyond its numbers, by the name of its option in conf/metric."""
-        stored = Folder(self._path).read_json("metrics.json") if self._path else {}
-        return stored.get("numbers", {}).get(metric, {}).get("details", {})
-
-    @property
-    def pictures(self) -> list[Path]:
-        """The PNG and GIF files of its samples, by name; not those of the run."""
-        if self.samples_path is None or (self.run and self.run.path == self.samples_path):
-            return []
-        return _pictures_in(self.samples_path)
-
-
-def _pictures_in(folder: Path) -> list[Path]:
-    files = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [file for file in files if file.suffix in (".png", ".gif")]
+    found = [Folder(path.parent).recall_json(path.name) for path in paths]
+    return [measurement for measurement in found if "numbers" in measurement]

@@ -8,10 +8,12 @@ import pandas as pd
 
 from benchmark import console, machine
 from benchmark.acceleration import Acceleration, check_device, choose
+from benchmark.checkpoints import CHECKPOINTS
 from benchmark.devices import build_on_devices, num_devices
+from benchmark.disk import check_disk, needed_bytes
 from benchmark.drawing.losses import loss_curves
 from benchmark.drawing.pictures import write_illustrations, write_neighbours, write_pictures
-from benchmark.errors import UserError
+from benchmark.errors import Divergence, UserError
 from benchmark.evaluation import Evaluator, build_evaluator
 from benchmark.headline import WITH_CLASSIFIER
 from benchmark.learning import SHARDS, LearningPictures, write_animation
@@ -20,6 +22,7 @@ from benchmark.measurement import (
     is_measured,
     measure,
     measure_sanity_rows,
+    write_failed_row,
     write_row,
 )
 from benchmark.memory import check_batch_fits
@@ -28,6 +31,7 @@ from benchmark.report.columns import column
 from benchmark.report.terminal import report
 from benchmark.results import RunFolder, digest
 from benchmark.sampling import (
+    NotFinite,
     build_samplings,
     checkpoints,
     sample,
@@ -54,6 +58,9 @@ def run(parts: Any) -> pd.DataFrame:
 
     Returns:
         The rows of the results folder.
+
+    Raises:
+        Divergence: If the training ended in values that are not numbers; a row says so.
     """
     settings = parts.settings
     check_device(settings["device"])
@@ -77,7 +84,11 @@ def run(parts: Any) -> pd.DataFrame:
         if is_finished(parts, model, samplings, evaluator, folder):
             console.say("this run is finished already; force=true does it again")
             measure_sanity_rows(evaluator, settings["results_dir"])
-            return show(settings, evaluator, folder)
+            table = show(settings, evaluator, folder)
+            check_divergence(folder)
+            return table
+        if not folder.has_weights:
+            check_disk(folder.path, needed_bytes(model, samplings, settings["num_samples"]))
         folder.add_seconds("data", loaded - start)
         folder.add_seconds("instruments", prepared - loaded)
         if teacher and not folder.has_weights:
@@ -93,7 +104,15 @@ def run(parts: Any) -> pd.DataFrame:
         if waited := round(machine.place.idle_seconds - idle):  # free locks take milliseconds
             folder.add_seconds("waiting", waited)
         console.say(summary(folder.state["stage_seconds"]))
+        check_divergence(folder)
     return table
+
+
+def check_divergence(folder) -> None:
+    """Raises `Divergence` for a run whose training diverged."""
+    state = folder.state
+    if state.get("status") == "diverged":
+        raise Divergence(f"the training diverged: {state['row']['notes']}")
 
 
 def choose_acceleration(settings) -> Acceleration:
@@ -229,8 +248,7 @@ def trained(parts, model, evaluator, folder) -> bool:
     num_parameters = sum(np.prod(variable.shape, dtype=int) for variable in model.weights)
     console.stage(f"Training {model.name}: {num_parameters:,} parameters")
     folder.write_config(settings)
-    devices = {"num_devices": num_devices(model)}
-    folder.update_state(status="training", environment={**environment(), **devices})
+    record_environment(folder, {**environment(), "num_devices": num_devices(model)})
     with timed(folder, "validation"):
         validation = build_validation(parts, model, evaluator)
     if validation:
@@ -267,9 +285,19 @@ def trained(parts, model, evaluator, folder) -> bool:
         folder.update_state(facts=model.facts(*shown_images(dataset)))
     folder.write_arrays("weights.npz", weights(model))
     folder.update_state(status="trained")
-    folder.remove("checkpoints")
+    folder.remove(CHECKPOINTS)
     folder.remove(SHARDS)
     return True
+
+
+def record_environment(folder, environment) -> None:
+    """Says where a run trains, and where it did before, if that was elsewhere."""
+    state = folder.state
+    before, others = state.get("environment"), state.get("earlier_environments", [])
+    if before not in (None, environment):
+        others = [*others, before]
+    entries = {"earlier_environments": others} if others else {}
+    folder.update_state(status="training", environment=environment, **entries)
 
 
 def build_validation(parts, model, evaluator) -> Validation | None:
@@ -315,14 +343,25 @@ def sample_and_measure(parts, model, sampling, evaluator, folder) -> None:
     sampler.seed = sampler_seed(settings["seed"], sampling.seed)
     key = samples_key(sampling.method, sampler.seed)
     found = stored_samples(target, key)
-    with timed(folder, "sampling", name):
-        images = sample(
-            sampler,
-            folder=target,
-            num_samples=settings["num_samples"],
-            batch_size=settings["sampling"]["batch_size"],
-            key=key,
-        )
+    row = {
+        **row_of(parts, evaluator.dataset, folder),
+        "sampler": sampling.method.name,
+        "checkpoint": sampling.checkpoint,
+        "sampling_seed": sampling.seed,
+    }
+    try:
+        with timed(folder, "sampling", name):
+            images = sample(
+                sampler,
+                folder=target,
+                num_samples=settings["num_samples"],
+                batch_size=settings["sampling"]["batch_size"],
+                key=key,
+            )
+    except NotFinite as problem:
+        console.say(f"warning: {problem}", style="yellow")
+        write_failed_row(evaluator, target, row, preset=settings["preset"], reason=str(problem))
+        return
     if found is None or len(found) < len(images) or not target.has("grid.png"):
         with timed(folder, "pictures"):
             write_pictures(target, images, sampler)
@@ -336,14 +375,7 @@ def sample_and_measure(parts, model, sampling, evaluator, folder) -> None:
         with timed(folder, "pictures"):
             details = measured.details("memorisation")
             write_neighbours(target, images, details, evaluator.dataset)
-    row = {
-        **row_of(parts, evaluator.dataset, folder),
-        "sampler": sampling.method.name,
-        "checkpoint": sampling.checkpoint,
-        "sampling_seed": sampling.seed,
-        "status": "finished",
-        "sample_seconds": sample_seconds(target, len(images)),
-    }
+    row |= {"status": "finished", "sample_seconds": sample_seconds(target, len(images))}
     notes = cost_notes(folder.state)
     write_row(evaluator, subject, measured, row, preset=settings["preset"], notes=notes)
 

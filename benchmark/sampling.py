@@ -15,6 +15,10 @@ from models.base import to_uint8
 SAMPLES, RECORD, SHARDS = "samples.npy", "samples.json", "shards"
 
 
+class NotFinite(Exception):
+    """Samples whose values are not all finite numbers: no image shows them."""
+
+
 @dataclass(frozen=True)
 class Sampling:
     """One set of samples of a run.
@@ -71,6 +75,9 @@ def sample(
     Returns:
         uint8 `(num_samples, height, width, channels)`, a memory map: no more than a shard of them
         is in memory at once.
+
+    Raises:
+        NotFinite: If some values of the samples are not finite numbers.
     """
     if not fits(folder, key):
         for name in (SAMPLES, RECORD, SHARDS):
@@ -80,7 +87,10 @@ def sample(
         return made[:num_samples]
     num_made = 0 if made is None else len(made)
     seconds = sample_seconds(folder, num_made)
-    folder.write_json(RECORD, {"key": key, "num_samples": num_made, "seconds": seconds})
+    record = {"key": key, "num_samples": num_made, "seconds": seconds}
+    if made is not None:
+        record["sha256"] = folder.recall_json(RECORD).get("sha256")
+    folder.write_json(RECORD, record)
     # Whole batches, so that the images are those that one sampling of all of them makes.
     starts = range(num_made // batch_size * batch_size, num_samples, batch_size)
     with console.progress("image", num_samples, start=num_made) as update:
@@ -94,26 +104,51 @@ def sample(
         for start in starts:
             yield _shard(sampler, folder, start, batch_size)["images"][max(0, num_made - start) :]
 
-    record = {"key": key, "num_samples": num_samples, "seconds": round(seconds, 3)}
-    folder.write_json(RECORD, record)
-    folder.write_array_in_parts(SAMPLES, parts(), num_samples)
+    def write_record(sha256: str) -> None:
+        record = {"key": key, "num_samples": num_samples, "seconds": round(seconds, 3)}
+        folder.write_json(RECORD, {**record, "sha256": sha256})
+
+    folder.write_array_in_parts(SAMPLES, parts(), num_samples, before=write_record)
     folder.remove(SHARDS)
     return folder.read_array(SAMPLES)
 
 
+def generate(sampler: Any, inputs: tuple[Any, Any]) -> np.ndarray:
+    """The images that a sampler makes of what its `inputs` returned, uint8.
+
+    Raises:
+        NotFinite: If some of their values are not finite numbers.
+    """
+    samples = np.asarray(sampler.sample(*inputs))
+    is_finite = np.isfinite(samples).all(axis=(1, 2, 3))
+    if not is_finite.all():
+        broken = f"{np.sum(~is_finite)} of {len(samples)}"
+        raise NotFinite(f"{broken} samples have values that are not finite numbers")
+    return to_uint8(samples)
+
+
 def fits(folder: Folder, key: str) -> bool:
-    """Whether what a folder holds has this key, or none."""
-    return folder.read_json(RECORD).get("key", key) == key
+    """Whether what a folder holds has this key, or none that could differ."""
+    record = folder.recall_json(RECORD)
+    is_damaged = folder.has(RECORD) and not record
+    return not is_damaged and record.get("key", key) == key
 
 
 def stored_samples(folder: Folder, key: str) -> np.ndarray | None:
-    """All finished images of a folder, as a memory map; `None` if there are none of this key."""
-    return folder.read_array(SAMPLES) if folder.has(SAMPLES) and fits(folder, key) else None
+    """All finished images of a folder, as a memory map.
+
+    Returns:
+        uint8 `(N, height, width, channels)`; `None` if there are none of this key, or their file is
+        damaged.
+    """
+    if not fits(folder, key):
+        return None
+    return folder.recall_array(SAMPLES, folder.recall_json(RECORD).get("sha256"))
 
 
 def sample_seconds(folder: Folder, num_samples: int) -> float:
     """How long it took to make so many of the images of a folder."""
-    record = folder.read_json(RECORD)
+    record = folder.recall_json(RECORD)
     if not num_samples or not record.get("num_samples"):
         return 0.0
     return round(record["seconds"] * num_samples / record["num_samples"], 3)
@@ -145,10 +180,10 @@ def sampler_seed(seed: int, sampling_seed: int) -> int:
 
 def _shard(sampler, folder, start, batch_size):
     name = f"{SHARDS}/{start // batch_size:05d}_{batch_size}.npz"
-    shard = folder.read_arrays(name)
+    shard = folder.recall_arrays(name)
     if shard is None:
         begin = time.perf_counter()
-        images = to_uint8(sampler.sample(*sampler.inputs(start, batch_size)))
+        images = generate(sampler, sampler.inputs(start, batch_size))
         shard = {"images": images, "seconds": np.array(time.perf_counter() - begin)}
         folder.write_arrays(name, shard)
     return shard

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from benchmark.errors import UserError
-from benchmark.results import RunFolder, StoredRun
+from benchmark.results import RunFolder
+from benchmark.stored_results import StoredRun
 from benchmark.training_cost import train_cost
 
 MODEL = "ddpm"  # of the runs that are looked for

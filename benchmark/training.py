@@ -1,19 +1,21 @@
 """Training under plain `fit` that can stop after any step and go on bit for bit.
 
-An epoch is the stretch between two checkpoints. A checkpoint is one atomic file with all of
-the state: weights, optimizer, random seeds, history and the best weights so far. The order of the
-images is a function of (seed, step), so nothing else has to be restored.
+An epoch is the stretch between two entries of the history. The state is saved at its end and about
+once a minute (see `benchmark.checkpoints`): weights, optimizer, random seeds, running means,
+history and the best weights so far. The order of the images is a function of (seed, step), so
+nothing else has to be restored.
 """
 
-import json
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
-from benchmark import console
+from benchmark import checkpoints, console, interruption
 from benchmark.datasets import ImageDataset
 from benchmark.devices import part_noises
 from benchmark.learning import LearningPictures
@@ -21,9 +23,11 @@ from benchmark.machine import working_seconds
 from benchmark.pipeline import build_pipeline
 from benchmark.report.columns import column
 from benchmark.results import RunFolder
+from benchmark.sampling import NotFinite
 from benchmark.training_cost import counted_step
 from benchmark.validation import Best, Validation, averaged_weights, is_better, put_averages
 
+SECONDS_BETWEEN_CHECKPOINTS = 60
 STEPS_BEFORE_ESTIMATE = 25  # the first ones are slow: functions are traced
 
 
@@ -84,50 +88,64 @@ def train(
         The `Training`. The model holds the final weights: the averages, if its optimizer keeps any.
     """
     steps_per_epoch = math.ceil(num_steps / num_checkpoints)
-    model.steps_per_execution = largest_divisor(steps_per_epoch, model.steps_per_execution)
-    history, best = restore(model, run.read_arrays(RunFolder.CHECKPOINT))
+    progress = checkpoints.load(run, model)
     part_noises(model)
-    first_epoch = len(history)
-    if not first_epoch:
+    if not progress.step:
         model.adapt(dataset.train_images)
     else:
-        console.say(f"going on from the checkpoint at step {history[-1]['step']}")
-    watch = Watch(
-        history,
-        best,
+        console.say(f"going on from the checkpoint at step {progress.step}")
+    # It divides what is left of an epoch too, where a training stopped within one.
+    whole_epochs = math.gcd(steps_per_epoch, progress.step)
+    model.steps_per_execution = largest_divisor(whole_epochs, model.steps_per_execution)
+    monitor = TrainingMonitor(
+        progress,
         batch_size=batch_size,
-        first_step=first_epoch * steps_per_epoch,
+        steps_per_epoch=steps_per_epoch,
+        num_checkpoints=num_checkpoints,
         run=run,
         validation=validation,
         pictures=pictures,
     )
-    if first_epoch < num_checkpoints:
-        data = batches(model, dataset, batch_size=batch_size, seed=seed, start_step=watch.step)
-        flops = fit(model, data, watch, num_checkpoints, steps_per_epoch)
+    data = functools.partial(batches, model, dataset, batch_size=batch_size, seed=seed)
+    if len(progress.history) < num_checkpoints:
+        flops = fit(model, data, monitor)
         if flops is not None:
             run.update_state(train_flops_per_image=flops / batch_size)
     put_averages(model)
-    return Training(history, watch.best, watch.diverged)
+    return Training(progress.history, progress.best, monitor.diverged)
 
 
-def fit(
-    model: keras.Model, data: Any, watch: "Watch", num_checkpoints: int, steps_per_epoch: int
-) -> int | None:
-    """Trains up to the last checkpoint; returns the operations of a step, if they are counted."""
-    total = steps_per_epoch * num_checkpoints
+def fit(model: keras.Model, data: Callable[..., Any], monitor: "TrainingMonitor") -> int | None:
+    """Trains up to the last checkpoint.
+
+    Args:
+        model: A compiled model.
+        data: Called as `data(start_step=step)`, returns the batches from a step on.
+        monitor: Knows how far the training is.
+
+    Returns:
+        The operations of a step, `None` if they cannot be counted.
+    """
     with (
         counted_step(model) as cost,
-        console.progress("step", total, start=watch.step) as watch.update,
+        console.progress("step", monitor.num_steps, start=monitor.step) as monitor.update,
+        interruption.saves_first(),
     ):
-        model.fit(
-            data,
-            initial_epoch=len(watch.history),
-            epochs=num_checkpoints,
-            steps_per_epoch=steps_per_epoch,
-            shuffle=False,
-            verbose=0,
-            callbacks=[watch],
-        )
+        monitor.set_model(model)
+        monitor.end_stopped_epoch()
+        while monitor.steps_left and not monitor.diverged:
+            # The rest of an epoch that was stopped is one `fit`, all other epochs are another.
+            rest = monitor.steps_left % monitor.steps_per_epoch
+            epoch = len(monitor.history)
+            model.fit(
+                data(start_step=monitor.step),
+                initial_epoch=epoch,
+                epochs=epoch + 1 if rest else monitor.num_checkpoints,
+                steps_per_epoch=rest or monitor.steps_per_epoch,
+                shuffle=False,
+                verbose=0,
+                callbacks=[monitor],
+            )
     return cost.flops
 
 
@@ -145,58 +163,132 @@ def batches(model: keras.Model, dataset: ImageDataset, **options: Any):
     return pairs.map(lambda images, labels: ((images, labels),))
 
 
-class Watch(keras.callbacks.Callback):
+class TrainingMonitor(keras.callbacks.Callback):
     """Shows progress, saves checkpoints, and stops at a loss that is not a number.
 
-    At checkpoints it also validates and takes pictures.
+    At the end of an epoch it also validates and takes pictures.
+
+    Args:
+        progress: How far the training is; it is brought up to date.
+        batch_size: Images a step.
+        steps_per_epoch: Steps from one entry of the history to the next.
+        num_checkpoints: Entries of the history in all.
+        run: Where the checkpoints go.
+        validation: What chooses the best weights, or `None`.
+        pictures: What shows how the model learns, or `None`.
+
+    Attributes:
+        diverged: Why training was stopped; empty if it was not.
+        update: Shows how far it is, `update(step, text)`.
     """
 
-    def __init__(self, history, best, *, batch_size, first_step, run, validation, pictures):
+    def __init__(
+        self, progress, *, batch_size, steps_per_epoch, num_checkpoints, run, validation, pictures
+    ):
         super().__init__()
-        self.history = history
-        self.best = best
+        self.progress = progress
         self.batch_size = batch_size
-        self.step = first_step
+        self.steps_per_epoch = steps_per_epoch
+        self.num_checkpoints = num_checkpoints
         self.run = run
         self.validation = validation
         self.pictures = pictures
         self.diverged = ""
         self.update = None
-        self._first_step = first_step
-        self._earlier_seconds = history[-1]["seconds"] if history else 0.0
-        self._start = self._estimate_start = None
+        self._first_step = progress.step
+        self._recorded_seconds = progress.seconds  # in run.json
+        self._clock = self._saved = working_seconds()
+        self._estimate_start = None
         self._estimate_step, self._is_told = 0, False
 
+    @property
+    def step(self):
+        return self.progress.step
+
+    @property
+    def history(self):
+        return self.progress.history
+
+    @property
+    def num_steps(self):
+        return self.steps_per_epoch * self.num_checkpoints
+
+    @property
+    def steps_left(self):
+        return self.num_steps - self.step
+
+    @property
+    def is_at_end_of_epoch(self):
+        return self.step == (len(self.history) + 1) * self.steps_per_epoch
+
     def on_train_begin(self, logs=None):
-        self._start = working_seconds()
+        self._clock = working_seconds()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Keras has set the running means to zero; those of a stopped epoch go on."""
+        if self.step % self.steps_per_epoch:
+            variables = self.model.metrics_variables
+            for variable, value in zip(variables, self.progress.running_means, strict=True):
+                variable.assign(value)
 
     def on_train_batch_end(self, batch, logs=None):
-        self.step += self.model.steps_per_execution
+        self.progress.step += self.model.steps_per_execution
         self._guard(logs)
         self._estimate()
         self.update(self.step, "  ".join(f"{name} {value:.4g}" for name, value in logs.items()))
+        if self.diverged or self.is_at_end_of_epoch:
+            return
+        is_due = working_seconds() - self._saved > SECONDS_BETWEEN_CHECKPOINTS
+        if is_due or interruption.is_requested():
+            self._save()
+            interruption.check()
 
     def on_epoch_end(self, epoch, logs=None):
-        if self.diverged:
-            return
-        earlier = self.history[-1]["seconds"] if self.history else 0.0
-        seconds = self._earlier_seconds + working_seconds() - self._start
+        if not self.diverged:
+            self._end_epoch(logs)
+
+    def end_stopped_epoch(self):
+        """Does what is left of an epoch whose steps were done when the training was stopped."""
+        self._clock = working_seconds()
+        if self.is_at_end_of_epoch:
+            self._end_epoch(self.model.get_metrics_result())
+
+    def _end_epoch(self, logs):
+        self._count_seconds()
+        checkpoint = len(self.history) + 1
+        validates, draws = (
+            part is not None and part.is_due(checkpoint, self.num_checkpoints)
+            for part in (self.validation, self.pictures)
+        )
+        if validates or draws:
+            self._save()  # what follows may be stopped
+        looked = self._look(checkpoint, validates=validates, draws=draws)
         counts = {"step": self.step, "images_seen": self.step * self.batch_size}
         losses = {name: float(value) for name, value in logs.items()}
-        row = {**counts, "seconds": round(seconds, 3), **losses, **self._look(epoch + 1)}
-        self.history.append(row)
-        self.run.write_arrays(RunFolder.CHECKPOINT, state(self.model, self.history, self.best))
-        self.run.add_seconds("training", seconds - earlier)
+        seconds = round(self.progress.seconds, 3)
+        self.history.append({**counts, "seconds": seconds, **losses, **looked})
+        self._save()
+        interruption.check()
 
-    def _look(self, checkpoint):
+    def _save(self):
+        if keras.backend.backend() == "jax":
+            self.model.jax_state_sync()  # within an epoch the variables are not up to date
+        self._count_seconds()
+        checkpoints.save(self.run, self.model, self.progress)
+        self.run.add_seconds("training", self.progress.seconds - self._recorded_seconds)
+        self._recorded_seconds = self.progress.seconds
+        self._saved = working_seconds()
+
+    def _count_seconds(self):
+        now = working_seconds()
+        self.progress.seconds += now - self._clock
+        self._clock = now
+
+    def _look(self, checkpoint, *, validates, draws):
         """Validates and takes pictures where these are due, both of the averaged weights.
 
         Their time does not count as training's.
         """
-        validates, draws = (
-            part is not None and part.is_due(checkpoint, self.params["epochs"])
-            for part in (self.validation, self.pictures)
-        )
         if not validates and not draws:
             return {}
         start = working_seconds()
@@ -218,18 +310,24 @@ class Watch(keras.callbacks.Callback):
     def _validate(self):
         """Measures the headline of the weights as they are, and keeps them if they are the best."""
         validation = self.validation
-        images = validation.sample()
+        try:
+            images = validation.sample()
+        except NotFinite as problem:
+            console.say(f"step {self.step}: not validated, {problem}", style="yellow")
+            return {}
         value, measure = validation.distance(images), validation.headline
         instrument = validation.encoder.label
-        better = is_better(value, measure, instrument, self.best)
+        better = is_better(value, measure, instrument, self.progress.best)
         if better:
-            self.best = Best(self.step, measure, value, instrument, weights(self.model))
-        verdict = "the best so far" if better else f"the best is that of step {self.best.step}"
+            best = Best(self.step, measure, value, instrument, weights(self.model))
+            self.progress.best = best
+        earlier = self.progress.best.step
+        verdict = "the best so far" if better else f"the best is that of step {earlier}"
         console.say(f"step {self.step}: validation {column(measure).name} {value:.2f}, {verdict}")
         return {validation.history_column: value, **validation.besides(images)}
 
     def _leave_out(self, seconds):
-        self._start += seconds
+        self._clock += seconds
         if self._estimate_start is not None:
             self._estimate_start += seconds
 
@@ -246,44 +344,10 @@ class Watch(keras.callbacks.Callback):
         elif not self._is_told and done >= 2 * STEPS_BEFORE_ESTIMATE:
             self._is_told = True
             seconds = (working_seconds() - self._estimate_start) / (done - self._estimate_step)
-            total = self.params["steps"] * (self.params["epochs"] - len(self.history))
-            left = max(0, total - done) * seconds
             console.say(
                 f"{1000 * seconds / self.batch_size:.2f} ms an image: "
-                f"training will take about {console.duration(left)} more"
+                f"training will take about {console.duration(self.steps_left * seconds)} more"
             )
-
-
-def state(
-    model: keras.Model, history: list[dict[str, float]], best: Best | None
-) -> dict[str, np.ndarray]:
-    """Everything that training goes on from, as arrays by name."""
-    arrays: dict[str, Any] = {
-        f"{kind}/{index:04d}": keras.ops.convert_to_numpy(variable)
-        for kind, variables in stateful_variables(model).items()
-        for index, variable in enumerate(variables)
-    }
-    arrays["history"] = np.array(json.dumps(history))
-    return arrays if best is None else {**arrays, **best.to_arrays()}
-
-
-def restore(
-    model: keras.Model, arrays: dict[str, np.ndarray] | None
-) -> tuple[list[dict[str, float]], Best | None]:
-    """Puts a saved `state` into the model; returns its history and the best weights so far."""
-    if not model.optimizer.built:
-        model.optimizer.build(model.trainable_variables)
-    if arrays is None:
-        return [], None
-    for kind, variables in stateful_variables(model).items():
-        for index, variable in enumerate(variables):
-            variable.assign(arrays[f"{kind}/{index:04d}"])
-    return json.loads(str(arrays["history"])), Best.from_arrays(arrays)
-
-
-def stateful_variables(model: keras.Model) -> dict[str, list]:
-    """The variables of a model, its seed generators included, and of its optimizer."""
-    return {"model": model.variables, "optimizer": model.optimizer.variables}
 
 
 def weights(model: keras.Model) -> dict[str, np.ndarray]:

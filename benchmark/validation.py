@@ -9,15 +9,16 @@ from typing import Any
 import keras
 import numpy as np
 
+from benchmark import interruption
 from benchmark.classifiers import rejected_fraction
 from benchmark.errors import UserError
 from benchmark.evaluation import REFERENCE_SEED, draw
 from benchmark.features import reference_features
 from benchmark.headline import VALIDATION_REJECTED
 from benchmark.results import Folder
+from benchmark.sampling import generate
 from metrics.classifier import ModeClassifier
 from metrics.fid import fid
-from models.base import to_uint8
 
 
 class Validation:
@@ -99,12 +100,16 @@ class Validation:
         return checkpoint % self.every == 0 or checkpoint == num_checkpoints
 
     def sample(self) -> np.ndarray:
-        """Images of the model's weights as they are now, uint8."""
-        count = len(self.real_features)
-        batches = [
-            to_uint8(self.sampler.sample(*self.sampler.inputs(start, self.batch_size)))
-            for start in range(0, count, self.batch_size)
-        ]
+        """Images of the model's weights as they are now, uint8.
+
+        Raises:
+            Interruption: If the program was told to stop.
+            NotFinite: If some of their values are not finite numbers.
+        """
+        count, batches = len(self.real_features), []
+        for start in range(0, count, self.batch_size):
+            interruption.check()
+            batches.append(generate(self.sampler, self.sampler.inputs(start, self.batch_size)))
         return np.concatenate(batches)[:count]
 
     def distance(self, images: np.ndarray) -> float:

@@ -133,17 +133,18 @@ def kill_and_resume(expected, folder):
     It is not validated, where the other was.
     """
 
-    def kill(watch, batch, logs=None):
-        end(watch, batch, logs)
-        if watch.step == 13:
+    def kill(monitor, batch, logs=None):
+        end(monitor, batch, logs)
+        if monitor.step == 13:
             raise Killed
 
     parts, folder = trained_parts(RESUMED, folder), folder / "killed"
-    end, training.Watch.on_train_batch_end = training.Watch.on_train_batch_end, kill
+    monitor_class = training.TrainingMonitor
+    end, monitor_class.on_train_batch_end = monitor_class.on_train_batch_end, kill
     try:
         train(built(parts), folder)
     except Killed:
-        training.Watch.on_train_batch_end = end
+        monitor_class.on_train_batch_end = end
     resumed = built(parts)
     train(resumed, folder)
     received = training.weights(resumed)

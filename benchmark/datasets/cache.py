@@ -16,6 +16,7 @@ from filelock import FileLock
 
 from benchmark.datasets.base import ARRAY_NAMES, ImageDataset, check_name
 from benchmark.errors import EnvironmentProblem
+from benchmark.files import reserve
 from benchmark.machine import paused
 
 FORMAT = 1
@@ -133,7 +134,7 @@ def _decode_into(folder: Path, decode: Decode) -> tuple[str, ...]:
         path = folder / f"{array_name}.npy"
         with _reported_disk_errors(folder.parent):
             array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
-            _reserve(path)
+            reserve(path)
         arrays.append(array)
         return array
 
@@ -141,13 +142,6 @@ def _decode_into(folder: Path, decode: Decode) -> tuple[str, ...]:
     for array in arrays:
         array.flush()
     return class_names
-
-
-def _reserve(path: Path) -> None:
-    # Writing to a mapped page that the disk has no room for kills the process: ask beforehand.
-    if hasattr(os, "posix_fallocate"):
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _write_manifest(

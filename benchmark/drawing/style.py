@@ -3,8 +3,11 @@
 import math
 import textwrap
 
+import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+matplotlib.rcParams["text.parse_math"] = False  # the name of a model may have a dollar sign
 
 DPI = 150
 TITLE_SIZE, LABEL_SIZE, TICK_SIZE, SMALL_SIZE = 10, 9, 8, 7

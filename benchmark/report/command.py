@@ -8,7 +8,7 @@ from benchmark.report.page import write_report
 from benchmark.report.publish import publish
 from benchmark.report.readme import update
 from benchmark.report.trials import write_trials
-from benchmark.results import collect_rows
+from benchmark.stored_results import collect_rows
 
 USAGE = """\
 Usage: python -m benchmark.report [results_dir] [readme=README.md]

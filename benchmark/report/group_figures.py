@@ -17,7 +17,7 @@ from benchmark.report.radar import radar
 from benchmark.report.rows import is_sanity
 from benchmark.report.stored import first_stored, shown_runs
 from benchmark.report.sweeps import sweeps
-from benchmark.results import StoredRow
+from benchmark.stored_results import StoredRow
 
 CAPTIONS = {
     "pareto": "Sampling time against quality. {} and to the left is better.",
@@ -114,9 +114,7 @@ def _draw_samples(results_dir, group, styles, real_images):
 
 def _draw_histograms(results_dir, group, styles):
     coverages = _of_lines(results_dir, group, lambda row: row.details("mode_coverage"))
-    coverages = {
-        label: found for label, found in coverages.items() if "generated_histogram" in found
-    }
+    coverages = {label: found for label, found in coverages.items() if _has_histograms(found)}
     if not coverages:
         return None
     reference = next(iter(coverages.values()))
@@ -124,6 +122,16 @@ def _draw_histograms(results_dir, group, styles):
     histograms = {label: found["generated_histogram"] for label, found in coverages.items()}
     class_names = reference.get("class_names") or range(len(real))
     return class_histograms(histograms, real, class_names, styles=styles)
+
+
+def _has_histograms(found):
+    """Whether the details of mode coverage are what a figure can be drawn of."""
+    histograms = [found.get(f"{kind}_histogram") for kind in ("real", "generated")]
+    are_counts = all(
+        isinstance(counts, list) and all(isinstance(count, int | float) for count in counts)
+        for counts in histograms
+    )
+    return are_counts and len(histograms[0]) == len(histograms[1]) > 0
 
 
 def _of_lines(results_dir, group, read):

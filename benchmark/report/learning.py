@@ -19,7 +19,7 @@ from benchmark.drawing.style import (
 from benchmark.report.columns import column
 from benchmark.report.lines import competing
 from benchmark.report.rows import Style
-from benchmark.results import StoredRow
+from benchmark.stored_results import StoredRow
 
 _MINUTE, _HOUR = 60, 3600
 _TIMES = (1, 2, 5, 10, 20, 30)

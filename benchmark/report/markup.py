@@ -20,12 +20,12 @@ def to_markdown(table):
     """Writes a table in Markdown, padded so that it also reads as plain text."""
     body = [
         [
-            _MARKDOWN.get(table.marks.get((line, index)), "{}").format(cell.replace("|", "\\|"))
+            _MARKDOWN.get(table.marks.get((line, index)), "{}").format(markdown(cell))
             for index, cell in enumerate(cells)
         ]
         for line, cells in enumerate(table.body)
     ]
-    sanity = [[cell.replace("|", "\\|") for cell in line] for line in table.sanity]
+    sanity = [[markdown(cell) for cell in line] for line in table.sanity]
     separator = [[""] * len(table.titles)] if table.sanity else []
     lines = [table.titles, *body, *separator, *sanity]
     widths = [max(3, *(len(line[index]) for line in lines)) for index in range(len(table.titles))]
@@ -44,6 +44,12 @@ def to_markdown(table):
     return "\n".join("| " + " | ".join(line) + " |" for line in padded)
 
 
+def markdown(text):
+    """Escapes what would end a cell of a table, be taken for HTML, or become a link."""
+    text = " ".join(text.split()).replace("|", "\\|").replace("](", "]\\(")
+    return text.replace("<", "&lt;")
+
+
 def tex_body(table):
     """The lines of a table's body as LaTeX, without their line ends."""
     return [
@@ -56,7 +62,8 @@ def tex_body(table):
 
 
 def tex(text):
-    """Escapes text for LaTeX and sets a leading minus in mathematics."""
+    """Escapes text for LaTeX, on one line, and sets a leading minus in mathematics."""
+    text = " ".join(text.split())
     text = re.sub(r"(?<![\w)])-(?=\d)", "−", text)
     return "".join(_TEX.get(letter, letter) for letter in text)
 

@@ -18,6 +18,7 @@ from benchmark.report.stages import NOTE, stage_table
 from benchmark.report.stored import shown_runs, stored_runs
 from benchmark.report.verdict import seeds_table, verdict, why_headline
 from benchmark.results import write_atomically
+from benchmark.stored_results import damages
 
 _WIDE = ("samples", "class_histograms", "learning", "loss")
 _PROVENANCE = (
@@ -37,7 +38,7 @@ def write_report(results_dir, rows, *, real_images=None):
 
     Args:
         results_dir: Folder that holds the runs and receives the report.
-        rows: DataFrame of results, as `benchmark.results.collect_rows` returns it.
+        rows: DataFrame of results, as `benchmark.stored_results.collect_rows` returns it.
         real_images: Optional mapping from a dataset's name to uint8 NHWC test images, shown above
             the samples. Without it, the samples of the `test_images` row are shown if it has any.
 
@@ -53,6 +54,7 @@ def write_report(results_dir, rows, *, real_images=None):
     }
     _remove_stale_figures(results_dir / "figures", groups, pictures)
     context = _context(results_dir, groups)
+    html = _html(results_dir, context, pictures, styles)
     files = {
         "trilemma.csv": tables.to_csv(rows),
         "trilemma_by_model.csv": tables.to_csv_by_model(groups),
@@ -63,7 +65,7 @@ def write_report(results_dir, rows, *, real_images=None):
             for stem, drawn in pictures.items()
             for name, content in drawn.items()
         },
-        "report.html": _html(results_dir, context, pictures, styles),
+        "report.html": html,
     }
     return [_write(results_dir / name, content) for name, content in files.items()]
 
@@ -119,7 +121,9 @@ def _part(results_dir, group, title):
 
 
 def _markdown(context):
-    template = _environment().get_template("trilemma.md.j2")
+    environment = _environment()
+    environment.filters["md"] = markup.markdown
+    template = environment.get_template("trilemma.md.j2")
     return template.render(**context, to_markdown=markup.to_markdown)
 
 
@@ -157,8 +161,18 @@ def _html(results_dir, context, pictures, styles):
         part["stages"] = stage_table(
             {title: run.state.get("stage_seconds", {}) for title, run in runs.items()}
         )
+    context["damages"] = _damages(results_dir)  # here, as the page's files are the last ones read
     template = _environment(autoescape=True).get_template("report.html.j2")
     return template.render(**context, stages_note=NOTE)
+
+
+def _damages(results_dir):
+    """The damaged files of a results folder, as `(path within it, what is wrong)`."""
+    return [
+        (path.relative_to(results_dir).as_posix(), reason)
+        for path, reason in sorted(damages.items())
+        if path.is_relative_to(results_dir)
+    ]
 
 
 def _environment(**options):

@@ -11,11 +11,11 @@ from benchmark.report.columns import TEXTS
 from benchmark.report.groups import complete
 from benchmark.report.page import write_report
 from benchmark.report.rows import is_sanity
-from benchmark.results import Folder, StoredRow, collect_rows, write_atomically
+from benchmark.results import Folder, write_atomically
+from benchmark.stored_results import StoredRow, collect_rows
 
 NUM_IMAGES = 20
 MOST_BYTES = 3_000_000
-_OF_A_RUN = ("run.json", "config.yaml", "history.csv")
 _FOLDERS = ("results_dir", "cache_dir")  # of the machine that it ran on
 _DERIVED = ("runs", "external", "sanity", "figures")
 _CHOICES = ("seed", "dataset", "preset", "model", "sampler", "checkpoint")
@@ -65,14 +65,17 @@ def _copy_row(results_dir, path, target_dir, with_samples):
     row = StoredRow(results_dir, path)
     files = [results_dir / path / "metrics.json"]
     files += [row.samples_path / "latency.json"] if row.samples_path else []
-    files += [row.run.path / name for name in _OF_A_RUN] if row.run else []
+    if row.run and row.run.state:
+        files.append(row.run.path / "run.json")
+    if row.run and row.run.history is not None:
+        files.append(row.run.path / "history.csv")
     for file in files:
         if file.is_file():
-            content = file.read_bytes()
-            if file.name == "config.yaml":
-                config = without_folders(yaml.safe_load(content))
-                content = yaml.safe_dump(config, sort_keys=False).encode()
-            write_atomically(target_dir / file.relative_to(results_dir), content)
+            write_atomically(target_dir / file.relative_to(results_dir), file.read_bytes())
+    if row.run and row.run.config:
+        folder = Folder(target_dir / row.run.path.relative_to(results_dir))
+        config = without_folders(row.run.config)
+        folder.write_text("config.yaml", yaml.safe_dump(config, sort_keys=False))
     images = row.samples(NUM_IMAGES) if with_samples else None
     if images is not None:
         folder = Folder(target_dir / row.samples_path.relative_to(results_dir))

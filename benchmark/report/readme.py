@@ -10,7 +10,8 @@ from benchmark.report.groups import describe, group_rows, titles, warnings
 from benchmark.report.markup import to_markdown
 from benchmark.report.publish import commands
 from benchmark.report.verdict import verdict, why_headline
-from benchmark.results import collect_rows, write_atomically
+from benchmark.results import write_atomically
+from benchmark.stored_results import collect_rows
 
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 _SIDE_BY_SIDE = ("pareto", "radar")

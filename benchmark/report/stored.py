@@ -4,7 +4,7 @@ import pandas as pd
 
 from benchmark.report.lines import Line
 from benchmark.report.rows import is_sanity, row_labels
-from benchmark.results import StoredRow, StoredRun
+from benchmark.stored_results import StoredRow, StoredRun
 
 
 def stored_runs(results_dir, group) -> dict[str, StoredRun]:

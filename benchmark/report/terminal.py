@@ -7,7 +7,8 @@ import pandas as pd
 from benchmark import console
 from benchmark.report import groups, tables
 from benchmark.report.page import write_report
-from benchmark.results import Folder, collect_rows
+from benchmark.results import Folder
+from benchmark.stored_results import collect_rows
 
 
 def report(results_dir: str, *, dataset: str, protocol: str, run: str) -> pd.DataFrame:

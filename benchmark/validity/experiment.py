@@ -150,7 +150,7 @@ class Experiment:
         content = [key, self.pools.hash(REFERENCE), plan.num_samples]
         content += [self.identity(parts) for parts in wholes]
         file = f"{digest(content)}.json"
-        numbers = self.pools.cache.read_json(file)
+        numbers = self.pools.cache.recall_json(file)
         if not numbers:
             for parts in wholes:
                 start = time.perf_counter() - self.pools.waiting_seconds
@@ -189,7 +189,7 @@ class Experiment:
         parts, code = self.parts(name, draw), code_version(COPIES_CODE)
         content = [code, self.pools.dataset.fingerprint, self.identity(parts)]
         file = f"{digest(content)}.json"
-        numbers = self.pools.cache.read_json(file)
+        numbers = self.pools.cache.recall_json(file)
         if not numbers:
             images = self.pools.images_of(parts)
             training = np.asarray(self.pools.dataset.train_images)

@@ -179,16 +179,17 @@ def kill_and_resume(expected, folder):
     def build():
         return built(compose_parts(folder, RESUMED))
 
-    def kill(watch, batch, logs=None):
-        end(watch, batch, logs)
-        if watch.step == 13:
+    def kill(monitor, batch, logs=None):
+        end(monitor, batch, logs)
+        if monitor.step == 13:
             raise Killed
 
-    end, training.Watch.on_train_batch_end = training.Watch.on_train_batch_end, kill
+    monitor_class = training.TrainingMonitor
+    end, monitor_class.on_train_batch_end = monitor_class.on_train_batch_end, kill
     try:
         train(build(), folder / "killed")
     except Killed:
-        training.Watch.on_train_batch_end = end
+        monitor_class.on_train_batch_end = end
     resumed = build()
     train(resumed, folder / "killed")
     received = training.weights(resumed)

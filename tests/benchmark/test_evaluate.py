@@ -17,7 +17,7 @@ from benchmark.datasets.mnist import load_mnist
 from benchmark.evaluation import build_evaluator
 from benchmark.external import measure
 from benchmark.external.samples import take_samples
-from benchmark.results import collect_rows
+from benchmark.stored_results import collect_rows
 from tests.conftest import options
 
 ROOT = Path(__file__).parents[2]

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmark import checkpoints, learning, training
 from benchmark import config as configuration
-from benchmark import learning, training
+from benchmark.checkpoints import Progress
 from benchmark.cli import Parts
 from benchmark.datasets import ImageDataset
 from benchmark.learning import SHARDS, LearningPictures, write_animation
@@ -116,7 +117,7 @@ def test_pictures_leave_no_trace_in_training_and_validation(build, run_of, tmp_p
         validation=validation_of(pictured, tmp_path),
         pictures=pictures_of(pictured, run),
     )
-    assert_same(training.state(plain, [], None), training.state(pictured, [], None))
+    assert_same(*(checkpoints.state(model, Progress()) for model in (plain, pictured)))
     for key in ("loss", "validation_fid"):
         assert [row[key] for row in received.history] == [row[key] for row in expected.history]
     assert len(shards_of(run)) == 3
@@ -154,15 +155,15 @@ def test_a_killed_training_has_the_same_pictures(build, run_of, monkeypatch):
     model = build("vae")
     train(model, whole, pictures=pictures_of(model, whole))
 
-    def kill(watch, batch, logs=None):
-        end(watch, batch, logs)
-        if watch.step == 9:
+    def kill(monitor, batch, logs=None):
+        end(monitor, batch, logs)
+        if monitor.step == 9:
             raise Killed
 
-    end = training.Watch.on_train_batch_end
+    end = training.TrainingMonitor.on_train_batch_end
     model = build("vae")
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(training.Watch, "on_train_batch_end", kill)
+        patch.setattr(training.TrainingMonitor, "on_train_batch_end", kill)
         train(model, killed, pictures=pictures_of(model, killed))
     assert list(shards_of(killed)) == ["00001.npz", "00002.npz"]
     model = build("vae")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmark import console, machine
+from benchmark.errors import EnvironmentProblem
 from benchmark.machine import measuring_alone
 
 ROOT = Path(__file__).parents[2]
@@ -66,6 +67,52 @@ def wait_until(condition, seconds=20):
             pass
         time.sleep(0.02)
     pytest.fail("it did not happen")
+
+
+def test_the_folder_of_the_locks_is_the_users_own(tmp_path):
+    folder = machine.lock_folder()
+    assert folder.parent == tmp_path and folder.stat().st_mode & 0o777 == 0o700
+    assert folder.name.endswith(f"-{os.getuid()}")  # some users have no name
+    folder.rmdir()
+    folder.symlink_to(tmp_path)
+    with pytest.raises(EnvironmentProblem, match="belongs to somebody else: set TMPDIR"):
+        machine.lock_folder()
+
+
+def test_a_folder_that_somebody_else_has_made_is_refused(monkeypatch):
+    maker = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: maker + 1)
+    with pytest.raises(EnvironmentProblem, match="belongs to somebody else: set TMPDIR"):
+        machine.lock_folder()
+
+
+@pytest.mark.parametrize(
+    ("processors", "gpus", "visible", "seats"),
+    [
+        (1, 0, None, 2),
+        (2, 0, None, 2),
+        (8, 0, None, 4),
+        (64, 0, "", 32),
+        (64, 1, None, 2),
+        (64, 4, None, 8),
+        (64, 4, "1", 2),
+        (64, 4, "-1", 32),
+        (4, 8, None, 2),
+    ],
+)
+def test_seats_follow_the_processors_and_gpus_that_may_be_used(
+    monkeypatch, tmp_path, processors, gpus, visible, seats
+):
+    monkeypatch.undo()
+    for number in range(gpus):
+        (tmp_path / "gpus" / f"0000:{number:02x}:00.0").mkdir(parents=True)
+    monkeypatch.setattr(machine, "GPUS", tmp_path / "gpus")
+    monkeypatch.setattr(machine, "usable_processors", lambda: list(range(processors)))
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert machine.num_seats() == seats
 
 
 def test_a_run_stands_still_while_another_measures_and_then_goes_on(start, tmp_path):

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmark import evaluation, measurement, results
+from benchmark import evaluation, measurement, stored_results
 from benchmark.datasets import ImageDataset
+from benchmark.errors import EnvironmentProblem
 from benchmark.evaluation import SANITY_ROWS, Evaluator
 from benchmark.headline import headline
 from benchmark.measurement import Subject, is_measured, measure, measure_sanity_rows, write_row
@@ -266,6 +267,67 @@ def test_what_cannot_be_measured_is_noted_and_not_tried_again(bench, images):
     assert bench(images, options) == set()
 
 
+def test_a_metric_that_fails_takes_no_other_with_it_and_is_tried_again(bench, images, monkeypatch):
+    original = Counting.__call__
+
+    def failing(metric, evaluated):
+        values = original(metric, evaluated)
+        if metric.name == "modes":
+            raise ZeroDivisionError("no modes at all")
+        return values
+
+    evaluator, subject = bench.evaluator(OPTIONS), bench.subject(images[:NUM_SAMPLES])
+    with monkeypatch.context() as patch:
+        patch.setattr(Counting, "__call__", failing)
+        measured = measure(evaluator, subject, "quick")
+        write_row(evaluator, subject, measured, {"model": "vae"}, preset="quick")
+    (stored,) = bench.rows
+    assert stored["row"]["notes"] == "modes failed: ZeroDivisionError: no modes at all"
+    means = {name for name in stored["row"] if name.endswith("_mean")}
+    assert means == {f"{name}_mean" for name in set(OPTIONS) - {"modes"}}
+    assert not is_measured(evaluator, subject, "quick")
+    assert bench(images) == {"modes"}
+    (stored,) = bench.rows
+    assert "modes_mean" in stored["row"] and stored["row"]["notes"] == ""
+
+
+def test_what_the_machine_lacks_ends_the_measuring(bench, images, monkeypatch):
+    """Each metric would fail for the same reason, as on a disk that is full."""
+
+    def refused(metric, evaluated):
+        raise EnvironmentProblem("no room")
+
+    monkeypatch.setattr(Counting, "__call__", refused)
+    with pytest.raises(EnvironmentProblem, match="no room"):
+        bench(images)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_value_that_is_no_number_is_noted(bench, images, monkeypatch, value):
+    monkeypatch.setattr(Counting, "__call__", lambda metric, _: {f"{metric.name}_mean": value})
+    evaluator, subject = bench.evaluator({"modes": {}}), bench.subject(images[:NUM_SAMPLES])
+    measured = measure(evaluator, subject)
+    assert measured.notes == [f"modes_mean came out as {value}"]
+    assert measured.values == {}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"row": {}}'])
+def test_damaged_numbers_are_measured_again(bench, images, content):
+    bench(images)
+    (path,) = (bench.folder / "samples/measurements").glob("*/metrics.json")
+    path.write_bytes(content)
+    assert bench(images) == set(OPTIONS)
+    (stored,) = bench.rows
+    assert stored["row"]["quality_mean"] == images[:NUM_SAMPLES].mean()
+
+
+def test_damaged_numbers_of_another_row_are_passed_over(bench, images):
+    bench(images)
+    (path,) = (bench.folder / "samples/measurements").glob("*/metrics.json")
+    path.write_bytes(b"{")
+    assert bench(images, encoder="others") == set(OPTIONS)
+
+
 def test_a_measurement_that_was_killed_goes_on_after_its_last_number(bench, images, monkeypatch):
     original = Counting.__call__
 
@@ -305,9 +367,9 @@ def test_sanity_rows_are_measured_once_for_all_runs(bench, tmp_path):
         evaluator = bench.evaluator(OPTIONS)
         measure_sanity_rows(evaluator, tmp_path)
         assert {name for name, metric in bench.metrics.items() if metric.num_calls} == expected
-    rows = results.collect_rows(tmp_path)
+    rows = stored_results.collect_rows(tmp_path)
     assert sorted(rows["model"]) == sorted(SANITY_ROWS)
     assert set(rows["status"]) == {"sanity"} and set(rows["num_samples"]) == {NUM_SAMPLES}
     shutil.rmtree(tmp_path / "sanity" / "pictures" / "noise")
     measure_sanity_rows(evaluator, tmp_path)
-    assert len(results.collect_rows(tmp_path)) == len(SANITY_ROWS)
+    assert len(stored_results.collect_rows(tmp_path)) == len(SANITY_ROWS)

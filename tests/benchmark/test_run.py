@@ -11,15 +11,17 @@ import pytest
 from PIL import Image
 
 from benchmark import config as configuration
-from benchmark import console, files
+from benchmark import console, files, sampling
 from benchmark import run as runner
 from benchmark.cli import Parts
 from benchmark.datasets.mnist import load_mnist
-from benchmark.errors import EnvironmentProblem, UserError
+from benchmark.errors import Divergence, EnvironmentProblem, UserError
 from benchmark.evaluation import SANITY_ROWS
 from benchmark.report.terminal import report
-from benchmark.results import Folder, RunFolder, collect_rows
+from benchmark.results import Folder, RunFolder
 from benchmark.run import run
+from benchmark.sampling import NotFinite
+from benchmark.stored_results import collect_rows
 from tests.conftest import small
 
 SMALL = [
@@ -410,16 +412,58 @@ def test_force_does_it_again(start):
     assert "Training vae" in text
 
 
-def test_a_diverged_run_is_kept_and_shown(start, folders):
+def test_a_diverged_run_is_kept_and_shown(start, folders, monkeypatch):
     overrides = [*VAE, "model.optimizer.learning_rate=1e9"]
-    rows, text = start(*overrides)
-    assert "diverged" in text
+    with pytest.raises(Divergence, match="the training diverged: .*loss was"):
+        start(*overrides)
+    rows = collect_rows(folders / "results")
     row = rows[rows["status"] == "diverged"].iloc[0]
     assert "loss was" in row["notes"]
     assert np.isnan(row["kid_mean"])
     assert not (folders / "results" / row["path"] / "pictures").exists()
-    _, again = start(*overrides)
-    assert "Training vae" not in again
+    monkeypatch.setattr(runner, "trained", None)  # it is not trained again
+    with pytest.raises(Divergence):
+        start(*overrides)
+
+
+def test_samples_that_are_no_numbers_are_a_row_with_the_reason(start, folders, monkeypatch):
+    def generate(sampler, inputs):
+        raise NotFinite("2 of 10 samples have values that are not finite numbers")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sampling, "generate", generate)
+        rows, text = start(*VAE, "seed=3")
+    assert "warning: 2 of 10 samples" in text
+    (row,) = rows[(rows["model"] == "vae") & (rows["seed"] == 3)].to_dict("records")
+    assert row["status"] == "failed" and row["notes"].startswith("2 of 10 samples")
+    assert np.isnan(row["kid_mean"]) and row["images_seen"] == 64
+    rows, text = start(*VAE, "seed=3")  # they may be numbers elsewhere
+    assert "Training" not in text
+    (row,) = rows[(rows["model"] == "vae") & (rows["seed"] == 3)].to_dict("records")
+    assert row["status"] == "finished" and row["kid_mean"] > 0
+
+
+@pytest.mark.parametrize("name", ["run.json", "weights.npz"])
+def test_a_damaged_file_of_the_run_itself_is_told_with_the_way_out(start, folders, name):
+    rows, _ = start(*VAE, "seed=4")
+    (path,) = set(rows.loc[(rows["model"] == "vae") & (rows["seed"] == 4), "path"])
+    run_path = (folders / "results" / path).parents[3]
+    (run_path / name).write_bytes(b"{")
+    for path in run_path.glob("samplers/*/samples.npy"):
+        path.unlink()
+    with pytest.raises(EnvironmentProblem, match=f"{name} is damaged .*force=true does this run"):
+        start(*VAE, "seed=4")
+    rows, text = start(*VAE, "seed=4", "force=true")
+    assert "Training vae" in text
+
+
+def test_where_a_run_went_on_is_on_record_with_where_it_began(tmp_path):
+    folder = RunFolder(tmp_path, "mnist", "vae", "key")
+    first, second = ({"device": name} for name in ("a processor", "another"))
+    for environment in (first, first, second):
+        runner.record_environment(folder, environment)
+    assert folder.state["environment"] == second
+    assert folder.state["earlier_environments"] == [first]
 
 
 @pytest.mark.slow

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
+from benchmark import files
 from benchmark.results import Folder
 from benchmark.sampling import (
+    NotFinite,
     sample,
     sample_seconds,
     sampler_seed,
@@ -74,6 +76,85 @@ def test_images_that_were_there_stay_as_they_are(tmp_path):
     folder.write_array("samples.npy", np.full((6, 2, 2, 1), 99, "uint8"))
     images = sample(CountingSampler(), folder=folder, num_samples=9, batch_size=4)
     assert levels(images) == [99] * 6 + [6, 7, 8]
+
+
+class Broken(CountingSampler):
+    """Image 5 is not a number."""
+
+    def sample(self, latents, seeds):
+        samples = super().sample(latents, seeds)
+        return np.where(latents[:, None, None, None] == 5, np.nan, samples)
+
+
+def test_samples_that_are_no_numbers_are_refused(tmp_path):
+    folder = Folder(tmp_path)
+    with pytest.raises(NotFinite, match="1 of 4 samples have values"):
+        sample(Broken(), folder=folder, num_samples=10, batch_size=4)
+    assert stored_samples(folder, "") is None
+
+
+def damage(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["samples.npy", "samples.json"])
+def test_samples_that_changed_are_made_again(tmp_path, name):
+    folder = Folder(tmp_path)
+    sample(CountingSampler(), folder=folder, num_samples=6, batch_size=4, key="key")
+    if name == "samples.json":
+        (tmp_path / name).write_bytes(b"{")
+    else:
+        damage(tmp_path / name)
+    again = CountingSampler()
+    images = sample(again, folder=folder, num_samples=6, batch_size=4, key="key")
+    assert levels(images) == list(range(6))
+    assert again.starts == [0, 4]
+
+
+def test_a_damaged_shard_is_made_again(tmp_path):
+    folder = Folder(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        sample(CountingSampler(calls=2), folder=folder, num_samples=10, batch_size=4)
+    first, _ = sorted((tmp_path / "shards").iterdir())
+    first.write_bytes(b"")
+    second = CountingSampler()
+    images = sample(second, folder=folder, num_samples=10, batch_size=4)
+    assert second.starts == [0, 8]
+    assert levels(images) == list(range(10))
+
+
+@pytest.mark.parametrize("moment", ["samples.json", "samples.npy", "shards"])
+@pytest.mark.parametrize("there_are", [0, 6])
+def test_a_stop_around_the_last_writes_loses_no_image_and_no_second(
+    tmp_path, monkeypatch, moment, there_are
+):
+    """Right before the record of all samples, the samples, or the removal of the shards."""
+
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    folder = Folder(tmp_path)
+    if there_are:
+        sample(CountingSampler(), folder=folder, num_samples=there_are, batch_size=4)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        if moment == "samples.json":
+            patch.setattr(files, "hash_file", at_samples(files.hash_file, stop))
+        elif moment == "samples.npy":
+            patch.setattr(files, "synchronize", at_samples(files.synchronize, stop))
+        else:
+            patch.setattr(Folder, "remove", stop)
+        sample(CountingSampler(), folder=folder, num_samples=10, batch_size=4)
+    again = CountingSampler()
+    images = sample(again, folder=folder, num_samples=10, batch_size=4)
+    assert levels(images) == list(range(10))
+    assert again.starts in ([], [0])  # of the images that were there, those of the first batch
+
+
+def at_samples(original, stop):
+    """A function of a path that stops where the samples are being written."""
+    return lambda path: stop() if path.name.startswith(".samples.npy") else original(path)
 
 
 def test_fewer_samples_are_the_first_ones(tmp_path):

@@ -1,5 +1,7 @@
 import dataclasses
 import functools
+import os
+import signal
 import time
 from types import SimpleNamespace
 
@@ -7,11 +9,12 @@ import keras
 import numpy as np
 import pytest
 
+from benchmark import checkpoints, console, interruption, machine, training
 from benchmark import config as configuration
-from benchmark import console, machine, training
+from benchmark.checkpoints import Progress
 from benchmark.cli import Parts
 from benchmark.datasets import ImageDataset
-from benchmark.errors import EnvironmentProblem
+from benchmark.interruption import Interruption
 from benchmark.results import RunFolder
 from metrics.cost import count_flops
 from tests.conftest import small, trainings
@@ -85,14 +88,14 @@ def test_a_killed_training_goes_on_bit_for_bit(
 ):
     weights, history = whole(name)
 
-    def kill(watch, batch, logs=None):
-        end(watch, batch, logs)
-        if watch.step == kill_step:
+    def kill(monitor, batch, logs=None):
+        end(monitor, batch, logs)
+        if monitor.step == kill_step:
             raise Killed
 
-    end = training.Watch.on_train_batch_end
+    end = training.TrainingMonitor.on_train_batch_end
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(training.Watch, "on_train_batch_end", kill)
+        patch.setattr(training.TrainingMonitor, "on_train_batch_end", kill)
         train(build(name), tmp_path / "killed")
     resumed = build(name)
     resumed_history = train(resumed, tmp_path / "killed").history
@@ -109,14 +112,14 @@ def test_a_training_that_starts_anew_adapts_the_model_and_one_that_goes_on_does_
     def adapt(model, images):
         adapted.append((images, int(model.optimizer.iterations)))
 
-    def kill(watch, batch, logs=None):
-        end(watch, batch, logs)
-        if watch.step == 9:
+    def kill(monitor, batch, logs=None):
+        end(monitor, batch, logs)
+        if monitor.step == 9:
             raise Killed
 
-    adapted, end = [], training.Watch.on_train_batch_end
+    adapted, end = [], training.TrainingMonitor.on_train_batch_end
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(training.Watch, "on_train_batch_end", kill)
+        patch.setattr(training.TrainingMonitor, "on_train_batch_end", kill)
         patch.setattr("models.vae.VAE.adapt", adapt)
         train(build("vae"), tmp_path)
     (images, step) = adapted.pop()
@@ -129,9 +132,9 @@ def test_a_training_that_starts_anew_adapts_the_model_and_one_that_goes_on_does_
 
 def test_what_a_model_took_from_the_images_comes_with_a_checkpoint(build):
     first, resumed = (build("ddpm", "model.standardize=true") for _ in range(2))
-    training.restore(first, None)
+    checkpoints.restore(first, {})
     first.adapt(IMAGES)
-    training.restore(resumed, training.state(first, [], None))
+    checkpoints.restore(resumed, checkpoints.state(first, Progress()))
     for expected, received in zip(
         first.standardization.get_weights(), resumed.standardization.get_weights(), strict=True
     ):
@@ -226,12 +229,12 @@ def test_the_dataset_says_whether_images_are_mirrored(num_classes):
 def test_any_loss_that_is_not_a_number_stops_the_training(build, name, tmp_path, monkeypatch):
     """The key "loss" alone is not enough: here it stays finite."""
     model = build("vae")
-    end = training.Watch.on_train_batch_end
+    end = training.TrainingMonitor.on_train_batch_end
     monkeypatch.setattr(
-        training.Watch,
+        training.TrainingMonitor,
         "on_train_batch_end",
-        lambda watch, batch, logs: end(
-            watch, batch, {**logs, name: np.nan} if watch.step == 5 else logs
+        lambda monitor, batch, logs: end(
+            monitor, batch, {**logs, name: np.nan} if monitor.step == 5 else logs
         ),
     )
     result = train(model, tmp_path)
@@ -245,9 +248,92 @@ def test_a_real_divergence_is_noticed(build, tmp_path):
     assert "loss" in result.diverged
 
 
-def test_a_damaged_checkpoint_is_told(build, tmp_path):
-    train(build("vae"), tmp_path)
-    path = RunFolder(tmp_path, "random", "model", "key").path / RunFolder.CHECKPOINT
-    path.write_bytes(path.read_bytes()[:-2000])
-    with pytest.raises(EnvironmentProblem, match="damaged"):
+class Clock:
+    """Comes to each step of a training, and may do something there."""
+
+    def __init__(self, monkeypatch, at_step):
+        end = training.TrainingMonitor.on_train_batch_end
+
+        def count(monitor, batch, logs=None):
+            at_step(monitor)
+            end(monitor, batch, logs)
+
+        monkeypatch.setattr(training.TrainingMonitor, "on_train_batch_end", count)
+
+
+def stop_at(step):
+    """Sends this process a signal within step number `step`."""
+
+    def stop(monitor):
+        if monitor.step + monitor.model.steps_per_execution == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return stop
+
+
+def train_until_told(build, folder, name="vae", **watched):
+    with pytest.raises(Interruption) as stopped, interruption.handled():
+        train(build(name), folder, **watched)
+    assert stopped.value.number == signal.SIGTERM
+    run = RunFolder(folder, "random", "model", "key")
+    return int(checkpoints.paths(run)[-1].stem)
+
+
+@pytest.mark.parametrize(
+    "name", ["vae", *(pytest.param(name, marks=pytest.mark.slow) for name in ("dcgan", "ddpm"))]
+)
+@pytest.mark.parametrize("step", [1, 4, 6, 12])
+def test_a_signal_stops_after_the_step_and_nothing_is_done_twice(
+    build, whole, name, step, tmp_path, monkeypatch
+):
+    """At the start, at the end of an epoch, within one, and after the last step."""
+    weights, history = whole(name)
+    with monkeypatch.context() as patch:
+        Clock(patch, stop_at(step))
+        assert train_until_told(build, tmp_path, name) == step
+    steps = []
+    Clock(monkeypatch, lambda monitor: steps.append(monitor.step + 1))
+    resumed = build(name)
+    received = train(resumed, tmp_path).history
+    assert steps == list(range(step + 1, 13))
+    for expected, weight in zip(weights, resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(expected, weight)
+    losses = [{key: row[key] for key in row if key != "seconds"} for row in received]
+    assert losses == [{key: row[key] for key in row if key != "seconds"} for row in history]
+    seconds = [row["seconds"] for row in received]
+    assert seconds == sorted(seconds)
+
+
+def test_a_checkpoint_is_due_after_a_time(build, whole, tmp_path, monkeypatch):
+    """A training killed right after it goes on from there, with the means of the steps before."""
+
+    def kill(monitor):
+        if monitor.step == 6:
+            raise Killed
+
+    weights, history = whole("vae")
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        Clock(patch, kill)
         train(build("vae"), tmp_path)
+    run = RunFolder(tmp_path, "random", "model", "key")
+    assert [path.stem for path in checkpoints.paths(run)] == ["00000005", "00000006"]
+    resumed = build("vae")
+    received = train(resumed, tmp_path).history
+    assert [row["loss"] for row in received] == [row["loss"] for row in history]
+    for expected, weight in zip(weights, resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(expected, weight)
+
+
+def test_several_steps_at_once_go_on_within_an_epoch(build, whole, tmp_path, monkeypatch):
+    """After 2 of 4 steps 4 at once would be too many."""
+    weights, _ = whole("vae")
+    with monkeypatch.context() as patch:
+        Clock(patch, stop_at(6))
+        train_until_told(build, tmp_path)
+    resumed = build("vae")
+    resumed.steps_per_execution = 4
+    assert [row["step"] for row in train(resumed, tmp_path).history] == [4, 8, 12]
+    assert resumed.steps_per_execution == 2
+    for weight, other in zip(weights, resumed.get_weights(), strict=True):
+        np.testing.assert_allclose(weight, other, atol=1e-4)

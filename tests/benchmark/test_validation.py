@@ -4,8 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+from benchmark import checkpoints, files, training
 from benchmark import config as configuration
-from benchmark import files, training
+from benchmark.checkpoints import Progress
 from benchmark.cli import Parts
 from benchmark.datasets import ImageDataset
 from benchmark.datasets.mnist import load_mnist
@@ -118,7 +119,7 @@ def validation_of(dataset, tmp_path):
 
 def everything(model):
     """All that training goes on from: weights, batch statistics, seeds, moments and averages."""
-    return training.state(model, [], None)
+    return checkpoints.state(model, Progress())
 
 
 def assert_same(left, right):
@@ -147,15 +148,15 @@ def test_the_averages_are_validated(build, train):
     model.compile(optimizer=AveragedAdam(1e-3))
     scripted = Scripted(model, [0.3, 0.2, 0.1])
     steps = []
-    original = training.Watch.on_train_batch_end
+    original = training.TrainingMonitor.on_train_batch_end
 
-    class Watching(training.Watch):
+    class Watching(training.TrainingMonitor):
         def on_train_batch_end(self, batch, logs=None):
             original(self, batch, logs)
             steps.append(weights(self.model))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "Watch", Watching)
+        patch.setattr(training, "TrainingMonitor", Watching)
         result = train(model, "averaged", scripted)
     assert_same(scripted.seen[-1], weights(model))
     assert differ(scripted.seen[-1], steps[-1])  # the averages are not the raw weights
@@ -316,10 +317,10 @@ def test_the_best_weights_survive_being_saved(build):
     model = build("vae")
     model.optimizer.build(model.trainable_variables)
     best = Best(step=4, measure="fid", value=0.25, instrument="pixels", weights=weights(model))
-    arrays = training.state(model, [], best)
+    arrays = checkpoints.state(model, Progress(best=best))
     other = build("vae")
-    history, received = training.restore(other, arrays)
-    assert history == [] and received.description == best.description
+    received = checkpoints.restore(other, arrays).best
+    assert received.description == best.description
     assert_same(received.weights, best.weights)
     load_weights(other, received.weights)
-    assert Best.from_arrays(training.state(model, [], None)) is None
+    assert Best.from_arrays(everything(model)) is None

@@ -256,14 +256,14 @@ def test_a_stopped_training_goes_on_bit_for_bit(tmp_path, monkeypatch):
         model, run = build_model(), RunFolder(tmp_path / folder, "random", "model", "key")
         return model, training.train(model, dataset, run=run, **plan).history
 
-    def stop(watch, epoch, logs=None):
-        end(watch, epoch, logs)
+    def stop(monitor, epoch, logs=None):
+        end(monitor, epoch, logs)
         raise Stopped
 
     whole, history = train("whole")
-    end = training.Watch.on_epoch_end
+    end = training.TrainingMonitor.on_epoch_end
     with monkeypatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(training.Watch, "on_epoch_end", stop)
+        patch.setattr(training.TrainingMonitor, "on_epoch_end", stop)
         train("stopped")
     resumed, resumed_history = train("stopped")
     for expected, received in zip(whole.get_weights(), resumed.get_weights(), strict=True):

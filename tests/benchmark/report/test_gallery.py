@@ -2,7 +2,7 @@ import pytest
 
 from benchmark.report import gallery
 from benchmark.report.gallery import Gallery
-from benchmark.results import StoredRow
+from benchmark.stored_results import StoredRow
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from benchmark.report.group_figures import CAPTIONS as CAPTIONS_OF_FIGURES
 from benchmark.report.groups import group_rows
 from benchmark.report.page import write_report
 from benchmark.report.stored import shown_runs
-from benchmark.results import collect_rows
+from benchmark.stored_results import collect_rows
 
 DOCUMENTS = ("trilemma.md", "trilemma.tex", "report.html")
 KINDS = ("pareto", "radar", "samples", "class_histograms", "learning", "loss")

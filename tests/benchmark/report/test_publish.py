@@ -15,7 +15,7 @@ from benchmark.report.publish import (
     without_folders,
 )
 from benchmark.report.tables import complete
-from benchmark.results import StoredRow, collect_rows
+from benchmark.stored_results import StoredRow, collect_rows
 
 TABLES = ("trilemma.md", "trilemma.tex", "trilemma_by_model.csv")
 

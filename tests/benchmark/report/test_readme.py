@@ -8,7 +8,7 @@ from benchmark.report import group_figures
 from benchmark.report.groups import group_rows
 from benchmark.report.page import write_report
 from benchmark.report.readme import BEGIN, END, results_block, stale, update
-from benchmark.results import collect_rows
+from benchmark.stored_results import collect_rows
 
 ROOT = Path(__file__).parents[3]
 REFERENCE = ROOT / "results/reference"

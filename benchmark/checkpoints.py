@@ -1,0 +1,178 @@
+"""The states that a training goes on from: the last two are kept, each in one checksummed file.
+
+A damaged one falls back to the one before it. A state of another format or of another network is
+refused; one of another version of Keras or its backend is taken, with a warning.
+"""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+
+from benchmark import console
+from benchmark.errors import EnvironmentProblem
+from benchmark.provenance import installed_version
+from benchmark.results import RunFolder
+from benchmark.validation import Best
+
+CHECKPOINTS = "checkpoints"  # their folder within a run's
+NUM_KEPT = 2
+FORMAT = 1
+MOST_DIFFERENCES = 3  # that are told of a checkpoint that does not fit
+
+
+@dataclass
+class Progress:
+    """How far a training is.
+
+    Attributes:
+        step: Steps done.
+        seconds: How long they took.
+        history: See `benchmark.training.Training`.
+        best: The best weights by validation so far, `None` without it.
+        running_means: The values of the model's metrics, which average over the steps since the
+            last entry of the history.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+    best: Best | None = None
+    running_means: list[np.ndarray] = field(default_factory=list)
+
+
+def save(run: RunFolder, model: keras.Model, progress: Progress) -> None:
+    """Writes a checkpoint and removes all but the last two."""
+    run.write_arrays(f"{CHECKPOINTS}/{progress.step:08d}.npz", state(model, progress))
+    for path in paths(run)[:-NUM_KEPT]:
+        path.unlink()
+
+
+def load(run: RunFolder, model: keras.Model) -> Progress:
+    """Puts the last checkpoint that is whole into a model; without any, the model is as it was.
+
+    Raises:
+        EnvironmentProblem: If all are damaged, or of another format or another network.
+    """
+    problems = []
+    for path in reversed(paths(run)):
+        try:
+            arrays = run.read_arrays(f"{CHECKPOINTS}/{path.name}")
+        except EnvironmentProblem as problem:
+            problems.append(str(problem))
+            continue
+        if problems:
+            text = f"warning: {problems[0]}; going back to {path}"
+            console.say(text, style="yellow")
+        return restore(model, arrays or {}, str(path))
+    if problems:
+        raise EnvironmentProblem(
+            f"{'; '.join(problems)}. There is no other checkpoint: force=true trains anew"
+        )
+    return restore(model, {}, "")
+
+
+def paths(run: RunFolder) -> list[Any]:
+    """The checkpoints of a run, the last one at the end."""
+    return sorted((run.path / CHECKPOINTS).glob("[0-9]*.npz"))
+
+
+def state(model: keras.Model, progress: Progress) -> dict[str, np.ndarray]:
+    """Everything that training goes on from, as arrays by name."""
+    arrays: dict[str, Any] = {
+        name: keras.ops.convert_to_numpy(variable)
+        for name, variable in stateful_variables(model).items()
+    }
+    record = {
+        "format": FORMAT,
+        "versions": versions(),
+        "step": progress.step,
+        "seconds": progress.seconds,
+        "history": progress.history,
+    }
+    arrays["record"] = np.array(json.dumps(record))
+    return arrays if progress.best is None else {**arrays, **progress.best.to_arrays()}
+
+
+def restore(model: keras.Model, arrays: dict[str, np.ndarray], source: str = "") -> Progress:
+    """Puts a saved `state` into a model, nothing if it is empty.
+
+    Args:
+        model: A compiled model; its optimizer is built if it is not yet.
+        arrays: What `state` returned.
+        source: The file that it comes from, for messages.
+
+    Raises:
+        EnvironmentProblem: If the state does not fit.
+    """
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    if not arrays:
+        return Progress()
+    record = json.loads(str(arrays.get("record", "{}")))
+    if record.get("format") != FORMAT:
+        raise refused(source, f"its format is {record.get('format')}, not {FORMAT}")
+    variables = stateful_variables(model)
+    if differences := differences_of(variables, arrays):
+        raise refused(source, "; ".join(differences))
+    if record["versions"] != versions():
+        console.say(f"warning: {source} is {written_by(record['versions'])}", style="yellow")
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
+    return Progress(
+        step=record["step"],
+        seconds=record["seconds"],
+        history=record["history"],
+        best=Best.from_arrays(arrays),
+        running_means=[array for name, array in arrays.items() if name.startswith("metrics/")],
+    )
+
+
+def stateful_variables(model: keras.Model) -> dict[str, Any]:
+    """The variables of a model, its seed generators and metrics included, and of its optimizer."""
+    kinds = {
+        "model": model.variables,
+        "optimizer": model.optimizer.variables,
+        "metrics": model.metrics_variables,
+    }
+    return {
+        f"{kind}/{index:04d} {variable.path}": variable
+        for kind, variables in kinds.items()
+        for index, variable in enumerate(variables)
+    }
+
+
+def differences_of(variables: dict[str, Any], arrays: dict[str, np.ndarray]) -> list[str]:
+    """In what the variables of a model and of a checkpoint differ, the first few."""
+    saved = {
+        name: array.shape
+        for name, array in arrays.items()
+        if name.startswith(("model/", "optimizer/", "metrics/"))
+    }
+    found = [f"it lacks {name}" for name in variables if name not in saved]
+    found += [f"the network lacks {name}" for name in saved if name not in variables]
+    found += [
+        f"{name} has the shape {saved[name]}, not {tuple(variable.shape)}"
+        for name, variable in variables.items()
+        if name in saved and saved[name] != tuple(variable.shape)
+    ]
+    more = len(found) - MOST_DIFFERENCES
+    return [*found[:MOST_DIFFERENCES], *([f"and {more} more"] if more > 0 else [])]
+
+
+def refused(source: str, reason: str) -> EnvironmentProblem:
+    return EnvironmentProblem(f"{source} does not fit: {reason}. force=true trains anew")
+
+
+def versions() -> dict[str, str]:
+    """What computes: the versions of Keras and of its backend."""
+    return {name: installed_version(name) for name in ("keras", keras.backend.backend())}
+
+
+def written_by(saved: dict[str, str]) -> str:
+    """Which other versions a checkpoint is of."""
+    others = ", ".join(f"{name} {version}" for name, version in saved.items())
+    own = ", ".join(f"{name} {version}" for name, version in versions().items())
+    return f"of {others}; training goes on with {own}, and may differ in the last bits"

@@ -1,0 +1,230 @@
+"""What runs have stored, as reports read it: damaged files are named and passed over."""
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import yaml
+from PIL import Image
+
+from benchmark import console
+from benchmark.results import MEASUREMENTS
+
+FAULTS = (
+    EOFError, KeyError, OSError, RecursionError, SyntaxError, TypeError, ValueError, yaml.YAMLError,
+)  # fmt: skip
+NEEDED_OF_A_ROW = ("dataset", "model", "status")
+NEEDED_OF_A_HISTORY = ("step", "images_seen", "seconds")
+_OF_RUNS = (("runs",), ("external",))
+
+T = TypeVar("T")
+damages: dict[Path, str] = {}  # of the files that were read last: what is wrong with them
+
+
+def read(path: Path, parse: Callable[[Path], T]) -> T | None:
+    """What a file holds; `None` if there is none, or a damaged one, which is told.
+
+    Args:
+        path: The file.
+        parse: Reads it; raises one of `FAULTS` if it is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return parse(path)
+    except FAULTS as error:
+        if path not in damages:
+            damages[path] = " ".join(str(error).split()) or type(error).__name__
+            console.say(
+                f"warning: {path} is damaged ({damages[path]}) and left out", style="yellow"
+            )
+        return None
+
+
+def collect_rows(results_dir: str | Path) -> pd.DataFrame:
+    """Reads all rows: of runs, of samples made elsewhere and of sanity checks.
+
+    A run that diverged has one row without figures. Damaged files are told, and listed in
+    `damages` anew. The columns are those that any row has, in the order in which they first
+    appear; `path` leads to the row's files (see `StoredRow`).
+    """
+    root, rows = Path(results_dir), []
+    damages.clear()
+    for path in sorted(root.glob("runs/*/*/*/run.json")):
+        state = read(path, _state)
+        if state and state.get("status") == "diverged":
+            rows.append({**state["row"], "path": path.parent.relative_to(root).as_posix()})
+    for folder in ("runs/*/*/*/samplers/*", "external/*/*/*", "sanity/*/*/*"):
+        for path in sorted(root.glob(f"{folder}/{MEASUREMENTS}/*/metrics.json")):
+            if measured := read(path, _measurement):
+                row = measured["row"]
+                rows.append({**row, "path": path.parent.relative_to(root).as_posix()})
+    columns = dict.fromkeys(key for row in reversed(rows) for key in row)
+    return pd.DataFrame(rows, columns=list(columns))
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """What is stored of a trained model, or of samples made elsewhere.
+
+    Attributes:
+        path: Its folder.
+    """
+
+    path: Path
+
+    @property
+    def key(self) -> str:
+        """The name of its folder; a row's `run` is the start of it."""
+        return self.path.name
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """run.json: timings, environment, the source of samples made elsewhere; or empty."""
+        return read(self.path / "run.json", _state) or {}
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration that it was trained with; or empty."""
+        return read(self.path / "config.yaml", _config) or {}
+
+    @property
+    def history(self) -> pd.DataFrame | None:
+        """A line for each checkpoint of the training: step, images_seen, losses; or `None`."""
+        return read(self.path / "history.csv", _history)
+
+    @property
+    def pictures(self) -> list[Path]:
+        """The PNG and GIF files that the run drew, by name; not those of its samplers."""
+        return _pictures_in(self.path)
+
+
+class StoredRow:
+    """The files behind a row of `collect_rows`; what is not there is empty or `None`.
+
+    Args:
+        results_dir: The results folder.
+        path: The row's `path`; empty or not a string for a row without files.
+
+    Attributes:
+        run: The `StoredRun` that it belongs to; `None` for sanity rows and rows without files.
+        samples_path: The folder of its samples, shared by the rows that measure them in other
+            ways; `None` for a run that diverged and for rows without files.
+    """
+
+    def __init__(self, results_dir: str | Path, path: Any) -> None:
+        parts = Path(path).parts if isinstance(path, str) else ()
+        root = Path(results_dir)
+        self.run = StoredRun(root.joinpath(*parts[:4])) if parts[:1] in _OF_RUNS else None
+        self._path = root.joinpath(*parts) if MEASUREMENTS in parts else None
+        self.samples_path = self._path.parents[1] if self._path else None
+
+    @property
+    def name(self) -> str:
+        """The name of its samples' folder, such as `ddim-10@best`."""
+        return self.samples_path.name if self.samples_path else ""
+
+    def samples(self, count: int) -> np.ndarray | None:
+        """The first images, uint8 `(count or fewer, height, width, channels)`."""
+        path = self.samples_path / "samples.npy" if self.samples_path else None
+        images = read(path, _images) if path else None
+        return np.array(images[:count]) if images is not None and len(images) else None
+
+    def details(self, metric: str) -> dict[str, Any]:
+        """What a metric said beyond its numbers, by the name of its option in conf/metric."""
+        stored = read(self._path / "metrics.json", _measurement) if self._path else None
+        numbers = stored["numbers"] if stored else {}
+        return numbers.get(metric, {}).get("details", {})
+
+    @property
+    def pictures(self) -> list[Path]:
+        """The PNG and GIF files of its samples, by name; not those of the run."""
+        if self.samples_path is None or (self.run and self.run.path == self.samples_path):
+            return []
+        return _pictures_in(self.samples_path)
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [file for file in files if file.suffix in (".png", ".gif") and read(file, _is_picture)]
+
+
+def _json(path: Path) -> dict[str, Any]:
+    content = json.loads(path.read_bytes())
+    if not isinstance(content, dict):
+        raise ValueError("it is not a JSON object")
+    return content
+
+
+def _state(path: Path) -> dict[str, Any]:
+    state = _json(path)
+    if state.get("status") == "diverged":
+        _check_row(state.get("row"))
+    return state
+
+
+def _measurement(path: Path) -> dict[str, Any]:
+    measured = _json(path)
+    _check_row(measured.get("row"))
+    numbers = measured.get("numbers")
+    parts: list[Any] = list(numbers.values()) if isinstance(numbers, dict) else [None]
+    if not all(isinstance(part, dict) for part in parts):
+        raise ValueError("it has no numbers")
+    if not all(isinstance(part.get("details", {}), dict) for part in parts):
+        raise ValueError("its details are not JSON objects")
+    return measured
+
+
+def _check_row(row: Any) -> None:
+    if not isinstance(row, dict):
+        raise ValueError("it has no row")
+    for name in NEEDED_OF_A_ROW:
+        if not isinstance(row.get(name), str):
+            raise ValueError(f"its row has no {name}")
+    for name, value in row.items():
+        if value is not None and not isinstance(value, str | int | float):
+            raise ValueError(f"{name} of its row is neither a number nor a text")
+
+
+def _config(path: Path) -> dict[str, Any]:
+    # The loader of libyaml is faster, but a deep nesting ends the program.
+    content = yaml.safe_load(_whole_lines(path))
+    if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
+        raise ValueError("it describes no model")
+    return content
+
+
+def _whole_lines(path: Path) -> bytes:
+    content = path.read_bytes()
+    if not content.endswith(b"\n"):
+        raise ValueError("its last line is not whole")
+    return content
+
+
+def _history(path: Path) -> pd.DataFrame:
+    history = pd.read_csv(io.BytesIO(_whole_lines(path)))
+    for name in NEEDED_OF_A_HISTORY:
+        if name not in history:
+            raise ValueError(f"it has no column {name}")
+    for name in history:
+        if not pd.api.types.is_numeric_dtype(history[name]):
+            raise ValueError(f"{name} is not a number throughout")
+    return history
+
+
+def _images(path: Path) -> np.ndarray:
+    images = np.load(path, mmap_mode="r", allow_pickle=False)
+    if images.ndim != 4 or images.dtype != np.uint8:
+        raise ValueError(f"it holds {images.dtype} of shape {images.shape}")
+    return images
+
+
+def _is_picture(path: Path) -> bool:
+    with Image.open(path) as image:
+        image.verify()
+    return True
