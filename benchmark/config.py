@@ -306,7 +306,7 @@ def check_sample_count(settings: dict[str, Any]) -> None:
 
 def check_writable(key: str, folder: str) -> None:
     """Creates `folder` and a file in it, or says why that is not possible."""
-    probe = Path(folder) / f".writable_{os.getpid()}"
+    probe = Path(folder) / f".writable.{os.getpid()}"
     try:
         probe.parent.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"")

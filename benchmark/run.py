@@ -249,6 +249,7 @@ def trained(parts, model, evaluator, folder) -> bool:
     console.stage(f"Training {model.name}: {num_parameters:,} parameters")
     folder.write_config(settings)
     record_environment(folder, {**environment(), "num_devices": num_devices(model)})
+    folder.update_state(overrides=parts.overrides)
     with timed(folder, "validation"):
         validation = build_validation(parts, model, evaluator)
     if validation:

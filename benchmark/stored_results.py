@@ -13,11 +13,13 @@ import yaml
 from PIL import Image
 
 from benchmark import console
+from benchmark.errors import UserError
 from benchmark.results import MEASUREMENTS
 
 FAULTS = (
     EOFError, KeyError, OSError, RecursionError, SyntaxError, TypeError, ValueError, yaml.YAMLError,
 )  # fmt: skip
+PARTS = ("benchmark.datasets.", "keras.optimizers.", "metrics.", "models.")
 NEEDED_OF_A_ROW = ("dataset", "model", "status")
 NEEDED_OF_A_HISTORY = ("step", "images_seen", "seconds")
 _OF_RUNS = (("runs",), ("external",))
@@ -93,6 +95,21 @@ class StoredRun:
         """The configuration that it was trained with; or empty."""
         return read(self.path / "config.yaml", _config) or {}
 
+    def trusted_config(self) -> dict[str, Any]:
+        """The configuration, to build parts from.
+
+        Raises:
+            UserError: If it names parts that are not this program's: a configuration may come from
+                anywhere, and what it names is called.
+        """
+        config = self.config
+        if foreign := sorted(foreign_parts(config)):
+            raise UserError(
+                f"{self.path / 'config.yaml'} names what is no part of this program, "
+                f"{', '.join(foreign)}; it is not built"
+            )
+        return config
+
     @property
     def history(self) -> pd.DataFrame | None:
         """A line for each checkpoint of the training: step, images_seen, losses; or `None`."""
@@ -147,6 +164,20 @@ class StoredRow:
         if self.samples_path is None or (self.run and self.run.path == self.samples_path):
             return []
         return _pictures_in(self.samples_path)
+
+
+def foreign_parts(node: Any) -> set[str]:
+    """What a configuration would call that is no part of this program, by dotted name."""
+    if isinstance(node, list):
+        return {name for value in node for name in foreign_parts(value)}
+    if not isinstance(node, dict):
+        return set()
+    named = node.get("_target_", "")
+    if named == "hydra.utils.get_method":
+        named = node.get("path", "")
+    found = {name for value in node.values() for name in foreign_parts(value)}
+    is_ours = not named or str(named).startswith(PARTS)
+    return found if is_ours else {*found, str(named)}
 
 
 def _pictures_in(folder: Path) -> list[Path]:

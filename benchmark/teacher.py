@@ -27,7 +27,7 @@ class Teacher:
     @property
     def options(self) -> dict[str, Any]:
         """What builds it, for `model.teacher` of a configuration."""
-        model = {**self.run.config["model"], "name": "teacher", "_partial_": True}
+        model = {**self.run.trusted_config()["model"], "name": "teacher", "_partial_": True}
         del model["optimizer"]  # a teacher is not trained
         return model
 
@@ -54,7 +54,8 @@ def take_teacher(settings: dict[str, Any], dataset_name: str) -> Teacher | None:
         The `Teacher`, `None` for a model that has none.
 
     Raises:
-        UserError: If there is none where one is needed, or it is not of the right kind.
+        UserError: If there is none where one is needed, or it is not of the right kind, or it
+            would build what is no part of this program.
     """
     if "teacher" not in settings["model"]:
         return None

@@ -20,10 +20,11 @@ import keras
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from benchmark import classifiers, cli
+from benchmark import classifiers, cli, rerun
 from benchmark import config as configuration
 from benchmark.cli import Parts
 from benchmark.report.command import parse
+from benchmark.results import Folder
 from benchmark.speed import __main__ as speed
 from benchmark.validity import __main__ as validity
 from tests.benchmark.test_multirun import PLUGINS
@@ -35,6 +36,8 @@ READMES = ("README.md", "metrics/weights/README.md")
 COMMAND = re.compile(r"python -m (benchmark(?:\.\w+)*)([^`\n]*)")
 PLACEHOLDERS = {
     "<file or folder>": "photographs",
+    "<run folder>": "a_run",
+    "<folder>": "a_folder",
     "NAME": "mnist",
     "[results_dir]": "results",
     "[part ...]": "kid prdc",
@@ -112,11 +115,17 @@ def give(compose_config, monkeypatch, tmp_path):
     def evaluate(arguments):
         configuration.validate_evaluation(compose_config(*arguments, config_name="evaluate"))
 
+    def rerun_from(arguments):
+        monkeypatch.chdir(tmp_path)
+        Folder(tmp_path / "a_run").write_text("config.yaml", "model: {name: vae}\n")
+        rerun.parse(list(arguments))
+
     checks = {
         "benchmark": functools.partial(check_runs, compose_config),
         "benchmark.evaluate": evaluate,
         "benchmark.report": report,
         "benchmark.classifiers": main(classifiers),
+        "benchmark.rerun": rerun_from,
         "benchmark.speed": main(speed),
         "benchmark.validity": main(validity),
     }
@@ -231,6 +240,7 @@ def test_commands_end_where_the_prose_goes_on(text, expected):
         "benchmark model=ddpm,vae",
         "benchmark.evaluate samples=a.npz sample=3",
         "benchmark.report nosuch",
+        "benchmark.rerun nosuch",
         "benchmark.speed nosuch",
         "benchmark.validity nosuch",
         "benchmark.classifiers dataset=nosuch",

@@ -1,0 +1,120 @@
+"""`python -m benchmark.rerun <run folder>`: a run once more, and whether it comes out the same.
+
+All that it needs is the folder's config.yaml, so a run whose weights were never kept can be done
+again too. The new run lies in `rerun/` within the folder, or where `results_dir=` says.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmark import cli, console, interruption
+from benchmark import config as configuration
+from benchmark.errors import UserError
+from benchmark.report.columns import column
+from benchmark.results import Folder, RunFolder
+from benchmark.stored_results import StoredRun, collect_rows
+
+USAGE = "Usage: python -m benchmark.rerun <run folder> [results_dir=<folder>] [cache_dir=<folder>]"
+RERUN = "rerun"
+OPTIONS = ("results_dir", "cache_dir")
+ALIKE = ("sampler", "checkpoint", "sampling_seed", "preset", "protocol", "headline")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs `python -m benchmark.rerun`; users' errors end with one line, as a run's do."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if {"-h", "--help"} & set(arguments):
+        print(USAGE)
+        return
+    configuration.register()
+    with cli.exit_on_user_error(), interruption.handled():
+        rerun(*parse(arguments))
+
+
+def parse(arguments: list[str]) -> tuple[StoredRun, dict[str, Any]]:
+    """The run that the arguments name, and the settings of the new one.
+
+    Raises:
+        UserError: If they are not as `USAGE` says, or the folder does not say what the run was.
+    """
+    folders = [argument for argument in arguments if "=" not in argument]
+    options = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    if len(folders) != 1 or options.keys() - set(OPTIONS):
+        raise UserError(f"cannot read the arguments {' '.join(arguments)}\n{USAGE}")
+    stored = StoredRun(Path(folders[0]).resolve())
+    settings = stored.trusted_config()
+    if not settings:
+        raise UserError(f"'{folders[0]}' is not the folder of a run: it has no config.yaml to read")
+    settings |= {
+        "force": False,
+        "results_dir": str(stored.path / RERUN),
+        "cache_dir": configuration.user_cache_dir(),
+        **options,
+    }
+    if settings.get("teacher"):
+        settings["teacher"] = str(stored.path.parents[1] / "ddpm" / settings["teacher"])
+    return stored, settings
+
+
+def rerun(stored: StoredRun, settings: dict[str, Any]) -> None:
+    """Does a run again and says how what comes out differs from what is stored."""
+    from benchmark.machine import seated
+
+    with seated():
+        cli.choose_device(settings)
+        cli.import_backend()
+        from benchmark.run import run
+
+        run(cli.Parts(settings, stored.state.get("overrides", [])))
+    again = latest_run(Path(settings["results_dir"]), settings["model"]["name"])
+    console.stage(f"Compared with {stored.path}")
+    for line in differences(stored, again):
+        console.say(line)
+
+
+def latest_run(results_dir: Path, model: str) -> StoredRun:
+    """The run that was trained last, as another version of the program makes another folder."""
+    found = results_dir.glob(f"runs/*/{model}/*/{RunFolder.WEIGHTS['last']}")
+    return StoredRun(max(found, key=lambda path: path.stat().st_mtime).parent)
+
+
+def differences(stored: StoredRun, again: StoredRun) -> list[str]:
+    """How far the weights and the headline numbers of two runs differ, a line each."""
+    lines = []
+    name = RunFolder.WEIGHTS["last"]
+    before, after = (Folder(run.path).recall_arrays(name) for run in (stored, again))
+    if before is not None and after is not None:
+        lines.append(f"weights: {difference_of_weights(before, after)}")
+    rows, new_rows = (headlines(run) for run in (stored, again))
+    for row, value in rows.items():
+        if row in new_rows:
+            measure = column(row[ALIKE.index("headline")]).name
+            lines.append(f"{row[0]}: {measure} {value:.6g} before, {new_rows[row]:.6g} now")
+    return lines or ["there is nothing to compare with"]
+
+
+def difference_of_weights(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> str:
+    if before.keys() != after.keys():
+        return "of another network"
+    if all(np.array_equal(before[name], after[name]) for name in before):
+        return "the same, bit for bit"
+    most = max(float(np.abs(before[name] - after[name]).max()) for name in before)
+    return f"they differ by {most:.2g} at the most"
+
+
+def headlines(run: StoredRun) -> dict[tuple, float]:
+    """The headline of quality of each row of a run."""
+    rows = collect_rows(run.path.parents[3])
+    own = rows[rows["path"].str.contains(f"/{run.key}/", regex=False)]
+    return {
+        tuple(str(row[name]) for name in ALIKE): row[row["headline"]]
+        for row in own.to_dict("records")
+        if row["status"] == "finished"
+    }
+
+
+if __name__ == "__main__":
+    main()
