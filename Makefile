@@ -3,6 +3,7 @@
 # make run EXTRAS=gpu,sweep    installs optional groups too: gpu, sweep, tensorboard
 # make test                    everything that is checked before a change goes in; minutes
 # make test-slow               the tests that `make test` leaves out as they take long
+# make test-faults             kills, cut files, wrong inputs: all of them; an hour
 # make clean                   removes the environment and the caches, never the results
 
 PYTHON ?= python3
@@ -24,7 +25,7 @@ comma := ,
 RUN_STAMP := $(VENV)/.installed-run-$(EXTRAS)
 TEST_STAMP := $(VENV)/.installed-test-$(EXTRAS)
 
-.PHONY: run test test-slow lint typecheck clean
+.PHONY: run test test-slow test-faults lint typecheck clean
 
 run: $(RUN_STAMP)
 	@$(BIN)/python -m benchmark $(ARGS)
@@ -33,7 +34,10 @@ test: lint typecheck
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-slow: $(TEST_STAMP)
-	$(BIN)/python -m pytest $(PYTEST_ARGS) -m 'slow and not gpu'
+	$(BIN)/python -m pytest $(PYTEST_ARGS) -m 'slow and not gpu and not faults'
+
+test-faults: $(TEST_STAMP)
+	$(BIN)/python -m pytest $(PYTEST_ARGS) -m 'faults and not gpu'
 
 lint: $(TEST_STAMP)
 	$(BIN)/ruff format --check .

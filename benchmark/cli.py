@@ -25,6 +25,7 @@ from benchmark import config as configuration
 from benchmark import interruption
 from benchmark.config import EvaluationConfig, MeasurementConfig, RunConfig
 from benchmark.errors import Divergence, EnvironmentProblem, UserError
+from benchmark.files import DISK_ERRORS
 from benchmark.interruption import Interruption
 
 NAMED_IN_ROWS = ("experiment=", "model.", "model/", "training.", "dataset.", "sampler.")
@@ -33,6 +34,7 @@ SIGNALLED = 128  # a shell adds a signal's number to it for the exit code of wha
 BACKENDS = ("tensorflow", "jax")  # of Keras's, those that the models are written for
 USER_ERRORS = (Divergence, EnvironmentProblem, UserError, HydraException, OmegaConfBaseException)
 EXIT_CODES = {UserError: 2, EnvironmentProblem: 3, Divergence: 4}
+HYDRAS_VALUE_ERROR = "Config group override must be"  # of model=null; it has no kind of its own
 FAILURE = "error.txt"  # in a sweep's folder of a run that failed
 
 
@@ -194,10 +196,15 @@ def main_of_evaluation() -> None:
 
 def start(command: Callable[[], None], schema: type[MeasurementConfig]) -> None:
     configuration.register()
-    own_errors = "HYDRA_FULL_ERROR" not in os.environ
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
-    with exit_on_user_error(schema) if own_errors else contextlib.nullcontext():
+    if "HYDRA_FULL_ERROR" in os.environ:
         command()
+        return
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
+    try:
+        with exit_on_user_error(schema):
+            command()
+    finally:
+        del os.environ["HYDRA_FULL_ERROR"]
 
 
 @contextlib.contextmanager
@@ -207,6 +214,14 @@ def exit_on_user_error(schema: type[MeasurementConfig] = RunConfig):
         yield
     except USER_ERRORS as error:
         exit_with(*error_line(error, schema))
+    except ValueError as error:
+        if HYDRAS_VALUE_ERROR not in str(error):
+            raise
+        exit_with(f"error: {error}", 2)
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        exit_with(f"error: {error.filename or 'a file'} cannot be used ({error.strerror})", 3)
     except KeyboardInterrupt as stop:
         goes_on = schema is RunConfig
         last = "; the same command goes on from the last checkpoint" if goes_on else ""
@@ -248,10 +263,13 @@ class ListFailures(Callback):
 
 def error_line(error: Exception, schema: type[MeasurementConfig]) -> tuple[str, int]:
     """One line that describes an error, and the program's exit code."""
-    for kind, code in EXIT_CODES.items():
+    text, code = str(error), 2
+    for kind, own_code in EXIT_CODES.items():
         if isinstance(error, kind):
-            return f"error: {error}", code
-    return f"error: {configuration.explain(error, schema)}", 2
+            code = own_code
+    if not isinstance(error, tuple(EXIT_CODES)):
+        text = configuration.explain(error, schema)
+    return f"error: {' '.join(text.split())}", code
 
 
 def exit_with(message: str, code: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from hydra.errors import OverrideParseException
 from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue
 
 from benchmark.errors import EnvironmentProblem, UserError
 from benchmark.sampler_checks import check_samplers, in_other_numbers_of_steps
@@ -198,16 +199,22 @@ def check_measurement(settings: dict[str, Any]) -> None:
 def check_numbers(node: Any, key: str = "") -> None:
     """Refuses negative numbers anywhere, and zero where one is the least that makes sense.
 
-    Lists of levels may count from the end, -1 being the coarsest, and means may be negative.
+    Texts in the place of counts are refused too. Lists of levels may count from the end, -1 being
+    the coarsest, and means may be negative.
     """
+    name = key.rpartition(".")[2]
+    counts = name.startswith("num_") or name.endswith(("_size", "_dim", "widths"))
     if isinstance(node, dict):
-        for name, value in node.items():
-            check_numbers(value, f"{key}.{name}" if key else name)
+        for part, value in node.items():
+            check_numbers(value, f"{key}.{part}" if key else part)
     elif isinstance(node, list):
+        if name.endswith("widths") and not node:
+            raise UserError(f"`{key}` must have one level at the least. Received: {key}=[]")
         for value in [] if key.endswith("_levels") else node:
             check_numbers(value, key)
+    elif isinstance(node, str) and counts:
+        raise UserError(f"`{key}` must be a number. Received: {key}={node}")
     elif isinstance(node, int | float) and not isinstance(node, bool):
-        counts = key.rpartition(".")[2].startswith("num_") or key.endswith(("_size", "_dim"))
         least = 1 if counts else -math.inf if key.endswith("_mean") else 0
         if not node >= least:  # NaN
             allowed = {1: "at least 1", 0: "not negative", -math.inf: "a number"}[least]
@@ -295,6 +302,11 @@ def check_validation(settings: dict[str, Any]) -> None:
 def check_sample_count(settings: dict[str, Any]) -> None:
     """Subsets are drawn from the samples and from the reference."""
     for name, metric in settings["metric"].items():
+        if not isinstance(metric, dict):
+            raise UserError(
+                f"`metric.{name}` must be the options of a metric; ~metric.{name} leaves it out. "
+                f"Received: metric.{name}={metric}"
+            )
         subset_size = metric.get("subset_size") or 0
         for key in ("num_samples", "num_reference_images"):
             if settings[key] < subset_size:
@@ -320,6 +332,8 @@ def check_writable(key: str, folder: str) -> None:
 
 def explain(error: Exception, schema: type[MeasurementConfig] = RunConfig) -> str:
     """Hydra's error as one line, with the schema's nearest key for a mistyped one."""
+    if isinstance(error, MissingMandatoryValue):
+        return f"`{error.full_key}` is missing. Give {error.full_key}=<value>"
     if isinstance(error, OverrideParseException):
         key, equals, value = error.override.partition("=")
         if not equals:

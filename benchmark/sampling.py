@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from benchmark import console
+from benchmark.errors import EnvironmentProblem
 from benchmark.results import Folder, RunFolder, digest
+from metrics.memory import fewer_after, is_out_of_memory
 from models.base import to_uint8
 
 SAMPLES, RECORD, SHARDS = "samples.npy", "samples.json", "shards"
@@ -119,12 +121,36 @@ def generate(sampler: Any, inputs: tuple[Any, Any]) -> np.ndarray:
     Raises:
         NotFinite: If some of their values are not finite numbers.
     """
-    samples = np.asarray(sampler.sample(*inputs))
+    samples = sample_within_memory(sampler, *inputs)
     is_finite = np.isfinite(samples).all(axis=(1, 2, 3))
     if not is_finite.all():
         broken = f"{np.sum(~is_finite)} of {len(samples)}"
         raise NotFinite(f"{broken} samples have values that are not finite numbers")
     return to_uint8(samples)
+
+
+def sample_within_memory(sampler: Any, latents: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    """What a sampler makes, in smaller batches where the memory does not suffice.
+
+    That changes no image, as each is made of its own latents and seeds.
+
+    Raises:
+        EnvironmentProblem: If the memory does not suffice for a single image.
+    """
+    batch_size = getattr(sampler, "fitting_batch_size", len(latents))
+    parts: list[np.ndarray] = []
+    while (start := sum(map(len, parts))) < len(latents):
+        chosen = slice(start, start + batch_size)
+        try:
+            parts.append(np.asarray(sampler.sample(latents[chosen], seeds[chosen])))
+        except Exception as error:
+            if batch_size == 1 and is_out_of_memory(error):
+                raise EnvironmentProblem(
+                    "the memory does not suffice to sample a single image"
+                ) from error
+            batch_size = fewer_after(error, batch_size)
+            sampler.fitting_batch_size = batch_size
+    return np.concatenate(parts)
 
 
 def fits(folder: Folder, key: str) -> bool:

@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from metrics.memory import fewer_after
+
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all) after every batch."""
 
@@ -264,12 +266,12 @@ def encode_in_batches(
     batch_size: int,
     progress: Progress | None = None,
 ) -> np.ndarray:
-    """Applies a function of one fixed batch shape to any number of images.
+    """Applies a function to any number of images, in batches of one size.
 
     Args:
         function: `(batch_size, H, W, C)` -> `(batch_size, D)`.
         images: uint8 `(N, H, W, C)`, one image at the least.
-        batch_size: images in a call.
+        batch_size: images in a call; fewer, with a warning, once the memory does not suffice.
         progress: called with (images done, images in all) after every batch.
 
     Returns:
@@ -282,9 +284,13 @@ def encode_in_batches(
     if not len(images):
         raise ValueError("`images` must hold at least one image. Received: 0 images")
     results, done = [], 0
-    for batch, count in padded_batches(images, batch_size):
-        results.append(np.asarray(function(batch))[:count])
-        done += count
-        if progress:
-            progress(done, len(images))
+    while done < len(images):
+        try:
+            for batch, count in padded_batches(images[done:], batch_size):
+                results.append(np.asarray(function(batch))[:count])
+                done += count
+                if progress:
+                    progress(done, len(images))
+        except Exception as error:
+            batch_size = fewer_after(error, batch_size)
     return np.concatenate(results)

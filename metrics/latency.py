@@ -17,6 +17,7 @@ import numpy as np
 from metrics.base import Evaluation, NotMeasured
 from metrics.cost import count_flops, peak_memory
 from metrics.host import describe_device, describe_host, read_host, share_of_others
+from metrics.memory import is_out_of_memory
 from metrics.timing import FEWEST_REPEATS, Timing, find_throughput_batch, measure
 
 COMMON_BATCH = 64  # at which the throughput of every sampler is measured
@@ -25,6 +26,7 @@ BUSY_SHARE = 0.1  # of the processors, taken by other processes
 SEARCH = {"min_repeats": 5, "min_seconds": 0.0, "max_seconds": 1.0, "warmup": 1}
 
 logger = logging.getLogger(__name__)
+TOO_LARGE = "the memory does not suffice"
 
 
 @dataclass(frozen=True)
@@ -84,20 +86,29 @@ def measure_latency(
     before, details = read_host(), describe_host()
     batches = {1: measure(partial(sample, 1), **options)}
     passes = [] if single_pass is None else [measure(partial(single_pass, 1), **options)]
-    largest = max_batch_size
+    largest, not_measured = max_batch_size, _not_measured(max_batch_size)
     if max_batch_size >= COMMON_BATCH:
-        batches[COMMON_BATCH] = measure(partial(sample, COMMON_BATCH), **options)
-        largest = min(largest, _largest_within_time(batches[COMMON_BATCH], options))
+        timing = _measure_if_it_fits(partial(sample, COMMON_BATCH), options)
+        if timing is None:
+            not_measured[f"images_per_second_{COMMON_BATCH}"] = TOO_LARGE
+            largest = COMMON_BATCH - 1
+        else:
+            batches[COMMON_BATCH] = timing
+            largest = min(largest, _largest_within_time(timing, options))
     batch_size, search = _find_batch(single_pass or sample, largest, options)
-    if batch_size not in batches:
-        batches[batch_size] = measure(partial(sample, batch_size), **options)
+    while batch_size not in batches:
+        timing = _measure_if_it_fits(partial(sample, batch_size), options)
+        if timing is None:  # though a single pass fits
+            batch_size //= 2
+        else:
+            batches[batch_size] = timing
     timings = [*batches.values(), *passes]
     details |= {
         **{f"batch_{size}": _observations("end_to_end", batches[size]) for size in sorted(batches)},
         "throughput_batch_size": _fastest(batches),
         "largest_batch_size_tried": max(batches.keys() | search.keys()),
         "images_per_second_by_batch_tried": {str(size): rate for size, rate in search.items()},
-        "not_measured": _not_measured(max_batch_size),
+        "not_measured": not_measured,
         "protocol": describe_protocol(timings),
         **find_disturbances(timings, share_of_others(before, read_host())),
         **(describe_device() if device is None else {"device": device}),
@@ -109,6 +120,16 @@ def measure_latency(
     if "threads" in details:
         numbers["latency_threads"] = float(details["threads"])
     return LatencyReport(numbers, details)
+
+
+def _measure_if_it_fits(call: Callable[[], object], options: dict[str, Any]) -> Timing | None:
+    """The timing of a call, `None` if the memory does not suffice for it."""
+    try:
+        return measure(call, **options)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
 
 
 def _largest_within_time(timing: Timing, options: dict[str, Any]) -> int:
@@ -125,8 +146,9 @@ def _find_batch(
     search["max_seconds"] = min(SEARCH["max_seconds"], options.get("max_seconds", math.inf))
 
     def fastest(batch_size: int) -> float:
-        timing = measure(partial(call, batch_size), **search)
-        return min(timing.seconds)  # the least disturbed one, as there are few
+        timing = _measure_if_it_fits(partial(call, batch_size), search)
+        # The least disturbed one, as there are few; a batch that does not fit takes for ever.
+        return math.inf if timing is None else min(timing.seconds)
 
     return find_throughput_batch(fastest, first_batch_size=8, max_batch_size=max_batch_size)
 

@@ -63,12 +63,17 @@ class PRDC:
     Args:
         encoder: name of the encoder; `None` means the run's encoder, `"digits"` the classifier.
         suffix: what is put behind the names of the numbers, as in `precision_digits`.
-        nearest_k: which neighbour sets the radius of a ball.
+        nearest_k: which neighbour sets the radius of a ball, 1 or more.
+
+    Raises:
+        ValueError: if `nearest_k` is less than 1.
     """
 
     requires_sampler = False
 
     def __init__(self, *, encoder: str | None = None, suffix: str = "", nearest_k: int = 5):
+        if nearest_k < 1:
+            raise ValueError(f"`nearest_k` must be at least 1. Received: nearest_k={nearest_k}")
         self.encoder = encoder
         self.suffix = suffix
         self.nearest_k = nearest_k

@@ -138,7 +138,7 @@ def find_throughput_batch(
     max_batch_size: int,
     minimum_gain: float = 0.05,
 ) -> tuple[int, dict[int, float]]:
-    """Doubles the batch until images per second gain less than `minimum_gain`.
+    """Doubles the batch until images per second gain no more than `minimum_gain`.
 
     Args:
         seconds_per_call: batch size -> seconds that one call takes.
@@ -154,7 +154,7 @@ def find_throughput_batch(
     while 2 * best <= max_batch_size:
         doubled = 2 * best
         tried[doubled] = doubled / seconds_per_call(doubled)
-        if tried[doubled] < (1.0 + minimum_gain) * tried[best]:
+        if tried[doubled] <= (1.0 + minimum_gain) * tried[best]:
             break
         best = doubled
     return best, tried

@@ -31,9 +31,11 @@ def default_widths(image_shape, base_width):
     return widths
 
 
-def check_divisible(image_shape, num_levels):
-    """Raises `ValueError` if `num_levels` halvings do not divide the image."""
-    divisor = 2**num_levels
+def check_levels(image_shape, widths):
+    """Raises `ValueError` if there are no levels, or their halvings do not divide the image."""
+    if not widths:
+        raise ValueError(f"`widths` must have one level at the least. Received: widths={widths}")
+    divisor = 2 ** len(widths)
     sizes = image_shape[:2]
     if any(size % divisor for size in sizes):
         mended = " x ".join(str(math.ceil(size / divisor) * divisor) for size in sizes)

@@ -8,7 +8,7 @@ from keras import layers, ops
 from models.adversarial import accuracies, build_optimizer, judge, total_loss
 from models.base import OUTPUT_DTYPE, GenerativeModel, NetworkSampler, count_steps, to_float
 from models.batch_statistics import renew_batch_statistics
-from models.convolutional import append_labels, check_divisible, default_widths
+from models.convolutional import append_labels, check_levels, default_widths
 from models.latent_plane import illustrate_plane
 
 WEIGHT_STD = 0.02  # Radford et al., section 4
@@ -91,7 +91,7 @@ class DCGAN(GenerativeModel):
         self.steps_done = count_steps()
         shape = {
             "image_shape": self.image_shape,
-            "widths": widths or default_widths(self.image_shape, base_width),
+            "widths": default_widths(self.image_shape, base_width) if widths is None else widths,
             "num_classes": num_classes,
         }
         with keras.name_scope("generator"):
@@ -202,7 +202,7 @@ def build_generator(*, image_shape, latent_dim, widths, num_classes):
 
     Batch norm and ReLU between transposed convolutions, tanh at the end.
     """
-    check_divisible(image_shape, len(widths))
+    check_levels(image_shape, widths)
     height, width, channels = image_shape
     scale = 2 ** len(widths)
     shape = (height // scale, width // scale, widths[-1])

@@ -16,7 +16,7 @@ from models.base import (
     to_float,
     to_uint8,
 )
-from models.convolutional import append_labels, check_divisible, default_widths
+from models.convolutional import append_labels, check_levels, default_widths
 from models.latent_plane import latent_plane
 from models.likelihoods import DecoderSampler, build_likelihood
 from models.samplers import Decoder
@@ -95,7 +95,7 @@ class VAE(GenerativeModel):
             self.steps_done = count_steps()
         shape = {
             "image_shape": self.image_shape,
-            "widths": widths or default_widths(self.image_shape, base_width),
+            "widths": default_widths(self.image_shape, base_width) if widths is None else widths,
             "latent_dim": latent_dim,
             "num_classes": num_classes,
         }
@@ -248,7 +248,7 @@ def num_collapsed(divergences):
 
 def build_encoder(*, image_shape, widths, latent_dim, num_classes):
     """Builds the encoder: `[images, labels?]` -> means and log variances of the latents."""
-    check_divisible(image_shape, len(widths))
+    check_levels(image_shape, widths)
     inputs = [keras.Input(image_shape, name="images")]
     features = inputs[0]
     for width in widths:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from benchmark import files
+from benchmark.errors import EnvironmentProblem
 from benchmark.results import Folder
 from benchmark.sampling import (
     NotFinite,
@@ -204,3 +205,32 @@ def test_the_first_sampling_seed_is_the_runs_and_others_are_made_of_both():
     assert sampler_seed(7, 1) == expected
     others = [sampler_seed(seed, sampling) for seed in range(5) for sampling in (1, 2)]
     assert len(set(others)) == 10 and max(others) < 2**32
+
+
+class Tight(CountingSampler):
+    """Has memory for a few images at a time."""
+
+    def __init__(self, fitting):
+        super().__init__()
+        self.fitting = fitting
+
+    def sample(self, latents, seeds):
+        if len(latents) > self.fitting:
+            raise MemoryError
+        return super().sample(latents, seeds)
+
+    def inputs(self, start, count):
+        return np.arange(start, start + count), np.arange(start, start + count)
+
+
+@pytest.mark.parametrize(("fitting", "starts"), [(2, [0, 2, 4, 6, 8, 10]), (1, [*range(12)])])
+def test_where_memory_does_not_suffice_fewer_images_are_made_at_a_time(tmp_path, fitting, starts):
+    sampler = Tight(fitting)
+    images = sample(sampler, folder=Folder(tmp_path), num_samples=10, batch_size=4)
+    assert levels(images) == list(range(10))
+    assert sampler.starts == starts
+
+
+def test_no_memory_for_a_single_image_is_told(tmp_path):
+    with pytest.raises(EnvironmentProblem, match="does not suffice to sample a single image"):
+        sample(Tight(0), folder=Folder(tmp_path), num_samples=10, batch_size=4)

@@ -15,6 +15,7 @@ import pytest
 from benchmark.files import TEMPORARY
 from tests.conftest import small, trainings
 
+pytestmark = pytest.mark.faults
 ROOT = Path(__file__).parents[2]
 DYING = Path(__file__).with_name("dying.py")
 NUM_KILLS = 20
@@ -122,7 +123,7 @@ def test_a_run_that_is_killed_ends_as_one_that_is_not(commands, tmp_path):
     assert check_a_killed_run(commands, "vae", tmp_path, num_kills=2) == 2
 
 
-@pytest.mark.faults
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in trainings() if name != "distilled"])
 def test_twenty_kills_in_a_row_change_nothing(commands, tmp_path, name):
     assert check_a_killed_run(commands, name, tmp_path, NUM_KILLS) >= NUM_KILLS // 2
@@ -169,7 +170,7 @@ def test_a_signal_saves_says_how_to_go_on_and_tells_the_exit_code(commands, tmp_
     assert f"going on from the checkpoint at step {int(path.stem)}" in said[-1]
 
 
-@pytest.mark.faults
+@pytest.mark.slow
 def test_the_second_run_says_who_holds_the_folder_and_then_finds_it_done(commands, tmp_path):
     first = commands("vae", tmp_path)
     while not list(tmp_path.glob("runs/mnist/vae/*/.holder")):
