@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -175,6 +176,7 @@ class Folder:
         if not path.exists():
             return None
         try:
+            check_stored_plainly(path)
             with np.load(path, allow_pickle=False) as file:
                 arrays = {key: file[key] for key in file.files}
         except Exception as error:
@@ -313,6 +315,20 @@ class Folder:
             path.touch()
         with waited_for(FileLock(path), message):
             yield
+
+
+def check_stored_plainly(path: Path) -> None:
+    """Refuses an archive that a small file could fill the memory by.
+
+    Raises:
+        ValueError: If it is compressed, or its entries overlap.
+    """
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise ValueError("it is compressed")
+    if sum(entry.file_size for entry in entries) > path.stat().st_size:
+        raise ValueError("its entries are larger than the file")
 
 
 def hash_arrays(arrays: dict[str, np.ndarray]) -> str:

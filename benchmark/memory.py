@@ -4,13 +4,13 @@ TensorFlow ends the program by a segmentation fault where a processor's memory d
 """
 
 import math
-import os
 from typing import Any
 
 import keras
 
 from benchmark.acceleration import has_gpu
 from benchmark.errors import UserError
+from metrics.host import physical_bytes
 
 
 def check_batch_fits(model: keras.Model, batch_size: int) -> None:
@@ -65,11 +65,3 @@ def itemsize(dtype: str) -> int:
     """Bytes of one number of a dtype of Keras: 4 of `float32`, 2 of `bfloat16`."""
     digits = "".join(filter(str.isdigit, dtype))
     return int(digits or 8) // 8
-
-
-def physical_bytes() -> int | None:
-    """The machine's memory, or `None` where the system does not tell."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return None

@@ -45,6 +45,14 @@ def read_host() -> HostReading | None:
     )
 
 
+def physical_bytes() -> int | None:
+    """The machine's memory, or `None` where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
 def busy_seconds(stat: str, processors: list[int]) -> float:
     """Time that `processors` have worked since the machine started.
 

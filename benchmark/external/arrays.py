@@ -1,12 +1,14 @@
 """Samples in NumPy files: one array of uint8, or an error that says how to get one."""
 
 import contextlib
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from benchmark.errors import EnvironmentProblem, UserError
+from metrics.host import physical_bytes
 
 ARRAY_NAMES = ("samples", "images", "arr_0")
 HOW_TO_SAVE = "np.savez('samples.npz', samples=x)"
@@ -32,11 +34,31 @@ def read_array(path: Path) -> tuple[np.ndarray, str]:
         if path.suffix.lower() == ".npy":
             array, stored = np.load(path, allow_pickle=False), path.name
         else:
+            check_unpacked(path, physical_bytes())
             with np.load(path, allow_pickle=False) as arrays:
                 name = _choose_array(arrays.files, path)
                 array, stored = np.asarray(arrays[name]), f"{path.name}, array `{name}`"
     check_pixels(array, str(path))
     return array, stored
+
+
+def check_unpacked(path: Path, available: int | None) -> None:
+    """Refuses an archive that says it would fill the memory once it is unpacked.
+
+    Args:
+        path: An npz file.
+        available: Bytes of memory, `None` if that is unknown.
+
+    Raises:
+        EnvironmentProblem: If it is larger.
+    """
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    if available is not None and unpacked > available:
+        raise EnvironmentProblem(
+            f"{path} unpacks to {unpacked:,} bytes, more than this machine's memory of "
+            f"{available:,}; give fewer samples"
+        )
 
 
 def _check_first_bytes(path: Path) -> None:
@@ -66,7 +88,7 @@ def _told_in_one_line(path: Path) -> Iterator[None]:
     """Turns what NumPy raises for unreadable files into one line that names the file."""
     try:
         yield
-    except UserError:
+    except (UserError, EnvironmentProblem):
         raise
     except MemoryError:
         raise EnvironmentProblem(f"{path} does not fit into memory; give fewer samples") from None

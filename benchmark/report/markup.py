@@ -46,7 +46,8 @@ def to_markdown(table):
 
 def markdown(text):
     """Escapes what would end a cell of a table, be taken for HTML, or become a link."""
-    text = " ".join(text.split()).replace("|", "\\|").replace("](", "]\\(")
+    text = " ".join(text.split()).replace("\\", "\\\\")
+    text = text.replace("|", "\\|").replace("](", "]\\(")
     return text.replace("<", "&lt;")
 
 

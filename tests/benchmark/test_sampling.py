@@ -23,7 +23,8 @@ class CountingSampler:
         self.starts = []
 
     def inputs(self, start, count):
-        return np.arange(start, start + count), None
+        indices = np.arange(start, start + count)
+        return indices, indices
 
     def sample(self, latents, seeds):
         if len(self.starts) == self.calls:
@@ -218,9 +219,6 @@ class Tight(CountingSampler):
         if len(latents) > self.fitting:
             raise MemoryError
         return super().sample(latents, seeds)
-
-    def inputs(self, start, count):
-        return np.arange(start, start + count), np.arange(start, start + count)
 
 
 @pytest.mark.parametrize(("fitting", "starts"), [(2, [0, 2, 4, 6, 8, 10]), (1, [*range(12)])])
