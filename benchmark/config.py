@@ -87,6 +87,7 @@ class RunConfig(MeasurementConfig):
     presets: list[str] = field(default_factory=lambda: list(PRESETS))  # those that the model has
     sampler_choices: list[str] = field(default_factory=list)  # options of `sampler` for the model
     teacher: str | None = None
+    start_from: str | None = None
     sampler: Any = None
     samplers: list[Any] = field(default_factory=list)
     training: TrainingConfig = field(default_factory=TrainingConfig)

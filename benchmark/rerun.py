@@ -56,6 +56,8 @@ def parse(arguments: list[str]) -> tuple[StoredRun, dict[str, Any]]:
     }
     if settings.get("teacher"):
         settings["teacher"] = str(stored.path.parents[1] / "ddpm" / settings["teacher"])
+    if settings.get("start_from"):
+        settings["start_from"] = str(stored.path.parent / settings["start_from"])
     return stored, settings
 
 

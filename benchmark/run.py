@@ -9,6 +9,7 @@ import pandas as pd
 from benchmark import console, machine
 from benchmark.acceleration import Acceleration, check_device, choose
 from benchmark.checkpoints import CHECKPOINTS
+from benchmark.continuation import take_start
 from benchmark.devices import build_on_devices, num_devices
 from benchmark.disk import check_disk, needed_bytes
 from benchmark.drawing.losses import loss_curves
@@ -65,10 +66,11 @@ def run(parts: Any) -> pd.DataFrame:
     settings = parts.settings
     check_device(settings["device"])
     acceleration = choose_acceleration(settings)
-    idle, start = machine.place.idle_seconds, machine.working_seconds()
+    idle, began = machine.place.idle_seconds, machine.working_seconds()
     dataset = parts.load_dataset()
     loaded = machine.working_seconds()
     teacher = take_teacher(settings, dataset.name)
+    start = take_start(settings, dataset.name)
     model = build_model(parts, dataset, acceleration)  # it refuses what it cannot be trained on
     samplings = build_samplings(parts)
     evaluator = build_evaluator(parts, dataset)
@@ -89,11 +91,14 @@ def run(parts: Any) -> pd.DataFrame:
             return table
         if not folder.has_weights:
             check_disk(folder.path, needed_bytes(model, samplings, settings["num_samples"]))
-        folder.add_seconds("data", loaded - start)
+        folder.add_seconds("data", loaded - began)
         folder.add_seconds("instruments", prepared - loaded)
         if teacher and not folder.has_weights:
             model.learn_from(teacher.weights)
             folder.update_state(teacher=teacher.cost)
+        if start and not folder.has_weights:
+            start.give_weights(model)
+            folder.update_state(started_from=start.cost)
         if trained(parts, model, evaluator, folder):
             for sampling in samplings:
                 sample_and_measure(parts, model, sampling, evaluator, folder)
@@ -172,7 +177,7 @@ def run_folder(settings, dataset, num_devices) -> RunFolder:
             keras.backend.backend(),
             dataset.fingerprint,
             trained_version(settings["model"]),
-            *filter(None, [settings["teacher"]]),
+            *filter(None, [settings["teacher"], settings["start_from"]]),
         ]
     )
     return RunFolder(settings["results_dir"], dataset.name, settings["model"]["name"], key)

@@ -10,6 +10,9 @@ import keras
 from metrics.base import NotMeasured
 from metrics.cost import graph_flops
 
+# Trainings that a run rests on, by their names in its run.json.
+EARLIER = {"teacher": "its teacher", "started_from": "the run that it goes on from"}
+
 
 @dataclass
 class StepCost:
@@ -87,7 +90,7 @@ def needed_operations(graph: Any) -> list[Any]:
 def train_cost(state: dict[str, Any]) -> dict[str, Any]:
     """What a training took, as far as its run.json says: time, images, operations.
 
-    The training of a teacher counts too, where there is one.
+    The training of a teacher counts too, and that of the run whose weights it began with.
     """
     flops, images_seen = state.get("train_flops_per_image"), state.get("images_seen")
     pflops = None
@@ -98,19 +101,19 @@ def train_cost(state: dict[str, Any]) -> dict[str, Any]:
         "images_seen": images_seen,
         "train_pflops": pflops,
     }
-    teachers = state.get("teacher")
-    if teachers is None:
-        return cost
-    both = {key: (own, teachers[key]) for key, own in cost.items()}
-    return {key: None if None in parts else sum(parts) for key, parts in both.items()}
+    for name in EARLIER:
+        if earlier := state.get(name):
+            both = {key: (own, earlier[key]) for key, own in cost.items()}
+            cost = {key: None if None in parts else sum(parts) for key, parts in both.items()}
+    return cost
 
 
 def cost_notes(state: dict[str, Any]) -> list[str]:
     """What to know of the numbers of `train_cost`."""
-    if "teacher" not in state:
-        return []
-    teacher, own = state["teacher"], state["train_seconds"]
+    own = state.get("train_seconds", 0.0)
     return [
-        f"trained {own:.0f} s besides the {teacher['train_seconds']:.0f} s of its teacher, "
-        f"run {teacher['run'][:8]}"
+        f"trained {own:.0f} s besides the {state[name]['train_seconds']:.0f} s of {what}, "
+        f"run {state[name]['run'][:8]}"
+        for name, what in EARLIER.items()
+        if name in state
     ]

@@ -1,0 +1,78 @@
+"""Training that goes on from another run's weights: `start_from=<run folder>`."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from benchmark.errors import UserError
+from benchmark.results import RunFolder
+from benchmark.stored_results import StoredRun
+from benchmark.teacher import run_folder_of
+from benchmark.training import load_weights
+from benchmark.training_cost import train_cost
+
+
+class Start:
+    """A finished training that another one goes on from.
+
+    Its last weights are taken, the averages if there are any; moments and learning rate begin anew.
+
+    Attributes:
+        run: The `StoredRun`.
+    """
+
+    def __init__(self, run: StoredRun) -> None:
+        self.run = run
+
+    @property
+    def cost(self) -> dict[str, Any]:
+        """What its training took, and which run it is."""
+        return {"run": self.run.key, **train_cost(self.run.state)}
+
+    def give_weights(self, model: keras.Model) -> None:
+        """Puts its weights into a model.
+
+        Raises:
+            UserError: If they are of another network.
+        """
+        arrays = run_folder_of(self.run.path).read_weights("last")
+        shapes = [tuple(variable.shape) for variable in model.weights]
+        if [arrays[name].shape for name in sorted(arrays)] != shapes:
+            raise UserError(
+                f"`start_from` must be a run of the same network as model={model.name}. "
+                f"Received: start_from={self.run.path}, whose weights have other shapes"
+            )
+        load_weights(model, arrays)
+
+
+def take_start(settings: dict[str, Any], dataset_name: str) -> Start | None:
+    """The run that a training goes on from.
+
+    Args:
+        settings: The configuration, which is changed: `start_from` becomes the key of its run.
+        dataset_name: Name of the dataset.
+
+    Returns:
+        The `Start`, `None` for a training that begins anew.
+
+    Raises:
+        UserError: If it is no finished run on the same dataset.
+    """
+    path = settings["start_from"]
+    if path is None:
+        return None
+    run = StoredRun(Path(path))
+    if not (run.path / RunFolder.WEIGHTS["last"]).is_file():
+        raise UserError(
+            "`start_from` must be the folder of a finished run, such as "
+            f"results/runs/mnist/vae/<key>. Received: start_from={path}"
+        )
+    trained_on = run.path.parent.parent.name
+    if trained_on != dataset_name:
+        raise UserError(
+            f"`start_from` must be a run on dataset {dataset_name}. Received: "
+            f"start_from={path}, a run on {trained_on}"
+        )
+    settings["start_from"] = run.key
+    return Start(run)
