@@ -1,5 +1,7 @@
 """One run: train -> sample -> measure -> report."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -14,7 +16,7 @@ from benchmark.devices import build_on_devices, num_devices
 from benchmark.disk import check_disk, needed_bytes
 from benchmark.drawing.losses import loss_curves
 from benchmark.drawing.pictures import write_illustrations, write_neighbours, write_pictures
-from benchmark.errors import Divergence, UserError
+from benchmark.errors import Divergence, EnvironmentProblem, UserError
 from benchmark.evaluation import Evaluator, build_evaluator
 from benchmark.headline import WITH_CLASSIFIER
 from benchmark.learning import SHARDS, LearningPictures, write_animation
@@ -89,28 +91,50 @@ def run(parts: Any) -> pd.DataFrame:
             table = show(settings, evaluator, folder)
             check_divergence(folder)
             return table
-        if not folder.has_weights:
-            check_disk(folder.path, needed_bytes(model, samplings, settings["num_samples"]))
-        folder.add_seconds("data", loaded - began)
-        folder.add_seconds("instruments", prepared - loaded)
-        if teacher and not folder.has_weights:
-            model.learn_from(teacher.weights)
-            folder.update_state(teacher=teacher.cost)
-        if start and not folder.has_weights:
-            start.give_weights(model)
-            folder.update_state(started_from=start.cost)
-        if trained(parts, model, evaluator, folder):
-            for sampling in samplings:
-                sample_and_measure(parts, model, sampling, evaluator, folder)
-        with timed(folder, "sanity rows"):
-            measure_sanity_rows(evaluator, settings["results_dir"])
-        with timed(folder, "report"):
-            table = show(settings, evaluator, folder)
-        if waited := round(machine.place.idle_seconds - idle):  # free locks take milliseconds
-            folder.add_seconds("waiting", waited)
+        with recorded_failure(parts, dataset, folder):
+            folder.add_seconds("data", loaded - began)
+            folder.add_seconds("instruments", prepared - loaded)
+            if not folder.has_weights:
+                check_disk(folder.path, needed_bytes(model, samplings, settings["num_samples"]))
+                take_weights(model, folder, teacher, start)
+            if trained(parts, model, evaluator, folder):
+                for sampling in samplings:
+                    sample_and_measure(parts, model, sampling, evaluator, folder)
+            with timed(folder, "sanity rows"):
+                measure_sanity_rows(evaluator, settings["results_dir"])
+            with timed(folder, "report"):
+                table = show(settings, evaluator, folder)
+            if waited := round(machine.place.idle_seconds - idle):  # free locks take milliseconds
+                folder.add_seconds("waiting", waited)
         console.say(summary(folder.state["stage_seconds"]))
         check_divergence(folder)
     return table
+
+
+def take_weights(model, folder, teacher, start) -> None:
+    """Puts the weights of the runs that a training rests on into the model, if there are any."""
+    if teacher:
+        model.learn_from(teacher.weights)
+        folder.update_state(teacher=teacher.cost)
+    if start:
+        start.give_weights(model)
+        folder.update_state(started_from=start.cost)
+
+
+@contextlib.contextmanager
+def recorded_failure(parts, dataset, folder) -> Iterator[None]:
+    """Leaves a row with the reason if the block raises an error; a later run takes it away."""
+    if folder.state.get("failure"):
+        folder.update_state(failure=None)
+    try:
+        yield
+    except Exception as error:
+        known = isinstance(error, UserError | EnvironmentProblem)
+        reason = str(error) if known else f"{type(error).__name__}: {error}"
+        row = {**row_of(parts, dataset, folder), "status": "failed"}
+        with contextlib.suppress(EnvironmentProblem):  # there may be no room to say so
+            folder.update_state(failure={**row, "notes": " ".join(reason.split())})
+        raise
 
 
 def check_divergence(folder) -> None:

@@ -51,7 +51,7 @@ def read(path: Path, parse: Callable[[Path], T]) -> T | None:
 def collect_rows(results_dir: str | Path) -> pd.DataFrame:
     """Reads all rows: of runs, of samples made elsewhere and of sanity checks.
 
-    A run that diverged has one row without figures. Damaged files are told, and listed in
+    A run that diverged or failed has one row without figures. Damaged files are told, and listed in
     `damages` anew. The columns are those that any row has, in the order in which they first
     appear; `path` leads to the row's files (see `StoredRow`).
     """
@@ -59,8 +59,8 @@ def collect_rows(results_dir: str | Path) -> pd.DataFrame:
     damages.clear()
     for path in sorted(root.glob("runs/*/*/*/run.json")):
         state = read(path, _state)
-        if state and state.get("status") == "diverged":
-            rows.append({**state["row"], "path": path.parent.relative_to(root).as_posix()})
+        for row in _rows_without_figures(state or {}):
+            rows.append({**row, "path": path.parent.relative_to(root).as_posix()})
     for folder in ("runs/*/*/*/samplers/*", "external/*/*/*", "sanity/*/*/*"):
         for path in sorted(root.glob(f"{folder}/{MEASUREMENTS}/*/metrics.json")):
             if measured := read(path, _measurement):
@@ -194,9 +194,15 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _state(path: Path) -> dict[str, Any]:
     state = _json(path)
-    if state.get("status") == "diverged":
-        _check_row(state.get("row"))
+    for row in _rows_without_figures(state):
+        _check_row(row)
     return state
+
+
+def _rows_without_figures(state: dict[str, Any]) -> list[Any]:
+    """The rows that a run's own state has: that it diverged, or why it failed."""
+    rows = [state.get("row")] if state.get("status") == "diverged" else []
+    return rows + [state["failure"]] if state.get("failure") else rows
 
 
 def _measurement(path: Path) -> dict[str, Any]:

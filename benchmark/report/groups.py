@@ -15,6 +15,9 @@ from benchmark.report.rows import SANITY_MODELS, as_text, headline_of, is_sanity
 MEASURED_ALIKE = ("protocol", "kid_encoder", "classifier", "num_samples")
 
 
+_UNMEASURED = {"diverged": "Trainings diverged", "failed": "Runs failed"}
+
+
 @dataclass(frozen=True)
 class Group:
     """Rows that were measured alike: one dataset, one preset, one protocol.
@@ -168,7 +171,8 @@ def why_apart(groups):
 def warnings(group):
     """Says what a reader of the group's table should beware of, one sentence each."""
     trained = group.rows[~is_sanity(group.rows)]
-    found = [collapse.warning(group.rows), _divergences(trained), *_repeats(group.lines)]
+    counted = [_unmeasured(trained, status, what) for status, what in _UNMEASURED.items()]
+    found = [collapse.warning(group.rows), *counted, *_repeats(group.lines)]
     if len(_distinct(trained["latency_device"])) > 1:
         found.append("The times come from different devices and must not be compared.")
     elif len(_timings(trained)) > 1:
@@ -183,14 +187,14 @@ def _timings(trained):
     return timed[["latency_threads", "latency_precision"]].drop_duplicates()
 
 
-def _divergences(trained):
-    """Says how many training seeds diverged, as the means are of those that did not."""
+def _unmeasured(trained, status, what):
+    """Says how many training seeds have no figures, as the means are of the others."""
     counts = [
-        f"{model} {(part['status'] == 'diverged').sum()} of {part['run'].nunique()}"
+        f"{model} {part.loc[part['status'] == status, 'run'].nunique()} of {part['run'].nunique()}"
         for model, part in trained.groupby("model")
-        if (part["status"] == "diverged").any()
+        if (part["status"] == status).any()
     ]
-    return f"Trainings diverged: {', '.join(counts)}; means are of the others." if counts else ""
+    return f"{what}: {', '.join(counts)}; means are of the others." if counts else ""
 
 
 def _repeats(lines):

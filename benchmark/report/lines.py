@@ -10,6 +10,8 @@ from benchmark.report import comparison
 from benchmark.report.columns import HIGHER, LOWER, Column
 from benchmark.report.rows import is_sanity, line_identities, row_labels
 
+UNMEASURED = ("diverged", "failed")
+
 
 @dataclass(frozen=True)
 class Line:
@@ -43,8 +45,9 @@ class Line:
         return len(self.seeds)
 
     @property
-    def diverged(self) -> bool:
-        return self.first["status"] == "diverged"
+    def is_unmeasured(self) -> bool:
+        """Whether it has no figures: its training diverged, or the run failed."""
+        return self.first["status"] in UNMEASURED
 
     def values(self, key: str) -> np.ndarray:
         """A column's numbers, one for each training seed that has it."""
@@ -96,7 +99,7 @@ def lines_of(rows: pd.DataFrame) -> list[Line]:
 
 def competing(lines: list[Line]) -> list[Line]:
     """The lines of models that were measured, without checks."""
-    return [line for line in lines if not line.is_check and not line.diverged]
+    return [line for line in lines if not line.is_check and not line.is_unmeasured]
 
 
 def standing(lines: list[Line], column: Column) -> Standing | None:

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from benchmark.report.lines import Line
+from benchmark.report.lines import UNMEASURED, Line
 from benchmark.report.rows import is_sanity, row_labels
 from benchmark.stored_results import StoredRow, StoredRun
 
@@ -15,13 +15,13 @@ def stored_runs(results_dir, group) -> dict[str, StoredRun]:
 def shown_runs(results_dir, group) -> dict[str, tuple[StoredRun, list[StoredRow]]]:
     """Of the runs that differ in their seeds only, the first, with its rows.
 
-    A run that diverged is shown beside the others of its model.
+    A run that diverged or failed is shown beside the others of its model.
     """
     chosen: dict[tuple, tuple] = {}
     for title, run, rows in _runs(results_dir, group):
         first = rows[0]
-        diverged = first["status"] == "diverged"
-        chosen.setdefault((first["model"], first["overrides"], diverged), (title, run, rows))
+        key = (first["model"], first["overrides"], first["status"] in UNMEASURED)
+        chosen.setdefault(key, (title, run, rows))
     return {
         title: (run, [StoredRow(results_dir, row["path"]) for row in rows])
         for title, run, rows in chosen.values()

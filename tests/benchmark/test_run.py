@@ -457,6 +457,26 @@ def test_a_damaged_file_of_the_run_itself_is_told_with_the_way_out(start, folder
     assert "Training vae" in text
 
 
+def test_a_run_that_fails_has_a_row_with_the_reason_until_it_succeeds(start, folders, monkeypatch):
+    def write_losses(*arguments, **options):
+        raise ZeroDivisionError("no\nloss")
+
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(runner, "loss_curves", write_losses)
+        start(*VAE, "seed=5")
+
+    def rows_of_seed():
+        rows = collect_rows(folders / "results")
+        return rows[(rows["model"] == "vae") & (rows["seed"] == 5)].to_dict("records")
+
+    (row,) = rows_of_seed()
+    assert (row["status"], row["notes"]) == ("failed", "ZeroDivisionError: no loss")
+    assert row["images_seen"] == 64
+    start(*VAE, "seed=5")
+    (row,) = rows_of_seed()
+    assert row["status"] == "finished"
+
+
 def test_where_a_run_went_on_is_on_record_with_where_it_began(tmp_path):
     folder = RunFolder(tmp_path, "mnist", "vae", "key")
     first, second = ({"device": name} for name in ("a processor", "another"))

@@ -158,6 +158,11 @@ def test_numbers_of_the_smoke_preset_are_warned_of(rows):
     assert "mean nothing" in warnings_of(rows.assign(preset="smoke"))
 
 
+def test_failed_runs_are_counted(seeds, diverged_row):
+    text = warnings_of(pd.concat([seeds, diverged_row.assign(status="failed")], ignore_index=True))
+    assert text == "Runs failed: dcgan 1 of 4; means are of the others."
+
+
 def test_diverged_trainings_are_counted(seeds, diverged_row):
     text = warnings_of(pd.concat([seeds, diverged_row], ignore_index=True))
     assert text == "Trainings diverged: dcgan 1 of 4; means are of the others."
