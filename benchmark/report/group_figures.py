@@ -1,5 +1,6 @@
 """The figures of a group: which there are, what they show, and their PNG files."""
 
+import functools
 import hashlib
 import io
 
@@ -14,7 +15,6 @@ from benchmark.report.frontier import frontier
 from benchmark.report.groups import validation_samplers
 from benchmark.report.learning import learning_curves
 from benchmark.report.radar import radar
-from benchmark.report.rows import is_sanity
 from benchmark.report.stored import first_stored, shown_runs
 from benchmark.report.sweeps import sweeps
 from benchmark.stored_results import StoredRow
@@ -156,10 +156,14 @@ def _draw_losses(results_dir, group):
 
 def _draw_sweeps(results_dir, group):
     """Draws what the options that were varied do, by the figure's name."""
-    trained = group.rows[~is_sanity(group.rows)]
-    runs = {path: StoredRow(results_dir, path).run for path in trained["path"]}
-    configurations = {path: run.config for path, run in runs.items() if run is not None}
-    return {SWEEP + option: figure for option, figure in sweeps(group.rows, configurations).items()}
+
+    @functools.cache
+    def configuration_of(path):
+        run = StoredRow(results_dir, path).run
+        return run.config if run else None
+
+    drawn = sweeps(group.rows, configuration_of)
+    return {SWEEP + option: figure for option, figure in drawn.items()}
 
 
 def _png(figure, digest):

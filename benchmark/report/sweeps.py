@@ -45,7 +45,7 @@ class Line:
     diverged: list[float] = field(default_factory=list)
 
 
-def sweeps(rows, configurations):
+def sweeps(rows, configuration_of):
     """Draws the headline of quality against every numeric option that takes at least three values.
 
     Rows belong to one line if they have the model, the sampler and all other overrides in common.
@@ -53,17 +53,17 @@ def sweeps(rows, configurations):
 
     Args:
         rows: DataFrame of results of one protocol, sanity rows included.
-        configurations: Mapping from a row's `path` to its run's configuration, nested dicts; it
-            may lack some.
+        configuration_of: Function of a row's `path` that returns its run's configuration, nested
+            dicts, or `None`; called where an option is swept only, as reading one takes long.
 
     Returns:
         `dict` from the option to a matplotlib `Figure`.
     """
-    found = find_sweeps(rows, configurations)
+    found = find_sweeps(rows, configuration_of)
     return {option: draw_sweep(rows, option, lines) for option, lines in found.items()}
 
 
-def find_sweeps(rows, configurations):
+def find_sweeps(rows, configuration_of):
     """Finds the options that are swept, and their lines.
 
     Returns:
@@ -77,7 +77,9 @@ def find_sweeps(rows, configurations):
         if math.isfinite(number(value))
     }
     quality = headline_of(rows)
-    found = {option: _lines(trained, option, configurations, quality) for option in sorted(options)}
+    found = {
+        option: _lines(trained, option, configuration_of, quality) for option in sorted(options)
+    }
     return {option: lines for option, lines in found.items() if lines}
 
 
@@ -129,13 +131,13 @@ def draw_sweep(rows, option, lines):
     return figure
 
 
-def _lines(trained, option, configurations, quality):
+def _lines(trained, option, configuration_of, quality):
     """The lines of an option, by label; those of fewer than three values are left out."""
     lines, diverged = {}, []
     samplers = _sampler_names(trained, option)
     for (_, row), sampler in zip(trained.iterrows(), samplers, strict=True):
         others = parse_overrides(row["overrides"])
-        value = number(others.pop(option, _configured(configurations, row, option)))
+        value = number(others.pop(option, _configured(configuration_of, row, option)))
         alike = (row["model"], *(f"{key}={text}" for key, text in sorted(others.items())))
         if row["status"] == "diverged":
             diverged.append((alike, value))
@@ -168,9 +170,9 @@ def _sampler_names(trained, option):
     return names.where(weights != "best", names + " best").tolist()
 
 
-def _configured(configurations, row, option):
+def _configured(configuration_of, row, option):
     """What the run's configuration says of an option; nothing of a sampler's, as a run has many."""
-    node = {} if option.startswith("sampler.") else configurations.get(row["path"], {})
+    node = {} if option.startswith("sampler.") else configuration_of(row["path"])
     for key in option.split("."):
         node = node.get(key) if isinstance(node, dict) else None
     return node

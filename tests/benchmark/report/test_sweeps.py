@@ -30,7 +30,7 @@ def swept(rows, *parts):
 
 
 def only_line(rows, configurations=None):
-    ((option, lines),) = find_sweeps(rows, configurations or {}).items()
+    ((option, lines),) = find_sweeps(rows, (configurations or {}).get).items()
     ((label, line),) = lines.items()
     return option, label, line
 
@@ -42,16 +42,16 @@ def test_an_option_of_three_values_is_a_sweep(rows):
 
 @pytest.mark.parametrize("values", [[2, 4], [2, 4, 4], ["a", "b", "c"], ["[1]", "[2]", "true"]])
 def test_fewer_values_or_no_numbers_are_none(rows, values):
-    assert not find_sweeps(swept(rows, varied(rows, "model.latent_dim", values)), {})
+    assert not find_sweeps(swept(rows, varied(rows, "model.latent_dim", values)), {}.get)
 
 
 def test_rows_as_they_are_have_no_sweep(rows):
-    assert sweeps(rows, {}) == {}
+    assert sweeps(rows, {}.get) == {}
 
 
 def test_a_run_without_the_override_has_its_configured_value(rows):
     both = swept(rows, rows[rows["model"] == "vae"], varied(rows, "model.latent_dim", [2, 8]))
-    assert not find_sweeps(both, {})
+    assert not find_sweeps(both, {}.get)
     path = rows.loc[rows["model"] == "vae", "path"].iloc[0]
     _, _, line = only_line(both, {path: {"model": {"latent_dim": 16}}})
     assert sorted(line.values) == [2, 8, 16]
@@ -63,14 +63,14 @@ def test_other_overrides_make_another_line(rows):
     wide["overrides"] += " model.beta=4"
     few = varied(rows, "model.latent_dim", [2, 4])
     few["overrides"] += " experiment=vae_latent2"
-    lines = find_sweeps(swept(rows, plain, wide, few), {})["model.latent_dim"]
+    lines = find_sweeps(swept(rows, plain, wide, few), {}.get)["model.latent_dim"]
     assert list(lines) == ["vae decoder", "vae decoder model.beta=4"]
 
 
 def test_models_make_lines_of_one_figure(rows):
     dcgan = varied(rows, "model.latent_dim", [2, 4, 8], model="dcgan", sampler="generator")
     both = swept(rows, varied(rows, "model.latent_dim", [2, 4, 8]), dcgan)
-    (figure,) = sweeps(both, {}).values()
+    (figure,) = sweeps(both, {}.get).values()
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["vae decoder", "dcgan generator"]
 
@@ -82,14 +82,16 @@ def test_steps_in_the_name_of_the_sampler_are_no_other_sampler(rows):
         for sampler in (f"ddpm-{steps}", "ddim-50", "ddim-10"):
             part = varied(rows, "model.schedule.num_timesteps", [steps], sampler=sampler)
             parts.append(part.assign(model="ddpm", run=f"run{steps}"))
-    lines = find_sweeps(swept(rows, *parts), {})["model.schedule.num_timesteps"]
+    lines = find_sweeps(swept(rows, *parts), {}.get)["model.schedule.num_timesteps"]
     assert sorted(lines) == ["ddpm ddim-10", "ddpm ddim-50", "ddpm ddpm"]
     assert all(line.values == [100, 200, 500] for line in lines.values())
 
 
 def test_the_best_and_the_last_weights_are_two_lines(rows):
     last = varied(rows, "model.latent_dim", [2, 4, 8]).assign(checkpoint="last")
-    lines = find_sweeps(swept(rows, last, last.assign(checkpoint="best")), {})["model.latent_dim"]
+    lines = find_sweeps(swept(rows, last, last.assign(checkpoint="best")), {}.get)[
+        "model.latent_dim"
+    ]
     assert list(lines) == ["vae decoder", "vae decoder best"]
 
 
@@ -98,14 +100,14 @@ def test_an_option_of_the_sampler_is_swept_over_one_run(rows):
         varied(rows, "sampler.eta", [eta], sampler=f"ddim-50{name}").assign(model="ddpm", run="r")
         for eta, name in ((0, ""), (0.5, "-eta0.5"), (1, "-eta1"))
     ]
-    _, label, line = only_line(swept(rows, *parts), {})
+    _, label, line = only_line(swept(rows, *parts), {}.get)
     assert (label, line.values) == ("ddpm ddim", [0, 0.5, 1])
 
 
 def test_the_figure_shows_each_row_the_mean_of_seeds_and_the_floor(rows):
     first = varied(rows, "model.latent_dim", [2, 4, 64])
     second = first.assign(seed=1, kid_mean=first["kid_mean"] + 0.01)
-    (figure,) = sweeps(swept(rows, first, second), {}).values()
+    (figure,) = sweeps(swept(rows, first, second), {}.get).values()
     axes = figure.axes[0]
     assert axes.get_xscale() == "log" and axes.get_xlabel() == "model.latent_dim"
     assert list(axes.get_xticks()) == [2, 4, 64]
@@ -119,7 +121,7 @@ def test_the_figure_shows_each_row_the_mean_of_seeds_and_the_floor(rows):
 
 
 def test_less_than_a_decade_is_linear(rows):
-    (figure,) = sweeps(swept(rows, varied(rows, "model.beta", [0.5, 1, 4])), {}).values()
+    (figure,) = sweeps(swept(rows, varied(rows, "model.beta", [0.5, 1, 4])), {}.get).values()
     assert figure.axes[0].get_xscale() == "linear"
 
 
@@ -128,13 +130,13 @@ def test_less_than_a_decade_is_linear(rows):
 )
 def test_kid_is_logarithmic_over_a_wide_range_alone(rows, kids, scale):
     part = varied(rows, "model.latent_dim", [2, 4, 8]).assign(kid_mean=kids)
-    (figure,) = sweeps(swept(rows, part), {}).values()
+    (figure,) = sweeps(swept(rows, part), {}.get).values()
     assert figure.axes[0].get_yscale() == scale
 
 
 def test_zero_and_a_negative_kid_are_drawn(rows):
     part = varied(rows, "model.label_smoothing", [0, 0.1, 20]).assign(kid_mean=[-0.001, 0.01, 0.1])
-    (figure,) = sweeps(swept(rows, part), {}).values()
+    (figure,) = sweeps(swept(rows, part), {}.get).values()
     assert figure.axes[0].get_xscale() == "linear"
     low, _ = figure.axes[0].get_ylim()
     assert low < -1
@@ -144,7 +146,7 @@ def test_collapsed_and_diverged_runs_are_shown_as_what_they_are(rows, diverged_r
     part = varied(rows, "model.latent_dim", [2, 4])
     part.loc[0, "notes"] = f"{COLLAPSE}: 2 of 10 modes covered"
     diverged = diverged_row.assign(model="vae", overrides="model.latent_dim=8", sampler="")
-    (figure,) = sweeps(swept(rows, part, diverged), {}).values()
+    (figure,) = sweeps(swept(rows, part, diverged), {}.get).values()
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["vae decoder", "mode collapse", "training diverged"]
     axes = figure.axes[0]
