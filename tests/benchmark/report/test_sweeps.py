@@ -100,7 +100,7 @@ def test_an_option_of_the_sampler_is_swept_over_one_run(rows):
         varied(rows, "sampler.eta", [eta], sampler=f"ddim-50{name}").assign(model="ddpm", run="r")
         for eta, name in ((0, ""), (0.5, "-eta0.5"), (1, "-eta1"))
     ]
-    _, label, line = only_line(swept(rows, *parts), {}.get)
+    _, label, line = only_line(swept(rows, *parts))
     assert (label, line.values) == ("ddpm ddim", [0, 0.5, 1])
 
 
