@@ -323,7 +323,7 @@ def check_writable(key: str, folder: str) -> None:
     try:
         probe.parent.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"")
-        probe.unlink()
+        probe.unlink(missing_ok=True)
     except OSError as error:
         raise EnvironmentProblem(
             f"`{key}` cannot be written: {folder} ({error.strerror}). "

@@ -114,12 +114,12 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
-def sweep(folder: Path) -> None:
-    """Removes what writers that were killed have left in a folder and in those within it.
+def sweep(folder: Path, pattern: str = "**/.*") -> None:
+    """Removes what writers that were killed have left in a folder and, by default, in those within.
 
     Nobody else may be writing there.
     """
-    for path in folder.rglob(".*"):
+    for path in folder.glob(pattern):
         if TEMPORARY.fullmatch(path.name):
             path.unlink(missing_ok=True)
 

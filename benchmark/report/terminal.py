@@ -5,9 +5,9 @@ from pathlib import Path
 import pandas as pd
 
 from benchmark import console
+from benchmark.files import Folder, sweep
 from benchmark.report import groups, tables
 from benchmark.report.page import write_report
-from benchmark.results import Folder
 from benchmark.stored_results import collect_rows
 
 
@@ -25,6 +25,8 @@ def report(results_dir: str, *, dataset: str, protocol: str, run: str) -> pd.Dat
     """
     console.stage("Writing the report")
     with Folder(Path(results_dir)).waiting_lock("report"):
+        for pattern in (".*", "figures/.*"):
+            sweep(Path(results_dir), pattern)
         rows = collect_rows(results_dir)
         paths = write_report(results_dir, rows)
     complete = groups.complete(rows)
