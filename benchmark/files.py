@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -114,14 +115,19 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
-def sweep(folder: Path, pattern: str = "**/.*") -> None:
+def sweep(folder: Path, pattern: str = "**/.*", hours: float = 0.0) -> None:
     """Removes what writers that were killed have left in a folder and, by default, in those within.
 
-    Nobody else may be writing there.
+    Args:
+        folder: The folder.
+        pattern: Where to look.
+        hours: How old a file must be; 0 is for a folder that nobody else writes in.
     """
     for path in folder.glob(pattern):
         if TEMPORARY.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # its writer is alive, and done with it
+                if time.time() - path.stat().st_mtime >= 3600 * hours:
+                    path.unlink()
 
 
 def digest(content: Any) -> str:

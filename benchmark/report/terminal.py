@@ -26,7 +26,7 @@ def report(results_dir: str, *, dataset: str, protocol: str, run: str) -> pd.Dat
     console.stage("Writing the report")
     with Folder(Path(results_dir)).waiting_lock("report"):
         for pattern in (".*", "figures/.*"):
-            sweep(Path(results_dir), pattern)
+            sweep(Path(results_dir), pattern, hours=1)
         rows = collect_rows(results_dir)
         paths = write_report(results_dir, rows)
     complete = groups.complete(rows)

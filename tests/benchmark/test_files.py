@@ -129,6 +129,15 @@ def test_who_locks_a_folder_sweeps_what_the_dead_have_left(tmp_path):
         assert all(path.exists() for path in kept)
 
 
+def test_where_others_may_write_only_old_files_are_swept(tmp_path):
+    old, new = tmp_path / ".report.html.12", tmp_path / ".report.html.34"
+    for path in (old, new):
+        path.write_text("x")
+    os.utime(old, (0, 0))
+    files.sweep(tmp_path, ".*", hours=1)
+    assert not old.exists() and new.exists()
+
+
 DAMAGES = (b"", b"{", b"[1]", b"\xff\x00", b"[" * 100_000)
 
 
