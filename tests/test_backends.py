@@ -139,6 +139,7 @@ def kill_and_resume(expected, folder):
             raise Killed
 
     parts, folder = trained_parts(RESUMED, folder), folder / "killed"
+    training.SECONDS_BETWEEN_CHECKPOINTS = 0.0  # so that it goes on within an epoch
     monitor_class = training.TrainingMonitor
     end, monitor_class.on_train_batch_end = monitor_class.on_train_batch_end, kill
     try:

@@ -184,6 +184,7 @@ def kill_and_resume(expected, folder):
         if monitor.step == 13:
             raise Killed
 
+    training.SECONDS_BETWEEN_CHECKPOINTS = 0.0  # so that it goes on within an epoch
     monitor_class = training.TrainingMonitor
     end, monitor_class.on_train_batch_end = monitor_class.on_train_batch_end, kill
     try:
