@@ -52,7 +52,7 @@ def job(config: DictConfig) -> None:
             import_backend()
             from benchmark.run import run
 
-            run(Parts(settings, HydraConfig.get().overrides.task))
+            run(Parts(settings, HydraConfig.get().overrides.task, in_sweep=is_sweep()))
 
 
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="evaluate")
@@ -66,7 +66,7 @@ def evaluation_job(config: DictConfig) -> None:
 
         with seated():
             choose_device(settings)
-            parts = Parts(settings, HydraConfig.get().overrides.task)
+            parts = Parts(settings, HydraConfig.get().overrides.task, in_sweep=is_sweep())
             from benchmark.external.samples import take_samples
 
             dataset, samples = take_samples(parts)
@@ -93,10 +93,12 @@ class Parts:
     Attributes:
         settings: The whole configuration as plain containers.
         overrides: The experiment and the options of parts that the command line chose.
+        in_sweep: Whether it is one of several runs of a command, which report once at its end.
     """
 
-    def __init__(self, settings: dict[str, Any], overrides: Any) -> None:
+    def __init__(self, settings: dict[str, Any], overrides: Any, *, in_sweep: bool = False) -> None:
         self.settings = settings
+        self.in_sweep = in_sweep
         self.overrides = sorted(
             override
             for override in overrides
@@ -232,7 +234,7 @@ def exit_on_user_error(schema: type[MeasurementConfig] = RunConfig):
 @contextlib.contextmanager
 def record_errors_of_a_sweep(schema: type[MeasurementConfig]):
     """As `exit_on_user_error`; in a sweep the others go on, and errors are listed at the end."""
-    if HydraConfig.get().mode is not RunMode.MULTIRUN:
+    if not is_sweep():
         with exit_on_user_error(schema):
             yield
         return
@@ -250,10 +252,20 @@ def record_errors_of_a_sweep(schema: type[MeasurementConfig]):
         (folder / FAILURE).write_text(f"{overrides}\n    {message}\n")
 
 
-class ListFailures(Callback):
-    """Ends a sweep with a list of the errors of its runs, wherever they ran."""
+def is_sweep() -> bool:
+    """Whether this is one of several runs of a command."""
+    return HydraConfig.get().mode is RunMode.MULTIRUN
+
+
+class EndOfSweep(Callback):
+    """Ends a sweep with the report of all runs and a list of errors, wherever they ran."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        if any(Path(config.results_dir).glob("*/*/*/*/run.json")):  # else none has begun
+            from benchmark.report.terminal import write
+
+            for path in write(config.results_dir)[1]:
+                print(f"  {path}")
         failures = sorted(Path(config.hydra.sweep.dir).glob(f"*/{FAILURE}"))
         if failures:
             listed = "".join(f"  {path.read_text()}" for path in failures)

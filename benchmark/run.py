@@ -88,7 +88,7 @@ def run(parts: Any) -> pd.DataFrame:
         if is_finished(parts, model, samplings, evaluator, folder):
             console.say("this run is finished already; force=true does it again")
             measure_sanity_rows(evaluator, settings["results_dir"])
-            table = show(settings, evaluator, folder)
+            table = show(parts, evaluator, folder)
             check_divergence(folder)
             return table
         with recorded_failure(parts, dataset, folder):
@@ -103,7 +103,7 @@ def run(parts: Any) -> pd.DataFrame:
             with timed(folder, "sanity rows"):
                 measure_sanity_rows(evaluator, settings["results_dir"])
             with timed(folder, "report"):
-                table = show(settings, evaluator, folder)
+                table = show(parts, evaluator, folder)
             if waited := round(machine.place.idle_seconds - idle):  # free locks take milliseconds
                 folder.add_seconds("waiting", waited)
         console.say(summary(folder.state["stage_seconds"]))
@@ -428,13 +428,14 @@ def row_of(parts, dataset, folder) -> dict[str, Any]:
     }
 
 
-def show(settings, evaluator: Evaluator, folder: RunFolder) -> pd.DataFrame:
-    """Writes the report and shows this run's rows."""
+def show(parts, evaluator: Evaluator, folder: RunFolder) -> pd.DataFrame:
+    """Shows this run's rows; writes the report too, where no sweep does at its end."""
     rows = report(
-        settings["results_dir"],
+        parts.settings["results_dir"],
         dataset=evaluator.dataset.name,
         protocol=evaluator.protocol,
         run=folder.path.name[:8],
+        draws=not parts.in_sweep,
     )
     console.say(str(folder.path))
     return rows

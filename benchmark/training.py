@@ -108,26 +108,21 @@ def train(
     )
     data = functools.partial(batches, model, dataset, batch_size=batch_size, seed=seed)
     if len(progress.history) < num_checkpoints:
-        flops = fit(model, data, monitor)
-        if flops is not None:
-            run.update_state(train_flops_per_image=flops / batch_size)
+        fit(model, data, monitor)
     put_averages(model)
     return Training(progress.history, progress.best, monitor.diverged)
 
 
-def fit(model: keras.Model, data: Callable[..., Any], monitor: "TrainingMonitor") -> int | None:
+def fit(model: keras.Model, data: Callable[..., Any], monitor: "TrainingMonitor") -> None:
     """Trains up to the last checkpoint.
 
     Args:
         model: A compiled model.
         data: Called as `data(start_step=step)`, returns the batches from a step on.
         monitor: Knows how far the training is.
-
-    Returns:
-        The operations of a step, `None` if they cannot be counted.
     """
     with (
-        counted_step(model) as cost,
+        counted_step(model) as monitor.cost,
         console.progress("step", monitor.num_steps, start=monitor.step) as monitor.update,
         interruption.saves_first(),
     ):
@@ -146,7 +141,6 @@ def fit(model: keras.Model, data: Callable[..., Any], monitor: "TrainingMonitor"
                 verbose=0,
                 callbacks=[monitor],
             )
-    return cost.flops
 
 
 def largest_divisor(number: int, at_most: int) -> int:
@@ -180,6 +174,7 @@ class TrainingMonitor(keras.callbacks.Callback):
     Attributes:
         diverged: Why training was stopped; empty if it was not.
         update: Shows how far it is, `update(step, text)`.
+        cost: The `StepCost` of a step, once it is traced.
     """
 
     def __init__(
@@ -194,7 +189,7 @@ class TrainingMonitor(keras.callbacks.Callback):
         self.validation = validation
         self.pictures = pictures
         self.diverged = ""
-        self.update = None
+        self.update = self.cost = None
         self._first_step = progress.step
         self._recorded_seconds = progress.seconds  # in run.json
         self._clock = self._saved = working_seconds()
@@ -260,8 +255,8 @@ class TrainingMonitor(keras.callbacks.Callback):
             part is not None and part.is_due(checkpoint, self.num_checkpoints)
             for part in (self.validation, self.pictures)
         )
-        if validates or draws:
-            self._save()  # what follows may be stopped
+        if validates:
+            self._save()  # as a signal stops a validation
         looked = self._look(checkpoint, validates=validates, draws=draws)
         counts = {"step": self.step, "images_seen": self.step * self.batch_size}
         losses = {name: float(value) for name, value in logs.items()}
@@ -277,6 +272,8 @@ class TrainingMonitor(keras.callbacks.Callback):
         checkpoints.save(self.run, self.model, self.progress)
         self.run.add_seconds("training", self.progress.seconds - self._recorded_seconds)
         self._recorded_seconds = self.progress.seconds
+        if self.cost.flops is not None:
+            self.run.update_state(train_flops_per_image=self.cost.flops / self.batch_size)
         self._saved = working_seconds()
 
     def _count_seconds(self):

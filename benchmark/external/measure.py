@@ -56,7 +56,13 @@ def evaluate(parts: Any, dataset: Any, samples: Samples) -> pd.DataFrame:
             measure_samples(parts, samples, subject, evaluator, sha256)
     measure_sanity_rows(evaluator, results_dir)
     run = key[:8]
-    rows = report(results_dir, dataset=dataset.name, protocol=evaluator.protocol, run=run)
+    rows = report(
+        results_dir,
+        dataset=dataset.name,
+        protocol=evaluator.protocol,
+        run=run,
+        draws=not parts.in_sweep,
+    )
     console.say(str(folder.path))
     warn_of_namesakes(rows, run, results_dir)
     return rows

@@ -83,6 +83,7 @@ def test_runs_at_the_same_time_fill_one_table_past_one_that_fails(folder, launch
     assert process.returncode == 1, process.stderr
     assert "1 run of this sweep failed" in process.stderr
     assert f"Received: seed={TOO_LARGE}" in process.stderr
+    assert process.stdout.count("Writing the report") == 1  # for all of them
     rows = pd.read_csv(folder / launcher / "trilemma.csv")
     assert sorted(rows.loc[rows["model"] == "vae", "seed"]) == [0, 1]
     assert rows.loc[rows["model"] == "vae", "images_per_second"].notna().all()
