@@ -9,6 +9,7 @@ from PIL import Image
 
 from benchmark.drawing.figures import sample_strips
 from benchmark.drawing.losses import loss_panels
+from benchmark.machine import pause
 from benchmark.report.charts import class_histograms, pareto
 from benchmark.report.columns import HIGHER, column
 from benchmark.report.frontier import frontier
@@ -167,6 +168,7 @@ def _draw_sweeps(results_dir, group):
 
 
 def _png(figure, digest):
+    pause()  # a run that measures its speed goes first
     buffer = io.BytesIO()
     figure.savefig(
         buffer, format="png", bbox_inches="tight", pad_inches=0.08,
