@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -44,13 +45,17 @@ def commands(tmp_path_factory):
     cache, lone = tmp_path_factory.mktemp("cache"), tmp_path_factory.mktemp("lone")
     environment = {**os.environ, "TMPDIR": str(lone)}  # the locks of this test alone
 
-    def start(name, folder, count=0, moment="after", *more):
+    def start(name, folder, count=0, moment="after", *more, largest_file=None):
+        def limit():
+            if largest_file is not None:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+
         overrides = [*SMALL, f"model={name}", *small(name), *more]
         folders = [f"results_dir={folder}", f"cache_dir={cache}"]
         command = [sys.executable, str(DYING), str(count), moment, *overrides, *folders]
         return subprocess.Popen(
             command, cwd=ROOT, env={**environment, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=limit,
         )  # fmt: skip
 
     return start
@@ -168,6 +173,23 @@ def test_a_signal_saves_says_how_to_go_on_and_tells_the_exit_code(commands, tmp_
     process.kill()
     process.wait()
     assert f"going on from the checkpoint at step {int(path.stem)}" in said[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("largest_file", [2_000, 30_000, 300_000])
+def test_a_disk_without_room_is_one_line_and_the_run_goes_on_when_there_is(
+    commands, tmp_path, largest_file
+):
+    """A file that is too large for what is left: of the configuration, samples or a checkpoint."""
+    finish(commands("vae", tmp_path / "whole"))
+    process = commands("vae", tmp_path / "full", largest_file=largest_file)
+    output = finish(process, 3)
+    last = output.rstrip().splitlines()[-1]
+    assert last.startswith("error: ") and "cannot be written (File too large)" in last
+    assert "Traceback" not in output
+    assert not [path for path in leftovers(tmp_path / "full") if TEMPORARY.fullmatch(path.name)]
+    finish(commands("vae", tmp_path / "full"))
+    assert outcome(tmp_path / "whole") == outcome(tmp_path / "full")
 
 
 @pytest.mark.slow
