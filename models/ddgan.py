@@ -44,9 +44,8 @@ LOGGED = (
 class DenoisingDiffusionGAN(GenerativeModel):
     """Denoising diffusion GAN with R1 (Mescheder et al. 2018), under plain `fit`.
 
-    As in the paper, steps update the discriminator and the generator in turns, each with times,
-    noises and latents of its own (see `models.adversarial`). R1 is applied at some of the
-    discriminator's steps only, without a larger weight there, as in the authors' code.
+    R1 is applied at some of the discriminator's steps only, without a larger weight there, as in
+    the authors' code.
 
     Args:
         image_shape: `(height, width, channels)`.
@@ -57,6 +56,9 @@ class DenoisingDiffusionGAN(GenerativeModel):
         r1_interval: R1 is applied at every so many of the discriminator's steps, at least 1.
         discriminator_widths: Channels of each level of the discriminator, at least one.
         num_classes: Number of classes that the images are conditioned on; `None` for none.
+        alternating: Whether steps update the discriminator and the generator in turns, each with
+            times, noises and latents of its own (see `models.adversarial`), as in the paper, or
+            each step updates both.
         generator_optimizer: An optimizer of `models.optimizers`.
         discriminator_optimizer: Likewise.
         name: Name of the model.
@@ -67,7 +69,6 @@ class DenoisingDiffusionGAN(GenerativeModel):
     """
 
     batch_multiple = GROUP_SIZE
-    alternating = True
 
     def __init__(
         self,
@@ -80,6 +81,7 @@ class DenoisingDiffusionGAN(GenerativeModel):
         discriminator_widths,
         r1_interval=15,
         num_classes=None,
+        alternating=True,
         generator_optimizer=None,
         discriminator_optimizer=None,
         name="ddgan",
@@ -91,7 +93,7 @@ class DenoisingDiffusionGAN(GenerativeModel):
                 f"Received: num_steps={num_steps}, r1_interval={r1_interval}, r1_gamma={r1_gamma}"
             )
         optimizer = build_optimizer(
-            generator_optimizer, discriminator_optimizer, alternating=self.alternating
+            generator_optimizer, discriminator_optimizer, alternating=alternating
         )
         super().__init__(image_shape=image_shape, seed=seed, optimizer=optimizer, name=name)
         self.num_steps = num_steps
@@ -99,6 +101,7 @@ class DenoisingDiffusionGAN(GenerativeModel):
         self.r1_gamma = r1_gamma
         self.r1_interval = r1_interval
         self.num_classes = num_classes
+        self.alternating = alternating
         self.steps_done = count_steps()
         method = DDPM(num_steps=num_steps)
         schedule = VariancePreservingSchedule(num_timesteps=num_steps)
@@ -151,11 +154,12 @@ class DenoisingDiffusionGAN(GenerativeModel):
         )
 
     def compute_loss(self, x, y=None, y_pred=None, sample_weight=None, training=True):
-        """The non-saturating loss of the network whose turn it is, with R1 where it is due."""
+        """The non-saturating loss of the network whose turn it is, or of both, with R1 if due."""
         indices, real_states, noisier_states = y_pred
         times = ops.take(ops.convert_to_tensor(self.steps.times), indices)
         labels = [ops.cast(x[1], "int32")] if self.num_classes else []
-        is_due = ops.equal(self.steps_done // PERIOD % self.r1_interval, 0)
+        updates = self.steps_done // (PERIOD if self.alternating else 1)  # of the discriminator
+        is_due = ops.equal(updates % self.r1_interval, 0)
         noises, latents = self._noises(noisier_states), self._latents(ops.shape(times)[0])
 
         def generate():

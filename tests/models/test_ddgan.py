@@ -212,15 +212,19 @@ def test_the_penalty_of_a_linear_discriminator_by_hand():
     assert float(model.means["gradient_penalty"].result()) == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_penalty_is_due_at_some_of_the_discriminators_steps():
-    model = build_ddgan(r1_interval=3)
+@pytest.mark.parametrize(
+    ("alternating", "expected"), [(True, (0, 6, 12)), (False, (0, 3, 6, 9, 12))]
+)
+def test_the_penalty_is_due_at_some_of_the_discriminators_steps(alternating, expected):
+    """Which are all steps where both networks are updated at once."""
+    model = build_ddgan(r1_interval=3, alternating=alternating)
     model.discriminator = linear_discriminator(normal(64, 1))
     due = []
     for _ in range(14):
         model.means["gradient_penalty"].reset_state()
         model.compute_loss(IMAGES, y_pred=model(IMAGES))
         due.append(float(model.means["gradient_penalty"].result()) > 0.0)
-    assert due == [step in (0, 6, 12) for step in range(14)]
+    assert due == [step in expected for step in range(14)]
 
 
 def test_losses_are_logged_by_turns():
@@ -234,6 +238,22 @@ def test_losses_are_logged_by_turns():
     assert 0.0 <= logs["real_accuracy"] <= 1.0 and logs["generator_loss"] == 0.0
     logs = model.train_on_batch(IMAGES, return_dict=True)
     assert logs["loss"] == pytest.approx(logs["generator_loss"])
+
+
+def test_both_networks_are_updated_at_once_where_they_take_no_turns():
+    adam = [AveragedAdam(1e-3) for _ in range(2)]
+    model = ready_to_train(
+        build_ddgan(alternating=False, generator_optimizer=adam[0], discriminator_optimizer=adam[1])
+    )
+    networks = (model.generator, model.discriminator)
+    before = [network.get_weights() for network in networks]
+    logs = model.train_on_batch(IMAGES, return_dict=True)
+    parts = ("generator_loss", "discriminator_loss", "gradient_penalty")
+    assert logs["loss"] == pytest.approx(sum(logs[name] for name in parts))
+    for network, weights in zip(networks, before, strict=True):
+        assert any(
+            (new != old).any() for new, old in zip(network.get_weights(), weights, strict=True)
+        )
 
 
 def test_predictions_are_shown_beside_the_states_they_are_made_from():
