@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from benchmark.errors import UserError
+from benchmark.errors import EnvironmentProblem, UserError
 from benchmark.report.page import write_report
 from benchmark.report.publish import publish
 from benchmark.report.readme import update
@@ -28,9 +28,9 @@ def main(arguments=None):
     try:
         for path in run(*parse(arguments)):
             print(path)
-    except UserError as error:
+    except (UserError, EnvironmentProblem) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, UserError) else 3
     return 0
 
 

@@ -2,11 +2,13 @@
 
 import json
 import re
+import resource
 from html.parser import HTMLParser
 
 import pytest
 
 from benchmark import console
+from benchmark.report import command
 from benchmark.report.page import write_report
 from benchmark.report.publish import publish
 from benchmark.stored_results import collect_rows
@@ -71,6 +73,18 @@ def test_hostile_names_do_nothing(tmp_path, told, first, column):
     for table in re.findall(r"(?m)(?:^\|.*\n)+", texts["trilemma.md"]):
         counts = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
         assert len(counts) == 1
+
+
+def test_a_disk_without_room_for_the_report_is_one_line(results_dir, capsys):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        code = command.main([str(results_dir)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    error = capsys.readouterr().err
+    assert code == 3 and error.startswith("error: ") and error.count("\n") == 1
+    assert "trilemma.csv cannot be written (File too large): it needs " in error
 
 
 FILES = ("run.json", "config.yaml", "history.csv", "grid.png", "samples.npy", "metrics.json")
