@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from benchmark import console
-from benchmark.report import command
+from benchmark.report import command, group_figures
 from benchmark.report.page import write_report
 from benchmark.report.publish import publish
 from benchmark.stored_results import collect_rows
@@ -42,6 +42,12 @@ def told(monkeypatch):
     texts = []
     monkeypatch.setattr(console, "say", lambda text, style="": texts.append(text))
     return texts
+
+
+@pytest.fixture
+def unrendered(monkeypatch):
+    """Figures are put together but not drawn, which takes most of a report's time."""
+    monkeypatch.setattr(group_figures, "_png", lambda figure, digest: b"png")
 
 
 def reported(folder, rows):
@@ -93,7 +99,7 @@ FILES = ("run.json", "config.yaml", "history.csv", "grid.png", "samples.npy", "m
 @pytest.mark.parametrize("content", [b"", b"\x00\xff{", b"[]", b"{}"])
 @pytest.mark.parametrize("name", FILES)
 def test_a_damaged_file_is_named_in_the_report_and_the_rest_is_shown(
-    results_dir, told, name, content
+    results_dir, told, unrendered, name, content
 ):
     path = next(path for path in sorted(results_dir.rglob(name)) if "ddpm" in path.parts)
     path.write_bytes(content)
@@ -108,12 +114,12 @@ def test_a_damaged_file_is_named_in_the_report_and_the_rest_is_shown(
     assert {"ddpm", "vae", "dcgan"} <= set(rows["model"])
 
 
-def test_a_report_of_whole_files_speaks_of_no_damage(results_dir, rows):
+def test_a_report_of_whole_files_speaks_of_no_damage(results_dir, rows, unrendered):
     texts = reported(results_dir, collect_rows(results_dir))
     assert "Damaged" not in texts["report.html"] and "Damaged" not in texts["trilemma.md"]
 
 
-def test_damaged_files_are_not_published(results_dir, tmp_path, told):
+def test_damaged_files_are_not_published(results_dir, tmp_path, told, unrendered):
     path = next(results_dir.glob("runs/*/vae/*/config.yaml"))
     path.write_text("model: [")
     publish(results_dir, tmp_path / "published")
@@ -132,7 +138,7 @@ def test_damaged_files_are_not_published(results_dir, tmp_path, told):
         "abc",
     ],
 )
-def test_details_of_another_kind_are_passed_over(results_dir, told, details):
+def test_details_of_another_kind_are_passed_over(results_dir, told, unrendered, details):
     for path in results_dir.glob("runs/*/vae/*/samplers/*/measurements/*/metrics.json"):
         content = json.loads(path.read_text())
         content["numbers"] = {"mode_coverage": {"details": details}}
