@@ -25,7 +25,7 @@ from benchmark.report.columns import column
 from benchmark.results import RunFolder
 from benchmark.sampling import NotFinite
 from benchmark.training_cost import counted_step
-from benchmark.validation import Best, Validation, averaged_weights, is_better, put_averages
+from benchmark.validation import Best, Validation, averaged_weights, is_better, swap_in_ema
 
 SECONDS_BETWEEN_CHECKPOINTS = 60
 STEPS_BEFORE_ESTIMATE = 25  # the first ones are slow: functions are traced
@@ -109,7 +109,7 @@ def train(
     data = functools.partial(batches, model, dataset, batch_size=batch_size, seed=seed)
     if len(progress.history) < num_checkpoints:
         fit(model, data, monitor)
-    put_averages(model)
+    swap_in_ema(model)
     return Training(progress.history, progress.best, monitor.diverged)
 
 

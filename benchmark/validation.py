@@ -181,7 +181,7 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
     """
     variables = model.weights
     values = [keras.ops.convert_to_numpy(variable) for variable in variables]
-    put_averages(model)
+    swap_in_ema(model)
     try:
         yield
     finally:
@@ -189,7 +189,7 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
             variable.assign(value)
 
 
-def put_averages(model: keras.Model) -> None:
+def swap_in_ema(model: keras.Model) -> None:
     """Puts copies of the averages of the weights into the model, where its optimizer keeps any.
 
     Under JAX a variable that is assigned another one shares its memory, which the next call of a

@@ -67,7 +67,7 @@ class TurnsOptimizer(keras.optimizers.MultiOptimizer):
         super().apply(grads, trainable_variables)
 
 
-def judge(discriminator, inputs, *, training):
+def frozen_logits(discriminator, inputs, *, training):
     """The discriminator's logits; its weights are constants, and its state stays as it is."""
     logits, _ = discriminator.stateless_call(
         [ops.stop_gradient(variable.value) for variable in discriminator.trainable_variables],

@@ -5,7 +5,7 @@ import math
 import keras
 from keras import layers, ops
 
-from models.adversarial import accuracies, build_optimizer, judge, total_loss
+from models.adversarial import accuracies, build_optimizer, frozen_logits, total_loss
 from models.base import OUTPUT_DTYPE, GenerativeModel, NetworkSampler, count_steps, to_float
 from models.batch_statistics import renew_batch_statistics
 from models.convolutional import append_labels, check_levels, default_widths
@@ -122,7 +122,9 @@ class DCGAN(GenerativeModel):
             return self.generator([y_pred, *labels], training=training) + noises[1]
 
         def deceive(generated_images):
-            logits = judge(self.discriminator, [generated_images, *labels], training=training)
+            logits = frozen_logits(
+                self.discriminator, [generated_images, *labels], training=training
+            )
             return {"generator_loss": ops.mean(ops.softplus(-logits))}
 
         def discriminate(generated_images):

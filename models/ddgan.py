@@ -14,7 +14,7 @@ from models.adversarial import (
     accuracies,
     build_optimizer,
     cond,
-    judge,
+    frozen_logits,
     total_loss,
 )
 from models.base import (
@@ -106,7 +106,7 @@ class DenoisingDiffusionGAN(GenerativeModel):
         method = DDPM(num_steps=num_steps)
         schedule = VariancePreservingSchedule(num_timesteps=num_steps)
         self.steps = method.reverse_steps(schedule)
-        _, self.alpha_bars, self.following_alpha_bars = method.walk(schedule)
+        _, self.alpha_bars, self.next_alpha_bars = method.timesteps(schedule)
         shape = {"image_shape": self.image_shape, "num_classes": num_classes}
         with keras.name_scope("generator"):
             self.generator = build_generator(latent_dim=latent_dim, **shape, **unet)
@@ -139,9 +139,10 @@ class DenoisingDiffusionGAN(GenerativeModel):
         Returns:
             `(states, noisier_states)`, x_{t-1} and x_t.
         """
-        following = _of_each(self.following_alpha_bars, indices)
-        alphas = _of_each(self.alpha_bars / self.following_alpha_bars, indices)
-        states = ops.sqrt(following) * images + ops.sqrt(1.0 - following) * self._noises(images)
+        next_alpha_bars = _of_each(self.next_alpha_bars, indices)
+        alphas = _of_each(self.alpha_bars / self.next_alpha_bars, indices)
+        noises = ops.sqrt(1.0 - next_alpha_bars) * self._noises(images)
+        states = ops.sqrt(next_alpha_bars) * images + noises
         noisier_states = ops.sqrt(alphas) * states + ops.sqrt(1.0 - alphas) * self._noises(images)
         return states, noisier_states
 
@@ -169,7 +170,7 @@ class DenoisingDiffusionGAN(GenerativeModel):
 
         def deceive(generated_states):
             inputs = [generated_states, noisier_states, times, *labels]
-            logits = judge(self.discriminator, inputs, training=training)
+            logits = frozen_logits(self.discriminator, inputs, training=training)
             return {"generator_loss": ops.mean(ops.softplus(-logits))}
 
         def logits_of(states):

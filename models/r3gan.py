@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from models.adversarial import accuracies, build_optimizer, judge, total_loss
+from models.adversarial import accuracies, build_optimizer, frozen_logits, total_loss
 from models.base import GenerativeModel, NetworkSampler, count_steps, to_float
 from models.gradients import with_input_gradients
 from models.latent_plane import illustrate_plane
@@ -118,9 +118,11 @@ class R3GAN(GenerativeModel):
             return self.generator([y_pred, *labels], training=training)
 
         def deceive(generated_images):
-            logits = judge(self.discriminator, [generated_images, *labels], training=training)
+            logits = frozen_logits(
+                self.discriminator, [generated_images, *labels], training=training
+            )
             if self.relativistic:
-                logits = logits - judge(
+                logits = logits - frozen_logits(
                     self.discriminator, [real_images, *labels], training=training
                 )
             return {"generator_loss": ops.mean(ops.softplus(-logits))}

@@ -106,11 +106,12 @@ class ReverseMethod:
         parts += [f"cfg{self.guidance_scale:g}"] if self.guidance_scale != 1.0 else []
         return "-".join(parts)
 
-    def walk(self, schedule):
-        """The points of the walk, and alpha_bar at each and after it; after the last one it is 1.
+    def timesteps(self, schedule):
+        """The time steps, and alpha_bar at each and at the next one; after the last it is 1.
 
         Returns:
-            `(path, current, following)`: a `models.schedules.Path`, two float64 `(num_steps,)`.
+            `(path, alpha_bars, next_alpha_bars)`: a `models.schedules.Path`, and two float64
+            `(num_steps,)`.
         """
         path = schedule.path(self.num_steps, self.spacing)
         return path, path.alpha_bars, np.append(path.alpha_bars[1:], 1.0)
@@ -143,23 +144,25 @@ class DDPM(ReverseMethod):
 
     def reverse_steps(self, schedule):
         """Returns the `ReverseSteps` on a schedule of `models.schedules`."""
-        path, current, following = self.walk(schedule)
-        alphas = current / following
+        path, alpha_bars, next_alpha_bars = self.timesteps(schedule)
+        alphas = alpha_bars / next_alpha_bars
         betas = 1.0 - alphas
-        variances = betas * (1.0 - following) / (1.0 - current)  # eq. 7, beta tilde
+        variances = betas * (1.0 - next_alpha_bars) / (1.0 - alpha_bars)  # eq. 7, beta tilde
         if self.variance == "fixed_large":
             variances = np.append(betas[:-1], 0.0)
         std_ratios = None
         if self.variance == "learned":  # sqrt(beta / beta tilde)
-            std_ratios = np.sqrt(np.append((1.0 - current[:-1]) / (1.0 - following[:-1]), 1.0))
+            std_ratios = np.sqrt(
+                np.append((1.0 - alpha_bars[:-1]) / (1.0 - next_alpha_bars[:-1]), 1.0)
+            )
         return ReverseSteps(
             times=path.times,
-            signal_rates=np.sqrt(current),
-            noise_rates=np.sqrt(1.0 - current),
-            image_weights=np.sqrt(following) * betas / (1.0 - current),  # eq. 7
-            previous_image_weights=np.zeros_like(current),
-            noise_weights=np.zeros_like(current),
-            state_weights=np.sqrt(alphas) * (1.0 - following) / (1.0 - current),  # eq. 7
+            signal_rates=np.sqrt(alpha_bars),
+            noise_rates=np.sqrt(1.0 - alpha_bars),
+            image_weights=np.sqrt(next_alpha_bars) * betas / (1.0 - alpha_bars),  # eq. 7
+            previous_image_weights=np.zeros_like(alpha_bars),
+            noise_weights=np.zeros_like(alpha_bars),
+            state_weights=np.sqrt(alphas) * (1.0 - next_alpha_bars) / (1.0 - alpha_bars),  # eq. 7
             stds=np.sqrt(variances),
             std_ratios=std_ratios,
         )
@@ -185,17 +188,18 @@ class DDIM(ReverseMethod):
 
     def reverse_steps(self, schedule):
         """Returns the `ReverseSteps` on a schedule of `models.schedules`."""
-        path, current, following = self.walk(schedule)
-        variances = (1.0 - following) / (1.0 - current) * (1.0 - current / following)  # eq. 16
+        path, alpha_bars, next_alpha_bars = self.timesteps(schedule)
+        alphas = alpha_bars / next_alpha_bars
+        variances = (1.0 - next_alpha_bars) / (1.0 - alpha_bars) * (1.0 - alphas)  # eq. 16
         stds = self.eta * np.sqrt(variances)
         return ReverseSteps(
             times=path.times,
-            signal_rates=np.sqrt(current),
-            noise_rates=np.sqrt(1.0 - current),
-            image_weights=np.sqrt(following),  # eq. 12, "predicted x0"
-            previous_image_weights=np.zeros_like(current),
-            noise_weights=np.sqrt(1.0 - following - stds**2),  # eq. 12, "direction to x_t"
-            state_weights=np.zeros_like(current),
+            signal_rates=np.sqrt(alpha_bars),
+            noise_rates=np.sqrt(1.0 - alpha_bars),
+            image_weights=np.sqrt(next_alpha_bars),  # eq. 12, "predicted x0"
+            previous_image_weights=np.zeros_like(alpha_bars),
+            noise_weights=np.sqrt(1.0 - next_alpha_bars - stds**2),  # eq. 12, "direction to x_t"
+            state_weights=np.zeros_like(alpha_bars),
             stds=stds,
         )
 
@@ -214,16 +218,16 @@ class Consistency(ReverseMethod):
 
     def reverse_steps(self, schedule):
         """Returns the `ReverseSteps` on a schedule of `models.schedules`."""
-        path, current, following = self.walk(schedule)
+        path, alpha_bars, next_alpha_bars = self.timesteps(schedule)
         return ReverseSteps(
             times=path.times,
-            signal_rates=np.sqrt(current),
-            noise_rates=np.sqrt(1.0 - current),
-            image_weights=np.sqrt(following),
-            previous_image_weights=np.zeros_like(current),
-            noise_weights=np.zeros_like(current),
-            state_weights=np.zeros_like(current),
-            stds=np.sqrt(1.0 - following),
+            signal_rates=np.sqrt(alpha_bars),
+            noise_rates=np.sqrt(1.0 - alpha_bars),
+            image_weights=np.sqrt(next_alpha_bars),
+            previous_image_weights=np.zeros_like(alpha_bars),
+            noise_weights=np.zeros_like(alpha_bars),
+            state_weights=np.zeros_like(alpha_bars),
+            stds=np.sqrt(1.0 - next_alpha_bars),
         )
 
 
@@ -241,19 +245,19 @@ class DPMSolver(ReverseMethod):
 
     def reverse_steps(self, schedule):
         """Returns the `ReverseSteps` on a schedule of `models.schedules`."""
-        path, current, following = self.walk(schedule)
-        log_ratios = 0.5 * np.log(current / (1.0 - current))  # lambda, before algorithm 1
+        path, alpha_bars, next_alpha_bars = self.timesteps(schedule)
+        log_ratios = 0.5 * np.log(alpha_bars / (1.0 - alpha_bars))  # lambda, before algorithm 1
         sizes = np.append(np.diff(log_ratios), np.inf)  # h
-        weights = -np.sqrt(following) * np.expm1(-sizes)  # of D, the combined image
-        extrapolated = np.zeros_like(current)  # 1 / (2 r) of algorithm 2
+        weights = -np.sqrt(next_alpha_bars) * np.expm1(-sizes)  # of D, the combined image
+        extrapolated = np.zeros_like(alpha_bars)  # 1 / (2 r) of algorithm 2
         extrapolated[1:-1] = sizes[1:-1] / (2.0 * sizes[:-2])
         return ReverseSteps(
             times=path.times,
-            signal_rates=np.sqrt(current),
-            noise_rates=np.sqrt(1.0 - current),
+            signal_rates=np.sqrt(alpha_bars),
+            noise_rates=np.sqrt(1.0 - alpha_bars),
             image_weights=weights * (1.0 + extrapolated),
             previous_image_weights=-weights * extrapolated,
-            noise_weights=np.zeros_like(current),
-            state_weights=np.sqrt((1.0 - following) / (1.0 - current)),
-            stds=np.zeros_like(current),
+            noise_weights=np.zeros_like(alpha_bars),
+            state_weights=np.sqrt((1.0 - next_alpha_bars) / (1.0 - alpha_bars)),
+            stds=np.zeros_like(alpha_bars),
         )

@@ -51,13 +51,13 @@ class DiscreteSchedule:
         Args:
             count: Number of images.
             seed_generator: A `keras.random.SeedGenerator`.
-            stratified: As for `draw_shares`.
+            stratified: As for `draw_fractions`.
 
         Returns:
             `(times, signal_rates, noise_rates)`, each `(count,)`: time steps in 0..T-1, and
             sqrt(alpha_bar) and sqrt(1 - alpha_bar) there.
         """
-        shares = draw_shares(count, seed_generator, stratified)
+        shares = draw_fractions(count, seed_generator, stratified)
         times = ops.cast(self.num_timesteps * shares, "int32")
         times = ops.minimum(times, self.num_timesteps - 1)  # a share may be rounded up to 1
         alpha_bars = ops.take(ops.convert_to_tensor(self.alpha_bars, "float32"), times)
@@ -103,7 +103,7 @@ class DiscreteSchedule:
         return np.maximum(times, falling - falling[-1])
 
 
-def draw_shares(count, seed_generator, stratified):
+def draw_fractions(count, seed_generator, stratified):
     """Draws how far the images of a batch are on the way to noise.
 
     Args:
@@ -234,7 +234,7 @@ class ContinuousCosineSchedule:
         Returns:
             `(times, signal_rates, noise_rates)`, each `(count,)`.
         """
-        shares = draw_shares(count, seed_generator, stratified)
+        shares = draw_fractions(count, seed_generator, stratified)
         angles = self.start_angle + shares * (self.end_angle - self.start_angle)
         return ops.square(ops.sin(angles)), ops.cos(angles), ops.sin(angles)
 

@@ -108,7 +108,7 @@ def test_weights_depend_on_the_code_of_the_model_and_of_training(
         return SimpleNamespace(origin=str(tmp_path.joinpath(*name.split(".")).with_suffix(".py")))
 
     monkeypatch.setattr(provenance.importlib.util, "find_spec", find_spec)
-    sources = {"models/dcgan.py": "from models.gan import judge\n", "models/gan.py": "",
+    sources = {"models/dcgan.py": "from models.gan import frozen_logits\n", "models/gan.py": "",
                "models/vae.py": "", "benchmark/training.py": ""}  # fmt: skip
     for name, text in sources.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)

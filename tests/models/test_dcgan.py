@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from benchmark.training import restore, state
-from models.adversarial import judge
+from models.adversarial import frozen_logits
 from models.dcgan import ACTIVATIONS, DCGAN
 from models.optimizers import AveragedAdam
 from tests.conftest import ready_to_train
@@ -253,7 +253,7 @@ def test_spectral_norm_makes_the_largest_singular_value_one():
 def test_judging_for_the_generator_changes_no_variable_of_the_discriminator():
     model = build_dcgan(spectral_norm=True)
     before = [variable.numpy() for variable in model.discriminator.variables]
-    judge(model.discriminator, [IMAGES / 127.5 - 1.0], training=True)
+    frozen_logits(model.discriminator, [IMAGES / 127.5 - 1.0], training=True)
     for old, variable in zip(before, model.discriminator.variables, strict=True):
         np.testing.assert_array_equal(old, variable.numpy())
     model.discriminator([IMAGES / 127.5 - 1.0], training=True)
