@@ -1,16 +1,20 @@
 """Copies results to where they are committed: what the tables and figures are derived from."""
 
+import functools
+import importlib.resources
+import json
 import shutil
 from collections import defaultdict
 from pathlib import Path
 
+import pandas as pd
 import yaml
 
 from benchmark.errors import UserError
 from benchmark.report.columns import TEXTS
 from benchmark.report.groups import complete
 from benchmark.report.page import write_report
-from benchmark.report.rows import is_sanity
+from benchmark.report.rows import is_sanity, line_identities
 from benchmark.results import Folder, write_atomically
 from benchmark.stored_results import StoredRow, collect_rows
 
@@ -43,8 +47,8 @@ def publish(results_dir, target_dir, chosen=None):
     rows = _choose(complete(collect_rows(results_dir)), chosen or {})
     for name in _DERIVED:
         shutil.rmtree(target_dir / name, ignore_errors=True)
-    for path, seed in zip(rows["path"], rows["sampling_seed"], strict=True):
-        _copy_row(results_dir, path, target_dir, with_samples=not seed > 0)
+    for path, is_shown in zip(rows["path"], _are_shown(rows), strict=True):
+        _copy_row(results_dir, path, target_dir, with_samples=is_shown)
     paths = write_report(target_dir, collect_rows(target_dir))
     (target_dir / "report.html").unlink()  # as large as all else, and made again by one command
     write_atomically(target_dir / "README.md", _readme(results_dir, target_dir, rows).encode())
@@ -57,10 +61,17 @@ def publish(results_dir, target_dir, chosen=None):
     return [path for path in paths if path.exists()]
 
 
-def _copy_row(results_dir, path, target_dir, with_samples):
-    """Copies the small files behind a row as they are, perhaps its first samples; no weights.
+def _are_shown(rows):
+    """Marks the rows whose samples figures show: of each line that of the first seed."""
+    alike = pd.concat([rows[["dataset", "preset", "protocol"]], line_identities(rows)], axis=1)
+    in_order = rows.sort_values(["seed", "sampling_seed"], kind="stable").index
+    return ~alike.loc[in_order].duplicated().reindex(rows.index)
 
-    Figures show samples of the first sampling seed only.
+
+def _copy_row(results_dir, path, target_dir, with_samples):
+    """Copies the small files behind a row, perhaps its first samples; no weights.
+
+    JSON files lose their indentation, which is half of a long list.
     """
     row = StoredRow(results_dir, path)
     files = [results_dir / path / "metrics.json"]
@@ -71,7 +82,10 @@ def _copy_row(results_dir, path, target_dir, with_samples):
         files.append(row.run.path / "history.csv")
     for file in files:
         if file.is_file():
-            write_atomically(target_dir / file.relative_to(results_dir), file.read_bytes())
+            content = file.read_text()
+            if file.suffix == ".json":
+                content = json.dumps(json.loads(content), separators=(",", ":")) + "\n"
+            write_atomically(target_dir / file.relative_to(results_dir), content.encode())
     if row.run and row.run.config:
         folder = Folder(target_dir / row.run.path.relative_to(results_dir))
         config = without_folders(row.run.config)
@@ -125,6 +139,14 @@ def _readme(results_dir, target_dir, rows):
     )
 
 
+@functools.cache
+def _samples_of_preset(preset):
+    """The number of samples that a preset asks for; `None` if it goes with the dataset."""
+    file = importlib.resources.files("conf").joinpath("preset", f"{preset}.yaml")
+    count = yaml.safe_load(file.read_text("utf-8")).get("num_samples") if file.is_file() else None
+    return count if isinstance(count, int) else None
+
+
 def commands(rows):
     """The commands that make a results folder's rows of trained models."""
     trained = rows[~is_sanity(rows) & rows["seed"].notna()]
@@ -135,6 +157,8 @@ def commands(rows):
         options = [text for text in overrides.split() if not text.startswith("model=")]
         if part["sampling_seed"].max() > 0:  # counted from 0
             options.append(f"sampling.seeds={part['sampling_seed'].max() + 1:g}")
+        if _samples_of_preset(preset) not in (None, part["num_samples"].iloc[0]):
+            options.append(f"num_samples={part['num_samples'].iloc[0]:g}")
         models[f"dataset={dataset} preset={preset}", " ".join(options), model].append(int(seed))
     alike = defaultdict(list)
     for (start, options, model), seeds in models.items():
