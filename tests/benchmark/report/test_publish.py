@@ -86,6 +86,21 @@ def test_folders_of_a_machine_are_left_out_of_the_configuration():
     assert without_folders(config) == expected
 
 
+def test_samples_of_the_first_seed_alone_are_published(published):
+    stored = published.glob("runs/*/*/*/samplers/*/samples.npy")
+    found = {path.parents[2].name[:6] for path in stored}
+    assert found == {"seed10"}
+    assert list(published.glob("runs/mnist/vae/seed12*/samplers/*/measurements/*/metrics.json"))
+
+
+def test_json_files_are_published_without_indentation(published, seeds_dir):
+    for path in published.rglob("metrics.json"):
+        content = path.read_text()
+        assert content.count("\n") == 1
+        original = seeds_dir / path.relative_to(published)
+        assert json.loads(content) == json.loads(original.read_text())
+
+
 def test_samples_of_other_sampling_seeds_are_not_published(seeds_dir, tmp_path, undrawn):
     results = shutil.copytree(seeds_dir, tmp_path / "results")
     (first,) = results.glob("runs/mnist/vae/seed10*/samplers/decoder")
@@ -126,8 +141,17 @@ def test_what_is_too_large_to_commit_is_refused(seeds_dir, tmp_path, undrawn, mo
         publish(seeds_dir, tmp_path / "large")
 
 
+def test_commands_name_another_number_of_samples_than_the_presets(rows):
+    assert commands(complete(rows)) == [
+        "python -m benchmark --multirun dataset=mnist preset=quick model=ddpm,vae,dcgan seed=0 "
+        "num_samples=5000"
+    ]
+    of_a_dataset = complete(rows.assign(preset="standard", num_samples=26_000))
+    assert "num_samples" not in commands(of_a_dataset)[0]
+
+
 def test_commands_name_what_differs(rows):
-    rows = complete(rows)
+    rows = complete(rows).assign(num_samples=2000.0)
     vae = rows[rows["model"] == "vae"].assign(overrides="model.latent_dim=2", seed=7.0)
     assert commands(pd.concat([rows, vae]).reindex(columns=KEYS)) == [
         "python -m benchmark --multirun dataset=mnist preset=quick model=ddpm,vae,dcgan seed=0",
@@ -137,7 +161,7 @@ def test_commands_name_what_differs(rows):
 
 
 def test_commands_name_the_sampling_seeds(rows):
-    rows = complete(rows)
+    rows = complete(rows).assign(num_samples=2000.0)
     again = rows[rows["model"] == "ddpm"].assign(sampling_seed=1.0)
     assert commands(pd.concat([rows.assign(sampling_seed=0.0), again]).reindex(columns=KEYS)) == [
         "python -m benchmark --multirun dataset=mnist preset=quick model=ddpm seed=0 "
