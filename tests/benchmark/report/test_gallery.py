@@ -1,8 +1,21 @@
+import io
+
 import pytest
+from PIL import Image
 
 from benchmark.report import gallery
 from benchmark.report.gallery import Gallery
 from benchmark.stored_results import StoredRow
+
+
+def picture(kind):
+    buffer = io.BytesIO()
+    Image.new("L", (4, 4)).save(buffer, format=kind)
+    return buffer.getvalue()
+
+
+PICTURES = {"png": picture("PNG"), "gif": picture("GIF")}
+SIZE = len(PICTURES["png"])
 
 
 @pytest.fixture
@@ -17,7 +30,7 @@ def run(tmp_path):
             row.mkdir(parents=True, exist_ok=True)
             rows.append(StoredRow(tmp_path, row.relative_to(tmp_path).as_posix()))
         for file in names:
-            (folder / file).write_bytes(b"x" * 10)
+            (folder / file).write_bytes(PICTURES.get(file[-3:], b"text"))
         return rows[0].run, rows
 
     return write
@@ -63,7 +76,7 @@ def test_what_the_page_shows_elsewhere_is_not_repeated(tmp_path, run):
 
 
 def test_pictures_for_which_there_is_no_room_are_counted(tmp_path, run, monkeypatch):
-    monkeypatch.setattr(gallery, "MAX_PAGE_BYTES", 25)
+    monkeypatch.setattr(gallery, "MAX_PAGE_BYTES", 5 * SIZE // 2)
     files = ("latents.png", "manifold.png")
     runs = {name: run(*files, key=name) for name in ("first", "second")}
     first, second = Gallery(tmp_path).show(runs)
@@ -73,7 +86,7 @@ def test_pictures_for_which_there_is_no_room_are_counted(tmp_path, run, monkeypa
 
 
 def test_a_picture_that_is_too_large_is_left_out(tmp_path, run, monkeypatch):
-    monkeypatch.setattr(gallery, "MAX_PICTURE_BYTES", 9)
+    monkeypatch.setattr(gallery, "MAX_PICTURE_BYTES", SIZE - 1)
     (shown,) = Gallery(tmp_path).show({"vae": run("manifold.png")})
     assert (shown["pictures"], shown["num_left_out"]) == ([], 1)
 

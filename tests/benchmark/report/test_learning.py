@@ -22,7 +22,8 @@ def written(tmp_path):
         folder = tmp_path.joinpath(*path.split("/")[:4])
         folder.mkdir(parents=True, exist_ok=True)
         steps = 100 * np.arange(1, len(values) + 1)
-        history = pd.DataFrame({"step": steps, "seconds": seconds, column: values})
+        counts = {"step": steps, "images_seen": 64 * steps, "seconds": seconds}
+        history = pd.DataFrame({**counts, column: values})
         history.to_csv(folder / "history.csv", index=False)
         validation = {"instrument": instrument, "sampler": "any"}
         (folder / "run.json").write_text(json.dumps({"validation": validation}))

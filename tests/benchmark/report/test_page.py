@@ -167,7 +167,7 @@ def test_an_option_that_was_varied_has_a_figure(results_dir, rows, sweeps_alone)
         vae.assign(overrides=f"model.latent_dim={value}", run=f"run{value}", path="")
         for value in (2, 4)
     ]
-    (results_dir / "runs/mnist/vae/0e0e0e0e/config.yaml").write_text("model: {latent_dim: 16}")
+    (results_dir / "runs/mnist/vae/0e0e0e0e/config.yaml").write_text("model: {latent_dim: 16}\n")
     paths = write_report(results_dir, pd.concat([*varied, rows]))
     (figure,) = (path for path in paths if "sweep" in path.name)
     assert figure.name == "mnist_quick_sweep_model.latent_dim.png"
@@ -230,7 +230,8 @@ def test_figures_that_no_longer_hold_are_removed(results_dir, rows, undrawn):
 def test_a_diverged_run_is_shown_with_its_losses(results_dir, rows, diverged_row, undrawn):
     folder = results_dir / "runs/mnist/dcgan/beefbeef"
     folder.mkdir()
-    losses = {"step": [1, 2], "images_seen": [64, 128], "loss": [1.0, np.nan]}
+    counts = {"step": [1, 2], "images_seen": [64, 128], "seconds": [1.0, 2.0]}
+    losses = {**counts, "loss": [1.0, np.nan]}
     pd.DataFrame(losses).to_csv(folder / "history.csv", index=False)
     both = pd.concat([rows, diverged_row], ignore_index=True)
     write_report(results_dir, both)

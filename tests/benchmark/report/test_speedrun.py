@@ -53,6 +53,7 @@ def table_of(seeds, tmp_path, monkeypatch):
             told = history([99.0, 50.0 if never else 9.0, 50.0 if never else 5.0], [0.9, 0.2, 0.1])
             told["seconds"] = [1.0, 2000.0 if never else seconds, 9000.0]
             told["step"] = [10, 20, 30]
+            told["images_seen"] = [640, 1280, 1920]
             told = told if measured else told.drop(columns=VALIDATION_REJECTED)
             told.to_csv(folder / "history.csv", index=False)
             (folder / "run.json").write_text(
