@@ -59,6 +59,7 @@ def collect_rows(results_dir: str | Path) -> pd.DataFrame:
     damages.clear()
     for path in sorted(root.glob("runs/*/*/*/run.json")):
         state = read(path, _state)
+        read(path.with_name("config.yaml"), _whole_lines)  # parsing it takes long
         for row in _rows_without_figures(state or {}):
             rows.append({**row, "path": path.parent.relative_to(root).as_posix()})
     for folder in ("runs/*/*/*/samplers/*", "external/*/*/*", "sanity/*/*/*"):

@@ -47,7 +47,7 @@ PLACEHOLDERS = {
 }
 OPTIONAL = re.compile(r"(?<= )\[(\S+)\]")  # and not the list in "metric=[kid]"
 # Without arguments these are names of the program, not commands.
-WITH_ARGUMENTS = ("benchmark.evaluate", "benchmark.classifiers")
+WITH_ARGUMENTS = ("benchmark.evaluate", "benchmark.classifiers", "benchmark.rerun")
 
 
 def find_commands(text):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from benchmark.training import restore, state
+from benchmark.checkpoints import Progress, restore, state
 from models.adversarial import frozen_logits
 from models.dcgan import ACTIVATIONS, DCGAN
 from models.optimizers import AveragedAdam
@@ -270,7 +270,7 @@ def test_a_training_with_all_options_goes_on_from_its_state():
     whole, resumed = build(), build()
     for _ in range(3):
         whole.train_on_batch(IMAGES)
-    restore(resumed, state(whole, [], None))
+    restore(resumed, state(whole, Progress()))
     for model in (whole, resumed):
         model.train_on_batch(IMAGES)
     assert int(resumed.steps_done) == 4
