@@ -1,9 +1,9 @@
 """Training under plain `fit` that can stop after any step and go on bit for bit.
 
-An epoch is the stretch between two entries of the history. The state is saved at its end and, with
-TensorFlow on one device, about once a minute (see `benchmark.checkpoints`): weights, optimizer,
-random seeds, running means, history and the best weights so far. The order of the images is a
-function of (seed, step), so nothing else has to be restored.
+An epoch is the stretch between two entries of the history. The state is saved at its end and about
+once a minute (see `benchmark.checkpoints`): weights, optimizer, random seeds, running means,
+history and the best weights so far. The order of the images is a function of (seed, step), so
+nothing else has to be restored.
 """
 
 import functools
@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmark import checkpoints, console, interruption
 from benchmark.datasets import ImageDataset
-from benchmark.devices import num_devices, part_noises
+from benchmark.devices import part_noises
 from benchmark.learning import LearningPictures
 from benchmark.machine import working_seconds
 from benchmark.pipeline import build_pipeline
@@ -25,7 +25,14 @@ from benchmark.report.columns import column
 from benchmark.results import RunFolder
 from benchmark.sampling import NotFinite
 from benchmark.training_cost import counted_step
-from benchmark.validation import Best, Validation, averaged_weights, is_better, swap_in_ema
+from benchmark.validation import (
+    Best,
+    Validation,
+    averaged_weights,
+    is_better,
+    kept_raw,
+    swap_in_ema,
+)
 
 SECONDS_BETWEEN_CHECKPOINTS = 60
 STEPS_BEFORE_ESTIMATE = 25  # the first ones are slow: functions are traced
@@ -125,6 +132,7 @@ def fit(model: keras.Model, data: Callable[..., Any], monitor: "TrainingMonitor"
         counted_step(model) as monitor.cost,
         console.progress("step", monitor.num_steps, start=monitor.step) as monitor.update,
         interruption.saves_first(),
+        kept_raw(model),
     ):
         monitor.set_model(model)
         monitor.end_stopped_epoch()
@@ -213,11 +221,6 @@ class TrainingMonitor(keras.callbacks.Callback):
         return self.num_steps - self.step
 
     @property
-    def saves_within_epochs(self):
-        """Not under JAX and not on several devices: what goes on there within one differs a bit."""
-        return keras.backend.backend() == "tensorflow" and num_devices(self.model) == 1
-
-    @property
     def is_at_end_of_epoch(self):
         return self.step == (len(self.history) + 1) * self.steps_per_epoch
 
@@ -237,9 +240,6 @@ class TrainingMonitor(keras.callbacks.Callback):
         self._estimate()
         self.update(self.step, "  ".join(f"{name} {value:.4g}" for name, value in logs.items()))
         if self.diverged or self.is_at_end_of_epoch:
-            return
-        if not self.saves_within_epochs:
-            interruption.check()
             return
         is_due = working_seconds() - self._saved > SECONDS_BETWEEN_CHECKPOINTS
         if is_due or interruption.is_requested():
@@ -274,6 +274,8 @@ class TrainingMonitor(keras.callbacks.Callback):
         interruption.check()
 
     def _save(self):
+        if keras.backend.backend() == "jax":
+            self.model.jax_state_sync()  # within an epoch the variables are not up to date
         self._count_seconds()
         checkpoints.save(self.run, self.model, self.progress)
         self.run.add_seconds("training", self.progress.seconds - self._recorded_seconds)

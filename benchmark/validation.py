@@ -189,14 +189,28 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
             variable.assign(value)
 
 
+@contextlib.contextmanager
+def kept_raw(model: keras.Model) -> Iterator[None]:
+    """Within the block `fit` leaves the weights as they are, where it would end with the averages.
+
+    Training that is stopped goes on by more than one `fit`.
+    """
+    optimizer = model.optimizer
+    optimizer.finalize_variable_values = lambda variables: None
+    try:
+        yield
+    finally:
+        del optimizer.finalize_variable_values
+
+
 def swap_in_ema(model: keras.Model) -> None:
     """Puts copies of the averages of the weights into the model, where its optimizer keeps any.
 
     Under JAX a variable that is assigned another one shares its memory, which the next call of a
     compiled program takes away from both.
     """
-    variables = model.trainable_variables
-    model.optimizer.finalize_variable_values(variables)
+    variables, optimizer = model.trainable_variables, model.optimizer
+    type(optimizer).finalize_variable_values(optimizer, variables)  # in spite of `kept_raw`
     for variable in variables:
         variable.assign(keras.ops.copy(variable))
     model.settle()

@@ -280,7 +280,11 @@ def train_until_told(build, folder, name="vae", **watched):
 
 
 @pytest.mark.parametrize(
-    "name", ["vae", *(pytest.param(name, marks=pytest.mark.slow) for name in ("dcgan", "ddpm"))]
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("vae", "dcgan") else pytest.mark.slow)
+        for name in trainings()
+    ],
 )
 @pytest.mark.parametrize("step", [1, 4, 6, 12])
 def test_a_signal_stops_after_the_step_and_nothing_is_done_twice(
