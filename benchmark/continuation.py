@@ -8,9 +8,9 @@ import keras
 from benchmark.errors import UserError
 from benchmark.results import RunFolder
 from benchmark.stored_results import StoredRun
-from benchmark.teacher import run_folder_of
+from benchmark.teacher import Teacher, run_folder_of
 from benchmark.training import load_weights
-from benchmark.training_cost import train_cost
+from benchmark.training_cost import cost_of
 
 
 class Start:
@@ -24,11 +24,6 @@ class Start:
 
     def __init__(self, run: StoredRun) -> None:
         self.run = run
-
-    @property
-    def cost(self) -> dict[str, Any]:
-        """What its training took, and which run it is."""
-        return {"run": self.run.key, **train_cost(self.run.state)}
 
     def give_weights(self, model: keras.Model) -> None:
         """Puts its weights into a model.
@@ -62,7 +57,7 @@ def take_start(settings: dict[str, Any], dataset_name: str) -> Start | None:
     path = settings["start_from"]
     if path is None:
         return None
-    run = StoredRun(Path(path))
+    run = StoredRun(Path(path).expanduser().resolve())
     if not (run.path / RunFolder.WEIGHTS["last"]).is_file():
         raise UserError(
             "`start_from` must be the folder of a finished run, such as "
@@ -76,3 +71,15 @@ def take_start(settings: dict[str, Any], dataset_name: str) -> Start | None:
         )
     settings["start_from"] = run.key
     return Start(run)
+
+
+def take_weights(
+    model: keras.Model, folder: RunFolder, teacher: Teacher | None, start: Start | None
+) -> None:
+    """Puts the weights of the runs that a training rests on into the model, if there are any."""
+    if teacher:
+        model.learn_from(teacher.weights)
+        folder.update_state(teacher=cost_of(teacher.run))
+    if start:
+        start.give_weights(model)
+        folder.update_state(started_from=cost_of(start.run))

@@ -1,7 +1,5 @@
 """One run: train -> sample -> measure -> report."""
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -11,12 +9,12 @@ import pandas as pd
 from benchmark import console, machine
 from benchmark.acceleration import Acceleration, check_device, choose
 from benchmark.checkpoints import CHECKPOINTS
-from benchmark.continuation import take_start
+from benchmark.continuation import take_start, take_weights
 from benchmark.devices import build_on_devices, num_devices
 from benchmark.disk import check_disk, needed_bytes
 from benchmark.drawing.losses import loss_curves
 from benchmark.drawing.pictures import write_illustrations, write_neighbours, write_pictures
-from benchmark.errors import Divergence, EnvironmentProblem, UserError
+from benchmark.errors import UserError
 from benchmark.evaluation import Evaluator, build_evaluator
 from benchmark.headline import WITH_CLASSIFIER
 from benchmark.learning import SHARDS, LearningPictures, write_animation
@@ -29,6 +27,7 @@ from benchmark.measurement import (
     write_row,
 )
 from benchmark.memory import check_batch_fits
+from benchmark.outcomes import check_divergence, record_environment, recorded_failure
 from benchmark.provenance import computing, environment, trained_version
 from benchmark.report.columns import column
 from benchmark.report.terminal import report
@@ -91,7 +90,7 @@ def run(parts: Any) -> pd.DataFrame:
             table = show(parts, evaluator, folder)
             check_divergence(folder)
             return table
-        with recorded_failure(parts, dataset, folder):
+        with recorded_failure(folder, lambda: row_of(parts, dataset, folder)):
             folder.add_seconds("data", loaded - began)
             folder.add_seconds("instruments", prepared - loaded)
             if not folder.has_weights:
@@ -109,39 +108,6 @@ def run(parts: Any) -> pd.DataFrame:
         console.say(summary(folder.state["stage_seconds"]))
         check_divergence(folder)
     return table
-
-
-def take_weights(model, folder, teacher, start) -> None:
-    """Puts the weights of the runs that a training rests on into the model, if there are any."""
-    if teacher:
-        model.learn_from(teacher.weights)
-        folder.update_state(teacher=teacher.cost)
-    if start:
-        start.give_weights(model)
-        folder.update_state(started_from=start.cost)
-
-
-@contextlib.contextmanager
-def recorded_failure(parts, dataset, folder) -> Iterator[None]:
-    """Leaves a row with the reason if the block raises an error; a later run takes it away."""
-    if folder.state.get("failure"):
-        folder.update_state(failure=None)
-    try:
-        yield
-    except Exception as error:
-        known = isinstance(error, UserError | EnvironmentProblem)
-        reason = str(error) if known else f"{type(error).__name__}: {error}"
-        row = {**row_of(parts, dataset, folder), "status": "failed"}
-        with contextlib.suppress(EnvironmentProblem):  # there may be no room to say so
-            folder.update_state(failure={**row, "notes": " ".join(reason.split())})
-        raise
-
-
-def check_divergence(folder) -> None:
-    """Raises `Divergence` for a run whose training diverged."""
-    state = folder.state
-    if state.get("status") == "diverged":
-        raise Divergence(f"the training diverged: {state['row']['notes']}")
 
 
 def choose_acceleration(settings) -> Acceleration:
@@ -318,16 +284,6 @@ def trained(parts, model, evaluator, folder) -> bool:
     folder.remove(CHECKPOINTS)
     folder.remove(SHARDS)
     return True
-
-
-def record_environment(folder, environment) -> None:
-    """Says where a run trains, and where it did before, if that was elsewhere."""
-    state = folder.state
-    before, others = state.get("environment"), state.get("earlier_environments", [])
-    if before not in (None, environment):
-        others = [*others, before]
-    entries = {"earlier_environments": others} if others else {}
-    folder.update_state(status="training", environment=environment, **entries)
 
 
 def build_validation(parts, model, evaluator) -> Validation | None:

@@ -8,7 +8,6 @@ import numpy as np
 from benchmark.errors import UserError
 from benchmark.results import RunFolder
 from benchmark.stored_results import StoredRun
-from benchmark.training_cost import train_cost
 
 MODEL = "ddpm"  # of the runs that are looked for
 TARGET = "models.diffusion.DiffusionModel"
@@ -36,11 +35,6 @@ class Teacher:
         """Its last weights, in the order of `keras.Model.weights`."""
         arrays = run_folder_of(self.run.path).read_weights("last")
         return [arrays[key] for key in sorted(arrays)]
-
-    @property
-    def cost(self) -> dict[str, Any]:
-        """What its training took, and which run it is."""
-        return {"run": self.run.key, **train_cost(self.run.state)}
 
 
 def take_teacher(settings: dict[str, Any], dataset_name: str) -> Teacher | None:
@@ -76,7 +70,7 @@ def take_teacher(settings: dict[str, Any], dataset_name: str) -> Teacher | None:
 
 def given(path: str, dataset_name: str) -> StoredRun:
     """The run of a folder, if it can teach."""
-    run = StoredRun(Path(path))
+    run = StoredRun(Path(path).expanduser().resolve())
     if not run.config or not run_folder_of(run.path).has_weights:
         raise UserError(
             "`teacher` must be the folder of a finished run, such as "

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from benchmark.stored_results import StoredRun
 from metrics.base import NotMeasured
 from metrics.cost import graph_flops
 
@@ -106,6 +107,11 @@ def train_cost(state: dict[str, Any]) -> dict[str, Any]:
             both = {key: (own, earlier[key]) for key, own in cost.items()}
             cost = {key: None if None in parts else sum(parts) for key, parts in both.items()}
     return cost
+
+
+def cost_of(run: StoredRun) -> dict[str, Any]:
+    """What the training of a stored run took, and which run it is, for the run.json of another."""
+    return {"run": run.key, **train_cost(run.state)}
 
 
 def cost_notes(state: dict[str, Any]) -> list[str]:

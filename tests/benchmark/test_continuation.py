@@ -7,7 +7,7 @@ from benchmark.continuation import take_start
 from benchmark.errors import UserError
 from benchmark.results import RunFolder
 from benchmark.training import weights
-from benchmark.training_cost import cost_notes, train_cost
+from benchmark.training_cost import cost_notes, cost_of, train_cost
 from tests.conftest import small
 
 SHAPE = (28, 28, 1)
@@ -52,7 +52,7 @@ def test_both_trainings_are_the_cost_and_stand_in_the_notes(settings_of, finishe
     _, folder = finished
     start = take_start(settings_of(f"start_from={folder.path}"), "mnist")
     state = {"train_seconds": 40.0, "images_seen": 600, "train_flops_per_image": 2e9}
-    state["started_from"] = start.cost
+    state["started_from"] = cost_of(start.run)
     assert train_cost(state) == {
         "train_seconds": 140.0,
         "images_seen": 7000,

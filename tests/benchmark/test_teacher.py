@@ -10,7 +10,7 @@ from benchmark.errors import UserError
 from benchmark.results import RunFolder
 from benchmark.teacher import take_teacher
 from benchmark.training import weights
-from benchmark.training_cost import cost_notes, train_cost
+from benchmark.training_cost import cost_notes, cost_of, train_cost
 from tests.conftest import small
 
 SHAPE = (28, 28, 1)
@@ -65,12 +65,12 @@ def test_its_training_is_part_of_the_cost(settings_of, train_teacher):
     _, folder = train_teacher("aaaa")
     teacher = take_teacher(settings_of("model=distilled"), "mnist")
     state = {"train_seconds": 40.0, "images_seen": 600, "train_flops_per_image": 2e9}
-    assert train_cost({**state, "teacher": json.loads(json.dumps(teacher.cost))}) == {
+    assert train_cost({**state, "teacher": json.loads(json.dumps(cost_of(teacher.run)))}) == {
         "train_seconds": 140.0,
         "images_seen": 7000,
         "train_pflops": pytest.approx((6400e9 + 1200e9) / 1e15),
     }
-    (note,) = cost_notes({**state, "teacher": teacher.cost})
+    (note,) = cost_notes({**state, "teacher": cost_of(teacher.run)})
     assert note == "trained 40 s besides the 100 s of its teacher, run aaaa"
     assert cost_notes(state) == []
 
