@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark import cli, console
+from benchmark import cli
 from benchmark import run as runner
 from benchmark.evaluation import build_evaluator
 from benchmark.sampling import build_samplings
@@ -172,7 +172,6 @@ def give(monkeypatch, tmp_path, capsys, cache):
     def give_command(kind, *arguments):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(runner, "run", prepare)
-        monkeypatch.setattr(console.console, "file", io.StringIO())
         names = {argument.partition("=")[0] for argument in arguments}
         folders = {"results_dir": tmp_path / "results", "cache_dir": cache}
         more = [f"{key}={path}" for key, path in folders.items() if key not in names]
