@@ -26,11 +26,11 @@ from benchmark import interruption
 from benchmark.config import EvaluationConfig, MeasurementConfig, RunConfig
 from benchmark.errors import Divergence, EnvironmentProblem, UserError
 from benchmark.files import DISK_ERRORS
-from benchmark.interruption import Interruption
+from benchmark.interruption import SIGNALLED, Interruption
+from benchmark.own_process import in_own_process
 
 NAMED_IN_ROWS = ("experiment=", "model.", "model/", "training.", "dataset.", "sampler.")
 CHANGES_NO_ROW = "training.pictures_every="
-SIGNALLED = 128  # a shell adds a signal's number to it for the exit code of what it ended
 BACKENDS = ("tensorflow", "jax")  # of Keras's, those that the models are written for
 USER_ERRORS = (Divergence, EnvironmentProblem, UserError, HydraException, OmegaConfBaseException)
 EXIT_CODES = {UserError: 2, EnvironmentProblem: 3, Divergence: 4}
@@ -42,38 +42,60 @@ FAILURE = "error.txt"  # in a sweep's folder of a run that failed
 def job(config: DictConfig) -> None:
     """Runs one configuration, perhaps in a process that a launcher has started."""
     configuration.register()
-    with record_errors_of_a_sweep(RunConfig), interruption.handled():
+    with record_errors_of_a_sweep(RunConfig):
         settings = configuration.validate(config)
-        label_shared_output()
-        from benchmark.machine import seated
+        do(lambda: train_and_measure(settings), RunConfig)
 
-        with seated():
-            choose_device(settings)
-            import_backend()
-            from benchmark.run import run
 
-            run(Parts(settings, HydraConfig.get().overrides.task, in_sweep=is_sweep()))
+def train_and_measure(settings: dict[str, Any]) -> None:
+    """Does what `job` was asked for."""
+    from benchmark.machine import seated
+
+    with seated():
+        choose_device(settings)
+        import_backend()
+        from benchmark.run import run
+
+        run(Parts(settings, HydraConfig.get().overrides.task, in_sweep=is_sweep()))
 
 
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="evaluate")
 def evaluation_job(config: DictConfig) -> None:
     """Measures samples made elsewhere; they are read and checked before the backend's import."""
     configuration.register()
-    with record_errors_of_a_sweep(EvaluationConfig), interruption.handled():
+    with record_errors_of_a_sweep(EvaluationConfig):
         settings = configuration.validate_evaluation(config)
+        do(lambda: measure_elsewhere_made(settings), EvaluationConfig)
+
+
+def measure_elsewhere_made(settings: dict[str, Any]) -> None:
+    """Does what `evaluation_job` was asked for."""
+    from benchmark.machine import seated
+
+    with seated():
+        choose_device(settings)
+        parts = Parts(settings, HydraConfig.get().overrides.task, in_sweep=is_sweep())
+        from benchmark.external.samples import take_samples
+
+        dataset, samples = take_samples(parts)
+        import_backend()
+        from benchmark.external.measure import evaluate
+
+        evaluate(parts, dataset, samples)
+
+
+def do(work: Callable[[], None], schema: type[MeasurementConfig]) -> None:
+    """Does the work, in a process of its own if it is one run of a sweep."""
+
+    def handle_and_work() -> None:
         label_shared_output()
-        from benchmark.machine import seated
+        with record_errors_of_a_sweep(schema), interruption.handled():
+            work()
 
-        with seated():
-            choose_device(settings)
-            parts = Parts(settings, HydraConfig.get().overrides.task, in_sweep=is_sweep())
-            from benchmark.external.samples import take_samples
-
-            dataset, samples = take_samples(parts)
-            import_backend()
-            from benchmark.external.measure import evaluate
-
-            evaluate(parts, dataset, samples)
+    if is_sweep():
+        in_own_process(handle_and_work)
+    else:
+        handle_and_work()
 
 
 def label_shared_output() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from benchmark import console
 from benchmark.errors import EnvironmentProblem
@@ -321,6 +321,20 @@ class Folder:
             path.touch()
         with waited_for(FileLock(path), message):
             yield
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process works in a folder, with its lock, as far as this one may look."""
+    lock = path / ".lock"
+    if not lock.exists():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # it may not look
+        return False
 
 
 def check_stored_plainly(path: Path) -> None:

@@ -13,6 +13,7 @@ from types import FrameType
 from benchmark import console
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALLED = 128  # a shell adds a signal's number to it for the exit code of what it ended
 
 
 class Interruption(KeyboardInterrupt):

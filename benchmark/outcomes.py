@@ -2,31 +2,60 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from benchmark.errors import Divergence, EnvironmentProblem, UserError
+from benchmark.files import is_held
 from benchmark.results import RunFolder
+
+KILLED = "its process ended before the run did: it was killed, or the machine stopped"
 
 
 @contextlib.contextmanager
 def recorded_failure(folder: RunFolder, row: Callable[[], dict[str, Any]]) -> Iterator[None]:
-    """Leaves a row with the reason if the block raises an error; a later run takes it away.
+    """Leaves a row with the reason if the block raises an error, or if its process is killed.
 
     Args:
-        folder: The run's folder.
+        folder: The run's folder, whose lock this process holds.
         row: Returns the columns that are known of the run.
     """
-    if folder.state.get("failure"):
-        folder.update_state(failure=None)
+    folder.update_state(begun=_failed(row(), KILLED))
     try:
         yield
     except Exception as error:
         known = isinstance(error, UserError | EnvironmentProblem)
         reason = str(error) if known else f"{type(error).__name__}: {error}"
         with contextlib.suppress(EnvironmentProblem):  # there may be no room to say so
-            failure = {**row(), "status": "failed", "notes": " ".join(reason.split())}
-            folder.update_state(failure=failure)
+            folder.update_state(failure=_failed(row(), reason), begun=None)
         raise
+    except KeyboardInterrupt:
+        with contextlib.suppress(EnvironmentProblem):
+            forget_failure(folder)
+        raise
+    forget_failure(folder)
+
+
+def _failed(row: dict[str, Any], reason: str) -> dict[str, Any]:
+    return {**row, "status": "failed", "notes": " ".join(reason.split())}
+
+
+def forget_failure(folder: RunFolder) -> None:
+    """Takes away the row that says why an earlier process did not finish the run."""
+    if folder.state.get("failure") or folder.state.get("begun"):
+        folder.update_state(failure=None, begun=None)
+
+
+def failure_of(path: Path, state: dict[str, Any]) -> dict[str, Any] | None:
+    """The row of a run that failed, or whose process was killed; `None` while one works on it.
+
+    Args:
+        path: The run's folder.
+        state: What its run.json says.
+    """
+    if state.get("begun") and not is_held(path):
+        return state["begun"]
+    return state.get("failure")
 
 
 def check_divergence(folder: RunFolder) -> None:

@@ -27,7 +27,12 @@ from benchmark.measurement import (
     write_row,
 )
 from benchmark.memory import check_batch_fits
-from benchmark.outcomes import check_divergence, record_environment, recorded_failure
+from benchmark.outcomes import (
+    check_divergence,
+    forget_failure,
+    record_environment,
+    recorded_failure,
+)
 from benchmark.provenance import computing, environment, trained_version
 from benchmark.report.columns import column
 from benchmark.report.terminal import report
@@ -84,6 +89,7 @@ def run(parts: Any) -> pd.DataFrame:
     with folder.lock():
         if settings["force"]:
             folder.clear()
+        forget_failure(folder)
         if is_finished(parts, model, samplings, evaluator, folder):
             console.say("this run is finished already; force=true does it again")
             measure_sanity_rows(evaluator, settings["results_dir"])

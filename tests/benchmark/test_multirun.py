@@ -1,16 +1,22 @@
 """Sweeps: several runs by one command, one after the other or at the same time."""
 
+import contextlib
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+
+from benchmark.files import HOLDER
+from benchmark.outcomes import KILLED
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
@@ -55,24 +61,34 @@ def folder(tmp_path_factory):
     return folder
 
 
-def sweep(folder, results_dir, *arguments):
-    return subprocess.run(
+def start_sweep(folder, results_dir, *arguments):
+    return subprocess.Popen(
         [sys.executable, "-m", "benchmark", "--multirun", f"results_dir={results_dir}"]
         + ["cache_dir=cache", *SMALL, *arguments],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder)},  # locks of its own
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=300,
     )
+
+
+def end(process):
+    """What the sweep printed, when it has ended."""
+    output, errors = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+def sweep(folder, results_dir, *arguments):
+    return end(start_sweep(folder, results_dir, *arguments))
 
 
 def test_all_mistakes_of_a_sweep_are_told_at_its_end(folder):
     process = sweep(folder, "refused", f"seed={TOO_LARGE},{TOO_LARGE + 1}")
-    end = process.stderr[process.stderr.index("2 runs of this sweep failed") :]
+    told = process.stderr[process.stderr.index("2 runs of this sweep failed") :]
     assert process.returncode == 1
     for seed in (TOO_LARGE, TOO_LARGE + 1):
-        assert f"seed={seed}\n    error: `seed` must be below 2**32. Received: seed={seed}" in end
+        assert f"seed={seed}\n    error: `seed` must be below 2**32. Received: seed={seed}" in told
     assert "Traceback" not in process.stderr
 
 
@@ -95,3 +111,45 @@ def test_runs_at_the_same_time_fill_one_table_past_one_that_fails(folder, launch
         stages = json.loads(path.read_text())["stage_seconds"]
         assert {"data", "instruments", "training", "sanity rows", "report"} <= stages.keys()
         assert stages["latency"].keys() == stages["sampling"].keys() == {"decoder-mean"}
+
+
+def holder_that_has_begun(results_dir):
+    """The process that works on a run, when one does."""
+    deadline = time.monotonic() + 100
+    while time.monotonic() < deadline:
+        for path in results_dir.glob("runs/*/*/*/run.json"):
+            with contextlib.suppress(OSError):
+                if json.loads(path.read_text()).get("begun"):
+                    return int(path.with_name(HOLDER).read_text().split()[1])
+        time.sleep(0.01)
+    raise TimeoutError("no run has begun")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["basic", *LAUNCHERS[:1]])
+def test_a_run_that_is_killed_leaves_a_row_and_the_others_go_on(folder, launcher):
+    name, number = f"killed_{launcher}", "training.num_steps=40"
+    process = start_sweep(folder, name, f"hydra/launcher={launcher}", "seed=0,1", number)
+    os.kill(holder_that_has_begun(folder / name), signal.SIGKILL)
+    ended = end(process)
+    assert ended.returncode == 1 and "1 run of this sweep failed" in ended.stderr
+    assert "killed by SIGKILL" in ended.stderr and "Traceback" not in ended.stderr
+    rows = pd.read_csv(folder / name / "trilemma.csv").query("model == 'vae'")
+    assert sorted(rows["status"]) == ["failed", "finished"]
+    assert rows.set_index("status").loc["failed", "notes"] == KILLED
+
+    again = sweep(folder, name, f"hydra/launcher={launcher}", "seed=0,1", number)
+    assert again.returncode == 0, again.stderr
+    rows = pd.read_csv(folder / name / "trilemma.csv").query("model == 'vae'")
+    assert list(rows["status"]) == ["finished", "finished"]
+
+
+@pytest.mark.slow
+def test_a_sweep_that_is_stopped_stops_its_run_after_a_save(folder):
+    process = start_sweep(folder, "stopped", "seed=0,1", "training.num_steps=100000")
+    holder_that_has_begun(folder / "stopped")
+    process.terminate()
+    ended = end(process)
+    assert ended.returncode == 128 + signal.SIGTERM
+    assert ended.stderr.strip() == "stopped; the same command goes on from the last checkpoint"
+    assert not list((folder / "stopped").glob("runs/*/*/*/.holder"))
