@@ -1,6 +1,5 @@
 """Training that goes on from another run's weights: `start_from=<run folder>`."""
 
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -8,7 +7,7 @@ import keras
 from benchmark.errors import UserError
 from benchmark.results import RunFolder
 from benchmark.stored_results import StoredRun
-from benchmark.teacher import Teacher, run_folder_of
+from benchmark.teacher import Teacher, named_run, run_folder_of
 from benchmark.training import load_weights
 from benchmark.training_cost import cost_of
 
@@ -57,7 +56,7 @@ def take_start(settings: dict[str, Any], dataset_name: str) -> Start | None:
     path = settings["start_from"]
     if path is None:
         return None
-    run = StoredRun(Path(path).expanduser().resolve())
+    run = named_run(path, settings["results_dir"])
     if not (run.path / RunFolder.WEIGHTS["last"]).is_file():
         raise UserError(
             "`start_from` must be the folder of a finished run, such as "

@@ -75,8 +75,10 @@ def run(parts: Any) -> pd.DataFrame:
     idle, began = machine.place.idle_seconds, machine.working_seconds()
     dataset = parts.load_dataset()
     loaded = machine.working_seconds()
+    named = [name for name in ("start_from", "teacher") if settings[name]]
     teacher = take_teacher(settings, dataset.name)
     start = take_start(settings, dataset.name)
+    parts.overrides += [f"{name}={settings[name][:8]}" for name in named]  # keys by now
     model = build_model(parts, dataset, acceleration)  # it refuses what it cannot be trained on
     samplings = build_samplings(parts)
     evaluator = build_evaluator(parts, dataset)

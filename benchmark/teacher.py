@@ -1,5 +1,6 @@
 """The trained diffusion model that another model learns from, and where it is found."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from benchmark.stored_results import StoredRun
 
 MODEL = "ddpm"  # of the runs that are looked for
 TARGET = "models.diffusion.DiffusionModel"
+KEY = re.compile("[0-9a-f]{8,}")
 
 
 class Teacher:
@@ -54,7 +56,7 @@ def take_teacher(settings: dict[str, Any], dataset_name: str) -> Teacher | None:
     if "teacher" not in settings["model"]:
         return None
     path = settings["teacher"]
-    run = given(path, dataset_name) if path else found(settings, dataset_name)
+    run = given(settings, dataset_name) if path else found(settings, dataset_name)
     teacher = Teacher(run)
     model = settings["model"]
     classes = teacher.options.get("num_classes")
@@ -68,9 +70,10 @@ def take_teacher(settings: dict[str, Any], dataset_name: str) -> Teacher | None:
     return teacher
 
 
-def given(path: str, dataset_name: str) -> StoredRun:
-    """The run of a folder, if it can teach."""
-    run = StoredRun(Path(path).expanduser().resolve())
+def given(settings: dict[str, Any], dataset_name: str) -> StoredRun:
+    """The run that was named, if it can teach."""
+    path = settings["teacher"]
+    run = named_run(path, settings["results_dir"])
     if not run.config or not run_folder_of(run.path).has_weights:
         raise UserError(
             "`teacher` must be the folder of a finished run, such as "
@@ -105,6 +108,20 @@ def found(settings: dict[str, Any], dataset_name: str) -> StoredRun:
         f"{len(runs)} runs with {alike} could be the teacher. Give one of them: "
         + ", ".join(f"teacher={run.path}" for run in runs)
     )
+
+
+def named_run(name: str, results_dir: str | Path) -> StoredRun:
+    """The run of a folder, or the only one of the results whose key begins like this.
+
+    Args:
+        name: A path, or the start of a key, such as a row's `run`.
+        results_dir: The results folder.
+    """
+    path = Path(name).expanduser()
+    alike = []
+    if KEY.fullmatch(name) and not path.exists():
+        alike = list(Path(results_dir).glob(f"runs/*/*/{name}*"))
+    return StoredRun((alike[0] if len(alike) == 1 else path).resolve())
 
 
 def run_folder_of(path: Path) -> RunFolder:

@@ -44,6 +44,16 @@ def test_training_goes_on_from_the_weights_of_a_run(settings_of, finished):
         np.testing.assert_array_equal(expected, received)
 
 
+def test_the_key_of_a_run_names_it_too(settings_of, finished, tmp_path):
+    _, folder = finished
+    key = "0123456789abcdef"
+    folder.path.rename(folder.path.with_name(key))
+    assert take_start(settings_of("start_from=01234567"), "mnist").run.key == key
+    (folder.path.with_name("01234567ffffffff")).mkdir()
+    with pytest.raises(UserError, match="folder of a finished run"):
+        take_start(settings_of("start_from=01234567"), "mnist")
+
+
 def test_a_training_that_begins_anew_starts_from_nothing(settings_of):
     assert take_start(settings_of(), "mnist") is None
 

@@ -477,6 +477,16 @@ def test_a_run_that_fails_has_a_row_with_the_reason_until_it_succeeds(start, fol
     assert row["status"] == "finished"
 
 
+def test_the_row_of_a_run_that_went_on_from_another_says_from_which(start, folders):
+    rows, _ = start(*VAE, "seed=5")
+    (key,) = rows.loc[(rows["model"] == "vae") & (rows["seed"] == 5), "run"]
+    rows, text = start(*VAE, "seed=5", f"start_from={key}")
+    (row,) = rows[rows["overrides"] == f"start_from={key}"].to_dict("records")
+    assert row["status"] == "finished" and row["run"] != key
+    assert f"the run that it goes on from, run {key}" in row["notes"]
+    assert row["images_seen"] == 2 * 64
+
+
 def test_where_a_run_went_on_is_on_record_with_where_it_began(tmp_path):
     folder = RunFolder(tmp_path, "mnist", "vae", "key")
     first, second = ({"device": name} for name in ("a processor", "another"))
