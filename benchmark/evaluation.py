@@ -8,6 +8,7 @@ import numpy as np
 from benchmark.classifiers import load_classifier
 from benchmark.errors import UserError
 from benchmark.features import FEATURES, instrument_recipe, kept_features
+from benchmark.files import sweep
 from benchmark.headline import headline
 from benchmark.provenance import module_version
 from benchmark.results import Folder, digest
@@ -260,13 +261,15 @@ def build_evaluator(parts: Any, dataset: Any) -> Evaluator:
                 f"Received: {', '.join(f'{key}={count}' for key, count in chosen.items())} and "
                 f"{len(dataset.train_images)} training images"
             )
+    cache = Folder(settings["cache_dir"])
+    sweep(cache.path / FEATURES, ".*", hours=1)  # others may write to it now
     return Evaluator(
         dataset,
         encoder=parts.build_encoder(),
         metrics=metrics,
         metric_settings=settings["metric"],
         **chosen,
-        cache=Folder(settings["cache_dir"]),
+        cache=cache,
     )
 
 

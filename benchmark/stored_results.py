@@ -1,5 +1,6 @@
 """What runs have stored, as reports read it: damaged files are named and passed over."""
 
+import functools
 import io
 import json
 from collections.abc import Callable
@@ -114,7 +115,7 @@ class StoredRun:
 
     @property
     def history(self) -> pd.DataFrame | None:
-        """A line for each checkpoint of the training: step, images_seen, losses; or `None`."""
+        """A line for each checkpoint: step, images_seen, losses; or `None`. Not to be changed."""
         return read(self.path / "history.csv", _history)
 
     @property
@@ -247,6 +248,12 @@ def _whole_lines(path: Path) -> bytes:
 
 
 def _history(path: Path) -> pd.DataFrame:
+    status = path.stat()
+    return _parsed_history(path, status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=4096)  # several figures and tables need each
+def _parsed_history(path: Path, mtime_ns: int, size: int) -> pd.DataFrame:
     history = pd.read_csv(io.BytesIO(_whole_lines(path)))
     for name in NEEDED_OF_A_HISTORY:
         if name not in history:

@@ -109,6 +109,8 @@ def _read_array(folder: Path, array_name: str, recorded: dict[str, Any]) -> np.n
 def _write(folder: Path, name: str, preprocessing: dict[str, Any], decode: Decode) -> ImageDataset:
     with _reported_disk_errors(folder.parent):
         shutil.rmtree(folder, ignore_errors=True)
+        for left in folder.parent.glob(f".{folder.name}-*"):  # by a decoder that was killed
+            shutil.rmtree(left, ignore_errors=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         class_names = _decode_into(temporary, decode)

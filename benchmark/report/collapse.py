@@ -10,6 +10,8 @@ COLLAPSE = "mode collapse"
 MOST_MODES = 0.5  # as a share of the modes that as many test images cover
 LEAST_VENDI = 1 / 3  # as a share of the test images' score
 MOSTLY_REJECTED = 0.5
+OF_TEST_IMAGES = ("modes_covered", "vendi")  # what samples are compared with
+NEEDED = [*OF_TEST_IMAGES, "num_modes", "rejected_share", "notes"]  # columns
 
 
 def note_collapses(rows):
@@ -26,31 +28,34 @@ def note_collapses(rows):
     Returns:
         The DataFrame, its column `notes` changed.
     """
-    rows = rows.copy()
-    for index, row in rows[~is_sanity(rows)].iterrows():
-        alike = (rows["dataset"] == row["dataset"]) & (rows["protocol"] == row["protocol"])
-        found = signs_of_collapse(row, rows[alike])
-        if found and COLLAPSE not in row["notes"]:
-            note = f"{COLLAPSE}: {', '.join(found)}"
-            rows.loc[index, "notes"] = f"{note}; {row['notes']}" if row["notes"] else note
+    rows, notes = rows.copy(), rows["notes"].copy()
+    for _, alike in rows.groupby(["dataset", "protocol"]):
+        real = {name: sanity_value(alike, "test_images", name) for name in OF_TEST_IMAGES}
+        samples = alike.loc[~is_sanity(alike), NEEDED]
+        for index, row in zip(samples.index, samples.to_dict("records"), strict=True):
+            found = signs_of_collapse(row, real)
+            if found and COLLAPSE not in row["notes"]:
+                note = f"{COLLAPSE}: {', '.join(found)}"
+                notes[index] = f"{note}; {row['notes']}" if row["notes"] else note
+    rows["notes"] = notes
     return rows
 
 
-def signs_of_collapse(row, rows):
+def signs_of_collapse(row, real):
     """Says what shows that a row's samples collapsed; empty if nothing does.
 
     Args:
         row: The row.
-        rows: Rows that were measured alike, with that of the test images.
+        real: `dict` of the numbers of `OF_TEST_IMAGES` that the test images have, measured alike;
+            NaN where they were not.
     """
     signs = []
-    seen = sanity_value(rows, "test_images", "modes_covered")
+    seen, real_vendi = real["modes_covered"], real["vendi"]
     modes = row["num_modes"] if math.isnan(seen) else min(seen, row["num_modes"])
     if row["modes_covered"] <= MOST_MODES * modes:
         signs.append(f"{row['modes_covered']:,.0f} of {row['num_modes']:,.0f} modes covered")
         if row["rejected_share"] > MOSTLY_REJECTED:
             signs.append(f"{100 * row['rejected_share']:.0f} % of the samples rejected")
-    real_vendi = sanity_value(rows, "test_images", "vendi")
     if row["vendi"] < LEAST_VENDI * real_vendi:
         signs.append(f"Vendi score {row['vendi']:.1f} (test images: {real_vendi:.1f})")
     return signs

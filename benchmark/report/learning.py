@@ -115,9 +115,11 @@ def _histories(results_dir, group):
     histories = {}
     for line in competing(group.lines):
         name = line.first["model"], line.first["overrides"]
-        for _, row in line.rows.iterrows():
+        for row in line.rows.to_dict("records"):
+            if row["run"] in histories.get(name, {}):  # it is sampled in several ways
+                continue
             history = _validated(results_dir, row, group.headline)
-            if history is not None:  # of a run that is sampled in several ways: once
+            if history is not None:
                 histories.setdefault(name, {})[row["run"]] = history.assign(seed=row["seed"])
     models = [model for model, _ in histories]
     return {
@@ -141,7 +143,7 @@ def _validated(results_dir, row, headline):
     instruments = row["kid_encoder"], row["classifier"].partition(",")[0]
     if run.state.get("validation", {}).get("instrument") not in instruments:
         return None
-    values = history.dropna(subset=[name])
+    values = history[history[name].notna()]
     return values if len(values) else None
 
 

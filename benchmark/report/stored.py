@@ -31,12 +31,14 @@ def shown_runs(results_dir, group) -> dict[str, tuple[StoredRun, list[StoredRow]
 def _runs(results_dir, group):
     """Returns `(title, StoredRun, rows)` of each run of a group."""
     found = {}
-    for _, row in group.rows[~is_sanity(group.rows)].iterrows():
+    for row in group.rows[~is_sanity(group.rows)].to_dict("records"):
         run = StoredRow(results_dir, row["path"]).run
         if run is not None and run.path.is_dir():
             found.setdefault(run.path, (run, []))[1].append(row)
-    runs = pd.DataFrame([rows[0].drop(["sampler", "sampling_seed"]) for _, rows in found.values()])
-    titles = row_labels(runs.assign(checkpoint="")) if len(runs) else []
+    runs = pd.DataFrame([rows[0] for _, rows in found.values()])
+    if len(runs):
+        runs = runs.drop(columns=["sampler", "sampling_seed"]).assign(checkpoint="")
+    titles = row_labels(runs) if len(runs) else []
     return [(title, *entry) for title, entry in zip(titles, found.values(), strict=True)]
 
 

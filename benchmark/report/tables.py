@@ -1,5 +1,6 @@
 """Tables of a group's results: by model, and row by row."""
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -129,7 +130,7 @@ def table_by_model(group: Group) -> Table:
 
 def build_table(group: Group) -> Table:
     """A line for each row: each training and sampling seed alone, with its own errors."""
-    rows = [row for _, row in group.rows.iterrows()]
+    rows = group.rows.to_dict("records")
     cells = _names_of_rows(group.rows)
     cells += [_row_cells(each, group.rows) for each in shown_in(SEEDS, group.rows, group.headline)]
     return _table(cells, rows, is_sanity(group.rows).tolist(), [_note(row) for row in rows], {}, "")
@@ -281,7 +282,7 @@ def _row_cells(each, rows):
     def write(row):
         error = row[each.error] if with_error else float("nan")
         text = formats.write(row[each.key], each.form, error)
-        if with_interval and text and row[ends].notna().all():
+        if with_interval and text and not any(math.isnan(row[end]) for end in ends):
             low, high = (formats.write(row[end], each.form) for end in ends)
             text += f" ({low}–{high})"
         return text + write_beside(row.__getitem__, text)
@@ -355,7 +356,7 @@ def _num_seeds(line):
 def _notes_of_seeds(line):
     """The notes of a line's rows, with the seeds of each where they differ."""
     notes: dict[str, list[str]] = {}
-    for _, row in line.rows.iterrows():
+    for row in line.rows.to_dict("records"):
         sampled = f" sampled {row['sampling_seed']:g}" if row["sampling_seed"] > 0 else ""
         notes.setdefault(_note(row), []).append(f"seed {row['seed']:g}{sampled}")
     if len(notes) == 1:

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -289,6 +290,17 @@ class TestCache:
                 name="a", source=0, preprocessing={}, cache_dir=tmp_path, decode=decode
             )
         assert not [path for path in (tmp_path / "datasets").iterdir() if path.is_dir()]
+
+    def test_what_a_killed_decoding_left_is_swept(self, load_digits, tmp_path):
+        load_digits()
+        (entry,) = {path.parent for path in (tmp_path / "cache").rglob(cache.MANIFEST)}
+        shutil.rmtree(entry)
+        left, other = (entry.with_name(f".{name}-1a2b") for name in (entry.name, "other"))
+        for folder in (left, other):
+            folder.mkdir()
+            (folder / "train_images.npy").touch()
+        load_digits()
+        assert not left.exists() and other.exists()
 
     def test_fingerprint_is_what_it_says(self, load_digits, tmp_path):
         dataset = load_digits()
