@@ -65,10 +65,10 @@ def evaluation_job(config: DictConfig) -> None:
     configuration.register()
     with record_errors_of_a_sweep(EvaluationConfig):
         settings = configuration.validate_evaluation(config)
-        do(lambda: measure_elsewhere_made(settings), EvaluationConfig)
+        do(lambda: read_and_measure(settings), EvaluationConfig)
 
 
-def measure_elsewhere_made(settings: dict[str, Any]) -> None:
+def read_and_measure(settings: dict[str, Any]) -> None:
     """Does what `evaluation_job` was asked for."""
     from benchmark.machine import seated
 

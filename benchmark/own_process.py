@@ -27,21 +27,27 @@ def in_own_process(work: Callable[[], None]) -> None:
 
     Raises:
         Interruption: If the work was stopped by a signal.
-        EnvironmentProblem: If its process was killed.
+        EnvironmentProblem: If its process was killed, or ended without saying why.
     """
     if not CAN_FORK or threading.current_thread() is not threading.main_thread():
         work()
         return
     process = multiprocessing.get_context("fork").Process(target=_work, args=(work,))
+    here, early = os.getpid(), []
 
     def pass_on(number: int, frame: FrameType | None) -> None:
-        typed = number == signal.SIGINT and _is_in_foreground()  # the terminal tells both
-        if not typed and process.pid:
+        if os.getpid() != here:  # the copy, until it has handlers of its own
+            raise Interruption(number)
+        if process.pid is None:
+            early.append(number)
+        elif number != signal.SIGINT or not _is_in_foreground():  # else the terminal tells both
             os.kill(process.pid, number)
 
-    process.start()
     earlier = {number: signal.signal(number, pass_on) for number in SIGNALS}
     try:
+        process.start()
+        for number in early:
+            pass_on(number, None)
         process.join()
     finally:
         for number, handler in earlier.items():
@@ -57,6 +63,8 @@ def in_own_process(work: Callable[[], None]) -> None:
             + (", as a system does where memory runs out" if -code == signal.SIGKILL else "")
             + "; the same command goes on from its last checkpoint"
         )
+    if code > 0:
+        raise EnvironmentProblem(f"the process of this run ended with code {code}")
 
 
 def _work(work: Callable[[], None]) -> None:

@@ -29,6 +29,11 @@ def test_a_process_that_is_killed_is_told_by_its_signal(number):
         in_own_process(lambda: os.kill(os.getpid(), number))
 
 
+def test_a_process_that_leaves_without_a_word_is_told_by_its_code():
+    with pytest.raises(EnvironmentProblem, match="ended with code 7"):
+        in_own_process(lambda: os._exit(7))
+
+
 @pytest.mark.parametrize("number", interruption.SIGNALS)
 def test_a_signal_to_this_process_stops_the_other_one_which_saves(tmp_path, number):
     def work():
