@@ -51,6 +51,14 @@ class LearningPictures:
         self.run.write_arrays(f"{SHARDS}/{checkpoint:05d}.npz", arrays)
 
 
+def build_pictures(parts: Any, model: keras.Model, folder: RunFolder) -> LearningPictures | None:
+    """What takes pictures while the model trains, where it is asked for."""
+    every = parts.settings["training"]["pictures_every"]
+    if every is None:
+        return None
+    return LearningPictures(model, run=folder, method=parts.build_validation_method(), every=every)
+
+
 def write_animation(run: RunFolder) -> None:
     """Draws the pictures that a training has left, or some of many, as one GIF."""
     names = sorted(path.name for path in (run.path / SHARDS).glob("[0-9]*.npz"))

@@ -9,6 +9,8 @@ from benchmark.errors import Divergence, EnvironmentProblem, UserError
 from benchmark.files import is_held
 from benchmark.results import RunFolder
 
+FAILURE = "failure"  # in run.json: the row of a run that failed
+BEGUN = "begun"  # in run.json: the row of a run that a process works on, or was killed at
 KILLED = "its process ended before the run did: it was killed, or the machine stopped"
 
 
@@ -20,14 +22,14 @@ def recorded_failure(folder: RunFolder, row: Callable[[], dict[str, Any]]) -> It
         folder: The run's folder, whose lock this process holds.
         row: Returns the columns that are known of the run.
     """
-    folder.update_state(begun=_failed(row(), KILLED))
+    folder.update_state(**{BEGUN: _failed(row(), KILLED)})
     try:
         yield
     except Exception as error:
         known = isinstance(error, UserError | EnvironmentProblem)
         reason = str(error) if known else f"{type(error).__name__}: {error}"
         with contextlib.suppress(EnvironmentProblem):  # there may be no room to say so
-            folder.update_state(failure=_failed(row(), reason), begun=None)
+            folder.update_state(**{FAILURE: _failed(row(), reason), BEGUN: None})
         raise
     except KeyboardInterrupt:
         with contextlib.suppress(EnvironmentProblem):
@@ -42,8 +44,8 @@ def _failed(row: dict[str, Any], reason: str) -> dict[str, Any]:
 
 def forget_failure(folder: RunFolder) -> None:
     """Takes away the row that says why an earlier process did not finish the run."""
-    if folder.state.get("failure") or folder.state.get("begun"):
-        folder.update_state(failure=None, begun=None)
+    if folder.state.get(FAILURE) or folder.state.get(BEGUN):
+        folder.update_state(**{FAILURE: None, BEGUN: None})
 
 
 def failure_of(path: Path, state: dict[str, Any]) -> dict[str, Any] | None:
@@ -53,9 +55,18 @@ def failure_of(path: Path, state: dict[str, Any]) -> dict[str, Any] | None:
         path: The run's folder.
         state: What its run.json says.
     """
-    if state.get("begun") and not is_held(path):
-        return state["begun"]
-    return state.get("failure")
+    if state.get(BEGUN) and not is_held(path):
+        return state[BEGUN]
+    return state.get(FAILURE)
+
+
+def settled(path: Path, state: dict[str, Any]) -> dict[str, Any]:
+    """A state as it is copied elsewhere, where no process works on the run; as for `failure_of`."""
+    if BEGUN not in state:
+        return state
+    kept = {key: value for key, value in state.items() if key not in (BEGUN, FAILURE)}
+    failure = failure_of(path, state)
+    return {**kept, FAILURE: failure} if failure else kept
 
 
 def check_divergence(folder: RunFolder) -> None:

@@ -16,8 +16,7 @@ from benchmark.drawing.losses import loss_curves
 from benchmark.drawing.pictures import write_illustrations, write_neighbours, write_pictures
 from benchmark.errors import UserError
 from benchmark.evaluation import Evaluator, build_evaluator
-from benchmark.headline import WITH_CLASSIFIER
-from benchmark.learning import SHARDS, LearningPictures, write_animation
+from benchmark.learning import SHARDS, build_pictures, write_animation
 from benchmark.measurement import (
     Subject,
     is_measured,
@@ -51,7 +50,7 @@ from benchmark.stages import OF_SAMPLERS, summary, timed
 from benchmark.teacher import take_teacher
 from benchmark.training import load_weights, train, weights
 from benchmark.training_cost import cost_notes, train_cost
-from benchmark.validation import Validation
+from benchmark.validation import build_validation
 
 NUM_SHOWN = 5000
 TRAIN_OPTIONS = ("batch_size", "num_steps", "num_checkpoints")
@@ -292,33 +291,6 @@ def trained(parts, model, evaluator, folder) -> bool:
     folder.remove(CHECKPOINTS)
     folder.remove(SHARDS)
     return True
-
-
-def build_validation(parts, model, evaluator) -> Validation | None:
-    """What chooses the best weights, where it is asked for."""
-    options = parts.settings["training"]["validation"]
-    if options["every"] is None:
-        return None
-    measure = evaluator.description["headline"]
-    return Validation(
-        model,
-        dataset=evaluator.dataset,
-        headline=measure,
-        encoder=evaluator.classifier if measure == WITH_CLASSIFIER else evaluator.encoder,
-        cache=evaluator.cache,
-        method=parts.build_validation_method(),
-        every=options["every"],
-        num_samples=options["num_samples"],
-        batch_size=parts.settings["sampling"]["batch_size"],
-    )
-
-
-def build_pictures(parts, model, folder) -> LearningPictures | None:
-    """What takes pictures while the model trains, where it is asked for."""
-    every = parts.settings["training"]["pictures_every"]
-    if every is None:
-        return None
-    return LearningPictures(model, run=folder, method=parts.build_validation_method(), every=every)
 
 
 def shown_images(dataset) -> tuple[np.ndarray, np.ndarray]:

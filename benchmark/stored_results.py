@@ -15,7 +15,7 @@ from PIL import Image
 
 from benchmark import console
 from benchmark.errors import UserError
-from benchmark.outcomes import failure_of
+from benchmark.outcomes import BEGUN, FAILURE, failure_of
 from benchmark.results import MEASUREMENTS
 
 FAULTS = (
@@ -62,7 +62,7 @@ def collect_rows(results_dir: str | Path) -> pd.DataFrame:
     for path in sorted(root.glob("runs/*/*/*/run.json")):
         state = read(path, _state)
         read(path.with_name("config.yaml"), _whole_lines)  # parsing it takes long
-        for row in _rows_without_figures(path, state or {}):
+        for row in _rows_without_figures(path.parent, state or {}):
             rows.append({**row, "path": path.parent.relative_to(root).as_posix()})
     for folder in ("runs/*/*/*/samplers/*", "external/*/*/*", "sanity/*/*/*"):
         for path in sorted(root.glob(f"{folder}/{MEASUREMENTS}/*/metrics.json")):
@@ -197,16 +197,16 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _state(path: Path) -> dict[str, Any]:
     state = _json(path)
-    for row in _rows_without_figures(path, state):
+    rows = [state.get("row")] if state.get("status") == "diverged" else []
+    for row in rows + [state[name] for name in (FAILURE, BEGUN) if state.get(name)]:
         _check_row(row)
     return state
 
 
-def _rows_without_figures(path: Path, state: dict[str, Any]) -> list[Any]:
+def _rows_without_figures(folder: Path, state: dict[str, Any]) -> list[Any]:
     """The rows that a run's own state has: that it diverged, or why it failed."""
-    rows = [state.get("row")] if state.get("status") == "diverged" else []
-    failure = failure_of(path.parent, state)
-    return [*rows, failure] if failure else rows
+    diverged = state.get("row") if state.get("status") == "diverged" else None
+    return [row for row in (diverged, failure_of(folder, state)) if row]
 
 
 def _measurement(path: Path) -> dict[str, Any]:

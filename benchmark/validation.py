@@ -14,7 +14,7 @@ from benchmark.classifiers import rejected_fraction
 from benchmark.errors import UserError
 from benchmark.evaluation import REFERENCE_SEED, draw
 from benchmark.features import reference_features
-from benchmark.headline import VALIDATION_REJECTED
+from benchmark.headline import VALIDATION_REJECTED, WITH_CLASSIFIER
 from benchmark.results import Folder
 from benchmark.sampling import generate
 from metrics.classifier import ModeClassifier
@@ -164,6 +164,25 @@ class Best:
             if name.startswith("best/")
         }
         return cls(**json.loads(str(arrays["best"])), weights=weights)
+
+
+def build_validation(parts: Any, model: keras.Model, evaluator: Any) -> Validation | None:
+    """What chooses the best weights, where it is asked for."""
+    options = parts.settings["training"]["validation"]
+    if options["every"] is None:
+        return None
+    measure = evaluator.description["headline"]
+    return Validation(
+        model,
+        dataset=evaluator.dataset,
+        headline=measure,
+        encoder=evaluator.classifier if measure == WITH_CLASSIFIER else evaluator.encoder,
+        cache=evaluator.cache,
+        method=parts.build_validation_method(),
+        every=options["every"],
+        num_samples=options["num_samples"],
+        batch_size=parts.settings["sampling"]["batch_size"],
+    )
 
 
 def is_better(value: float, measure: str, instrument: str, best: Best | None) -> bool:

@@ -11,6 +11,7 @@ import pandas as pd
 import yaml
 
 from benchmark.errors import UserError
+from benchmark.outcomes import settled
 from benchmark.report.columns import TEXTS
 from benchmark.report.groups import complete
 from benchmark.report.page import write_report
@@ -84,7 +85,8 @@ def _copy_row(results_dir, path, target_dir, with_samples):
         if file.is_file():
             content = file.read_text()
             if file.suffix == ".json":
-                content = json.dumps(json.loads(content), separators=(",", ":")) + "\n"
+                stored = settled(file.parent, json.loads(content))
+                content = json.dumps(stored, separators=(",", ":")) + "\n"
             write_atomically(target_dir / file.relative_to(results_dir), content.encode())
     if row.run and row.run.config:
         folder = Folder(target_dir / row.run.path.relative_to(results_dir))
