@@ -267,6 +267,9 @@ def stop_at(step):
     def stop(monitor):
         if monitor.step + monitor.model.steps_per_execution == step:
             os.kill(os.getpid(), signal.SIGTERM)
+            deadline = time.monotonic() + 10
+            while not interruption.is_requested() and time.monotonic() < deadline:
+                time.sleep(0.001)  # another thread may be the one that the system tells
 
     return stop
 
