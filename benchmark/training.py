@@ -322,7 +322,10 @@ class TrainingMonitor(keras.callbacks.Callback):
             return {}
         value, measure = validation.distance(images), validation.headline
         instrument = validation.encoder.label
-        better = is_better(value, measure, instrument, self.progress.best)
+        earlier_best = self.progress.best
+        if earlier_best is not None and earlier_best.instrument != instrument:
+            self._leave_values_out(earlier_best)
+        better = is_better(value, measure, instrument, earlier_best)
         if better:
             best = Best(self.step, measure, value, instrument, weights(self.model))
             self.progress.best = best
@@ -330,6 +333,18 @@ class TrainingMonitor(keras.callbacks.Callback):
         verdict = "the best so far" if better else f"the best is that of step {earlier}"
         console.say(f"step {self.step}: validation {column(measure).name} {value:.2f}, {verdict}")
         return {validation.history_column: value, **validation.besides(images)}
+
+    def _leave_values_out(self, best):
+        """Takes another instrument's values out of the history: one column holds what compares."""
+        column_name = self.validation.history_column
+        if any(column_name in row for row in self.history):
+            console.say(
+                f"warning: {column_name} was measured with {best.instrument} so far; those values "
+                "are taken out of history.csv",
+                style="yellow",
+            )
+        for row in self.history:
+            row.pop(column_name, None)
 
     def _leave_out(self, seconds):
         self._clock += seconds

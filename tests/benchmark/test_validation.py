@@ -207,6 +207,28 @@ def test_the_best_weights_are_those_of_the_lowest_value(build, train, values, be
     assert differ(result.best.weights, weights(model)) == (best != 2)
 
 
+def test_another_instrument_s_values_leave_the_history(build, train, capsys):
+    class Ending(Scripted):
+        def is_due(self, checkpoint, num_checkpoints):
+            if checkpoint == 3:
+                raise Killed
+            return True
+
+    class OtherEncoder(PixelEncoder):
+        label = "other pixels"
+
+    with pytest.raises(Killed):
+        model = build("vae")
+        train(model, "other", Ending(model, [3.0, 1.0]))
+    resumed = build("vae")
+    scripted = Scripted(resumed, [2.0])
+    scripted.encoder = OtherEncoder()
+    result = train(resumed, "other", scripted)
+    assert [row.get("validation_fid_digits") for row in result.history] == [None, None, 2.0]
+    assert result.best.value == 2.0 and result.best.instrument == "other pixels"
+    assert "measured with pixels so far" in " ".join(capsys.readouterr().out.split())
+
+
 def test_what_is_measured_is_the_frechet_distance_to_test_images(build, validation_of, dataset):
     model = build("vae")
     validation = validation_of(model, num_samples=40)
