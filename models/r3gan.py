@@ -29,6 +29,7 @@ class R3GAN(GenerativeModel):
         num_blocks: Residual blocks of each stage; 2 in the paper.
         group_width: Channels of each group of the grouped convolutions; 16 in the paper.
         patch_size: The finest stage works on patches of as many pixels across; 1 in the paper.
+        bounded: Whether the generator ends in tanh; not so in the paper.
         relativistic: Whether the discriminator tells which of a real and a generated image is the
             real one (Jolicoeur-Martineau 2019, RpGAN), or judges each by itself, with the
             non-saturating loss (Goodfellow et al. 2014).
@@ -61,6 +62,7 @@ class R3GAN(GenerativeModel):
         gamma_steps,
         group_width=16,
         patch_size=1,
+        bounded=False,
         relativistic=True,
         penalties=PENALTIES,
         num_classes=None,
@@ -92,7 +94,7 @@ class R3GAN(GenerativeModel):
             "num_classes": num_classes,
         }
         with keras.name_scope("generator"):
-            self.generator = build_generator(latent_dim=latent_dim, **shape)
+            self.generator = build_generator(latent_dim=latent_dim, bounded=bounded, **shape)
         with keras.name_scope("discriminator"):
             self.discriminator = build_discriminator(**shape)
         judged = ("pair_accuracy",) if relativistic else ("real_accuracy", "generated_accuracy")

@@ -101,9 +101,17 @@ def change_width(features, width):
 
 
 def build_generator(
-    *, image_shape, latent_dim, widths, num_blocks, group_width, patch_size, num_classes
+    *,
+    image_shape,
+    latent_dim,
+    widths,
+    num_blocks,
+    group_width,
+    patch_size,
+    num_classes,
+    bounded=False,
 ):
-    """Builds the generator: `[latents, labels?]` -> images, not limited to [-1, 1].
+    """Builds the generator: `[latents, labels?]` -> images.
 
     Args:
         image_shape: `(height, width, channels)`.
@@ -113,6 +121,7 @@ def build_generator(
         group_width: Channels of each group of the grouped convolutions.
         patch_size: The finest stage writes patches of as many pixels across; 1 in the paper.
         num_classes: Adds labels, int `(batch,)`, whose embedding joins the latents.
+        bounded: Whether images end in tanh; otherwise nothing keeps them within [-1, 1].
 
     Raises:
         ValueError: If the stages do not divide the image, or the groups the channels.
@@ -135,6 +144,7 @@ def build_generator(
     patches = layers.Conv2D(
         channels * patch_size**2,
         1,
+        activation="tanh" if bounded else None,
         use_bias=False,
         kernel_initializer=initial_weights(),
         dtype=OUTPUT_DTYPE,
