@@ -140,6 +140,18 @@ def test_the_generator_starts_with_images_of_the_scale_of_the_data():
     assert 0.3 < images.std() < 1.2  # bilinear resampling takes some of the variance of 1
 
 
+def test_a_bounded_generator_makes_the_tanh_of_what_an_unbounded_one_makes():
+    keras.utils.clear_session(free_memory=False)
+    shape = {"image_shape": (8, 8, 1), "latent_dim": 4, "num_classes": None}
+    free, bounded = (build_generator(**shape, **NETWORK, bounded=each) for each in (False, True))
+    nudge(free)
+    bounded.set_weights(free.get_weights())
+    latents = 3.0 * np.random.default_rng(0).standard_normal((16, 4)).astype("float32")
+    unbounded = ops.convert_to_numpy(free([latents]))
+    assert np.abs(unbounded).max() > 1.0
+    np.testing.assert_allclose(bounded([latents]), np.tanh(unbounded), atol=1e-6)
+
+
 def test_blocks_start_as_the_identity():
     keras.utils.clear_session(free_memory=False)
     inputs = keras.Input((4, 4, 16))
