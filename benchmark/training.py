@@ -324,7 +324,7 @@ class TrainingMonitor(keras.callbacks.Callback):
         instrument = validation.encoder.label
         earlier_best = self.progress.best
         if earlier_best is not None and earlier_best.instrument != instrument:
-            self._leave_values_out(earlier_best)
+            self._forget_values_of(earlier_best.instrument)
         better = is_better(value, measure, instrument, earlier_best)
         if better:
             best = Best(self.step, measure, value, instrument, weights(self.model))
@@ -334,12 +334,12 @@ class TrainingMonitor(keras.callbacks.Callback):
         console.say(f"step {self.step}: validation {column(measure).name} {value:.2f}, {verdict}")
         return {validation.history_column: value, **validation.besides(images)}
 
-    def _leave_values_out(self, best):
-        """Takes another instrument's values out of the history: one column holds what compares."""
+    def _forget_values_of(self, instrument):
+        """Takes another instrument's values out of the history: those of one column compare."""
         column_name = self.validation.history_column
         if any(column_name in row for row in self.history):
             console.say(
-                f"warning: {column_name} was measured with {best.instrument} so far; those values "
+                f"warning: {column_name} was measured with {instrument} so far; those values "
                 "are taken out of history.csv",
                 style="yellow",
             )
