@@ -213,7 +213,7 @@ def run_under_jax(folder, *arguments, **environment):
         env={**os.environ, **settings},
         capture_output=True,
         text=True,
-        timeout=1200,
+        timeout=300,
     )
 
 
