@@ -37,13 +37,14 @@ DIGEST = "Digest"  # the key in a PNG file of the digest of the numbers that it 
 NUM_SAMPLES_SHOWN = 10
 
 
-def draw_group(results_dir, group, styles, real_images):
+def draw_group(results_dir, group, styles, histories, real_images):
     """Draws each figure of a group for which there is something to show.
 
     Args:
         results_dir: The results folder.
         group: The `Group`.
         styles: Result of `row_styles`.
+        histories: Result of `histories_of`.
         real_images: uint8 NHWC test images to stand above the samples; `None` for those of the
             `test_images` row, if it has any.
 
@@ -56,7 +57,7 @@ def draw_group(results_dir, group, styles, real_images):
         "radar": radar(group, styles=styles),
         "samples": _draw_samples(results_dir, group, styles, real_images),
         "class_histograms": _draw_histograms(results_dir, group, styles),
-        "learning": learning_curves(results_dir, group, styles),
+        "learning": learning_curves(histories, group, styles),
         "loss": _draw_losses(results_dir, group),
         **_draw_sweeps(results_dir, group),
     }

@@ -47,7 +47,29 @@ class Curve:
     points: pd.DataFrame
 
 
-def learning_curves(results_dir, group, styles):
+@dataclass(frozen=True)
+class Histories:
+    """What the trainings of a model measured in validation.
+
+    Attributes:
+        model: Its name.
+        overrides: Those of its trainings.
+        is_ambiguous: Whether other histories are of this model too.
+        runs: For each training a DataFrame of the checkpoints that were validated, with its `seed`.
+    """
+
+    model: str
+    overrides: str
+    is_ambiguous: bool
+    runs: list[pd.DataFrame]
+
+    @property
+    def label(self) -> str:
+        """The model, with its overrides where they tell it from another."""
+        return f"{self.model} {self.overrides}".strip() if self.is_ambiguous else self.model
+
+
+def learning_curves(histories, group, styles):
     """Draws the headline of quality, as validation measured it, over the seconds of training.
 
     A point is the mean over the training seeds that have that checkpoint, the band around a curve
@@ -55,14 +77,14 @@ def learning_curves(results_dir, group, styles):
     those that diverged are left out.
 
     Args:
-        results_dir: The results folder.
+        histories: Result of `histories_of`.
         group: The `Group`.
         styles: Result of `row_styles`; a model looks like its first line.
 
     Returns:
         A matplotlib `Figure`, or `None` if no training has such values.
     """
-    curves = curves_of(results_dir, group, styles)
+    curves = curves_of(histories, group, styles)
     if not curves:
         return None
     quality, points = column(group.headline), pd.concat([curve.points for curve in curves])
@@ -84,7 +106,7 @@ def learning_curves(results_dir, group, styles):
     return figure
 
 
-def curves_of(results_dir, group, styles):
+def curves_of(histories, group, styles):
     """Returns the `Curve`s of a group, one for each model and set of overrides that has any."""
     firsts = {}
     for line in competing(group.lines):
@@ -92,11 +114,11 @@ def curves_of(results_dir, group, styles):
     value = f"validation_{group.headline}"
     return [
         Curve(
-            label,
-            styles[firsts[name].label],
-            _over_seeds(pd.concat(found.values()).rename(columns={value: "value"})),
+            each.label,
+            styles[firsts[each.model, each.overrides].label],
+            _over_seeds(pd.concat(each.runs).rename(columns={value: "value"})),
         )
-        for name, (label, found) in _histories(results_dir, group).items()
+        for each in histories
     ]
 
 
@@ -104,31 +126,22 @@ def histories_of(results_dir, group):
     """What the trainings of a group measured in validation.
 
     Returns:
-        `dict` from a model, with its overrides where they tell it from another, to a `dict` from
-        the run to a DataFrame of the checkpoints that were validated, with the run's `seed`.
+        The `Histories`, of each model and set of overrides that has any.
     """
-    return dict(_histories(results_dir, group).values())
-
-
-def _histories(results_dir, group):
-    """The label and the runs' histories of each model and set of overrides that has any."""
-    histories = {}
+    found = {}
     for line in competing(group.lines):
-        name = line.first["model"], line.first["overrides"]
+        runs = found.setdefault((line.first["model"], line.first["overrides"]), {})
         for row in line.rows.to_dict("records"):
-            if row["run"] in histories.get(name, {}):  # it is sampled in several ways
-                continue
-            history = _validated(results_dir, row, group.headline)
-            if history is not None:
-                histories.setdefault(name, {})[row["run"]] = history.assign(seed=row["seed"])
-    models = [model for model, _ in histories]
-    return {
-        (model, overrides): (
-            f"{model} {overrides}".strip() if models.count(model) > 1 else model,
-            found,
-        )
-        for (model, overrides), found in histories.items()
-    }
+            if row["run"] not in runs:  # it is sampled in several ways
+                history = _validated(results_dir, row, group.headline)
+                if history is not None:
+                    runs[row["run"]] = history.assign(seed=row["seed"])
+    models = [model for (model, _), runs in found.items() if runs]
+    return [
+        Histories(model, overrides, models.count(model) > 1, list(runs.values()))
+        for (model, overrides), runs in found.items()
+        if runs
+    ]
 
 
 def _validated(results_dir, row, headline):

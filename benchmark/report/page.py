@@ -12,6 +12,7 @@ from benchmark.report import markup, published, tables
 from benchmark.report.columns import definitions
 from benchmark.report.gallery import Gallery, data_uri
 from benchmark.report.group_figures import CAPTIONS, SWEEP, caption, draw_group
+from benchmark.report.learning import histories_of
 from benchmark.report.rows import row_styles
 from benchmark.report.speedrun import speedrun_table
 from benchmark.report.stages import NOTE, stage_table
@@ -48,12 +49,16 @@ def write_report(results_dir, rows, *, real_images=None):
     results_dir = Path(results_dir)
     groups = grouping.group_rows(rows)
     styles = row_styles(*(group.rows for group in groups))
+    histories = {group.stem: histories_of(results_dir, group) for group in groups}
     pictures = {
-        group.stem: draw_group(results_dir, group, styles, (real_images or {}).get(group.dataset))
+        group.stem: draw_group(
+            results_dir, group, styles, histories[group.stem],
+            (real_images or {}).get(group.dataset),
+        )
         for group in groups
-    }
+    }  # fmt: skip
     _remove_stale_figures(results_dir / "figures", groups, pictures)
-    context = _context(results_dir, groups)
+    context = _context(groups, histories)
     html = _html(results_dir, context, pictures, styles)
     files = {
         "trilemma.csv": tables.to_csv(rows),
@@ -86,10 +91,13 @@ def _remove_stale_figures(folder, groups, pictures):
                 path.unlink()
 
 
-def _context(results_dir, groups):
+def _context(groups, histories):
     """What all documents show, group by group."""
     titles = grouping.titles(groups)
-    parts = [_part(results_dir, *pair) for pair in zip(groups, titles, strict=True)]
+    parts = [
+        _part(group, title, histories[group.stem])
+        for group, title in zip(groups, titles, strict=True)
+    ]
     rows = pd.concat([group.rows for group in groups]) if groups else pd.DataFrame()
     return {
         "parts": parts,
@@ -101,7 +109,7 @@ def _context(results_dir, groups):
     }
 
 
-def _part(results_dir, group, title):
+def _part(group, title, histories):
     by_model, by_row = tables.table_by_model(group), tables.build_table(group)
     has_seeds = len(by_row.body) > len(by_model.body)
     return {
@@ -113,7 +121,7 @@ def _part(results_dir, group, title):
         "panels": tables.split(by_model),
         "verdict": [why_headline(group), *verdict(group)],
         "components": seeds_table(group),
-        "speedrun": speedrun_table(results_dir, group),
+        "speedrun": speedrun_table(histories, group),
         "by_row": by_row if has_seeds else None,
         "row_panels": tables.split(by_row) if has_seeds else [],
         "published": published.published_table(group.dataset),

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from benchmark.headline import VALIDATION_REJECTED
 from benchmark.report.columns import column
 from benchmark.report.formats import duration
-from benchmark.report.learning import histories_of
 from benchmark.report.tables import Table
 
 NEVER = "not reached"
@@ -30,14 +29,14 @@ class Goal:
 GOALS = {"fid_digits": (Goal(15.0, 0.40), Goal(10.0, 0.30), Goal(7.0, 0.25))}
 
 
-def speedrun_table(results_dir, group):
+def speedrun_table(histories, group):
     """The time of training until validation reaches each of the goals, by model.
 
     It is the time of the first checkpoint at which both numbers are reached, the median over
     training seeds. A seed that does not reach a goal counts as slower than all that do.
 
     Args:
-        results_dir: The results folder.
+        histories: Result of `benchmark.report.learning.histories_of`.
         group: The `Group`.
 
     Returns:
@@ -45,16 +44,15 @@ def speedrun_table(results_dir, group):
         training measured both.
     """
     goals = GOALS.get(group.headline, ())
-    histories = {
-        label: [history for history in found.values() if VALIDATION_REJECTED in history]
-        for label, found in histories_of(results_dir, group).items()
+    measured = {
+        each.label: [run for run in each.runs if VALIDATION_REJECTED in run] for each in histories
     }
-    histories = {label: found for label, found in histories.items() if found}
-    if not goals or not histories:
+    measured = {label: runs for label, runs in measured.items() if runs}
+    if not goals or not measured:
         return None
     times = {
-        label: [[seconds_to(history, group.headline, goal) for history in found] for goal in goals]
-        for label, found in histories.items()
+        label: [[seconds_to(run, group.headline, goal) for run in runs] for goal in goals]
+        for label, runs in measured.items()
     }
     order = sorted(
         times, key=lambda label: [statistics.median(each) for each in times[label]][::-1]

@@ -7,7 +7,7 @@ import pytest
 
 from benchmark.report.group_figures import caption
 from benchmark.report.groups import group_rows
-from benchmark.report.learning import clock_time, curves_of, learning_curves
+from benchmark.report.learning import clock_time, curves_of, histories_of, learning_curves
 from benchmark.report.rows import row_styles
 
 CLASSIFIER = "classifier 0a0a0a0a @28"
@@ -41,11 +41,14 @@ def group_of(rows):
 
 
 def curves(folder, rows):
-    return {curve.label: curve for curve in curves_of(folder, group_of(rows), row_styles(rows))}
+    group = group_of(rows)
+    found = curves_of(histories_of(folder, group), group, row_styles(rows))
+    return {curve.label: curve for curve in found}
 
 
 def draw(folder, rows):
-    return learning_curves(folder, group_of(rows), row_styles(rows))
+    group = group_of(rows)
+    return learning_curves(histories_of(folder, group), group, row_styles(rows))
 
 
 def write_all(written, rows, scale=1.0):

@@ -7,6 +7,7 @@ import pytest
 
 from benchmark.headline import VALIDATION_REJECTED
 from benchmark.report.groups import group_rows
+from benchmark.report.learning import histories_of
 from benchmark.report.speedrun import GOALS, Goal, seconds_to, speedrun_table
 
 CLASSIFIER = "classifier 0a0a0a0a @28"
@@ -59,7 +60,7 @@ def table_of(seeds, tmp_path, monkeypatch):
             (folder / "run.json").write_text(
                 json.dumps({"validation": {"instrument": CLASSIFIER, "sampler": "any"}})
             )
-        return speedrun_table(tmp_path, group)
+        return speedrun_table(histories_of(tmp_path, group), group)
 
     return table
 
@@ -79,4 +80,4 @@ def test_a_seed_that_never_gets_there_is_the_slowest(table_of):
 def test_there_is_no_table_of_what_was_not_measured(table_of, seeds, tmp_path):
     assert table_of([90.0, 30.0, 60.0], measured=False) is None
     (group,) = group_rows(seeds)  # no goals for its headline
-    assert speedrun_table(tmp_path, group) is None
+    assert speedrun_table(histories_of(tmp_path, group), group) is None
