@@ -155,6 +155,16 @@ class StoredRow:
         images = read(path, _images) if path else None
         return np.array(images[:count]) if images is not None and len(images) else None
 
+    @property
+    def files(self) -> list[Path]:
+        """Where the numbers of its run, its samples and its measurement are, if they are stored."""
+        paths = []
+        if self.run:
+            paths += [self.run.path / name for name in ("run.json", "config.yaml", "history.csv")]
+        if self.samples_path and self._path:
+            paths += [self.samples_path / "samples.npy", self._path / "metrics.json"]
+        return paths
+
     def details(self, metric: str) -> dict[str, Any]:
         """What a metric said beyond its numbers, by the name of its option in conf/metric."""
         stored = read(self._path / "metrics.json", _measurement) if self._path else None
@@ -259,6 +269,10 @@ def _parsed_history(path: Path, mtime_ns: int, size: int) -> pd.DataFrame:
     for name in NEEDED_OF_A_HISTORY:
         if name not in names:
             raise ValueError(f"it has no column {name}")
+    if len(set(names)) < len(names):
+        raise ValueError("it names a column twice")
+    if any(len(line) != len(names) for line in lines):
+        raise ValueError("a line has more or fewer numbers than there are columns")
     numbers = [[float(text or "nan") for text in line] for line in lines]
     return pd.DataFrame(np.array(numbers).reshape(len(lines), len(names)), columns=names)
 

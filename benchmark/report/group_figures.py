@@ -16,7 +16,7 @@ from benchmark.report.frontier import frontier
 from benchmark.report.groups import validation_samplers
 from benchmark.report.learning import learning_curves
 from benchmark.report.radar import radar
-from benchmark.report.stored import first_stored, shown_runs
+from benchmark.report.stored import NUM_SAMPLES_SHOWN, first_stored, shown_runs
 from benchmark.report.sweeps import sweeps
 from benchmark.stored_results import StoredRow
 
@@ -34,7 +34,6 @@ CAPTIONS = {
 OF_ONE_SEED = ("samples", "class_histograms", "loss")
 SWEEP = "sweep_"
 DIGEST = "Digest"  # the key in a PNG file of the digest of the numbers that it shows
-NUM_SAMPLES_SHOWN = 10
 
 
 def draw_group(results_dir, group, styles, histories, real_images):

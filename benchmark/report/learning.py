@@ -16,6 +16,7 @@ from benchmark.drawing.style import (
     new_figure,
     style_axes,
 )
+from benchmark.headline import VALIDATION_REJECTED
 from benchmark.report.columns import column
 from benchmark.report.lines import competing
 from benchmark.report.rows import Style
@@ -48,20 +49,21 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Histories:
+class History:
     """What the trainings of a model measured in validation.
 
     Attributes:
         model: Its name.
         overrides: Those of its trainings.
-        is_ambiguous: Whether other histories are of this model too.
-        runs: For each training a DataFrame of the checkpoints that were validated, with its `seed`.
+        is_ambiguous: Whether another history is of this model too.
+        checkpoints: DataFrame of those that were validated: `step`, `seconds`, what validation
+            measured, the training's `run` and its `seed`.
     """
 
     model: str
     overrides: str
     is_ambiguous: bool
-    runs: list[pd.DataFrame]
+    checkpoints: pd.DataFrame
 
     @property
     def label(self) -> str:
@@ -116,48 +118,56 @@ def curves_of(histories, group, styles):
         Curve(
             each.label,
             styles[firsts[each.model, each.overrides].label],
-            _over_seeds(pd.concat(each.runs).rename(columns={value: "value"})),
+            _over_seeds(each.checkpoints.rename(columns={value: "value"})),
         )
         for each in histories
     ]
 
 
 def histories_of(results_dir, group):
-    """What the trainings of a group measured in validation.
-
-    Returns:
-        The `Histories`, of each model and set of overrides that has any.
-    """
-    found = {}
+    """Returns the `History` of each model and set of overrides that has been validated."""
+    value, found = f"validation_{group.headline}", {}
     for line in competing(group.lines):
         runs = found.setdefault((line.first["model"], line.first["overrides"]), {})
         for row in line.rows.to_dict("records"):
             if row["run"] not in runs:  # it is sampled in several ways
-                history = _validated(results_dir, row, group.headline)
-                if history is not None:
-                    runs[row["run"]] = history.assign(seed=row["seed"])
-    models = [model for (model, _), runs in found.items() if runs]
+                runs[row["run"]] = row["seed"], _stored_history(results_dir, row, value)
+    tables = {name: _table(runs, value) for name, runs in found.items()}
+    tables = {name: table for name, table in tables.items() if table is not None}
+    models = [model for model, _ in tables]
     return [
-        Histories(model, overrides, models.count(model) > 1, list(runs.values()))
-        for (model, overrides), runs in found.items()
-        if runs
+        History(model, overrides, models.count(model) > 1, table)
+        for (model, overrides), table in tables.items()
     ]
 
 
-def _validated(results_dir, row, headline):
-    """The checkpoints of a row's run that were validated; `None` without any.
+def _stored_history(results_dir, row, value):
+    """The history of a row's run; `None` without one that has the column `value`.
 
     Values of another instrument than the row's are not comparable with those of other rows.
     """
     run = StoredRow(results_dir, row["path"]).run
-    history, name = run.history if run is not None else None, f"validation_{headline}"
-    if history is None or name not in history:
+    history = run.history if run is not None else None
+    if history is None or value not in history:
         return None
     instruments = row["kid_encoder"], row["classifier"].partition(",")[0]
-    if run.state.get("validation", {}).get("instrument") not in instruments:
+    is_comparable = run.state.get("validation", {}).get("instrument") in instruments
+    return history if is_comparable else None
+
+
+def _table(runs, value):
+    """The validated checkpoints of `(seed, history)` by run; `None` if there is none."""
+    seeds = {run: seed for run, (seed, _) in runs.items()}
+    histories = {run: history for run, (_, history) in runs.items() if history is not None}
+    if not histories:
         return None
-    values = history[history[name].notna()]
-    return values if len(values) else None
+    table = pd.concat(histories, names=["run"])
+    run = table.index.get_level_values("run")
+    table = table[
+        [name for name in ("step", "seconds", value, VALIDATION_REJECTED) if name in table]
+    ]
+    table = table.assign(run=run, seed=run.map(seeds))[table[value].notna()]
+    return table.reset_index(drop=True) if len(table) else None
 
 
 def _over_seeds(values):

@@ -10,6 +10,7 @@ from matplotlib.colors import to_hex
 from benchmark.report import groups as grouping
 from benchmark.report import markup, published, tables
 from benchmark.report.columns import definitions
+from benchmark.report.drawn import DrawnFigures, digest_of
 from benchmark.report.gallery import Gallery, data_uri
 from benchmark.report.group_figures import CAPTIONS, SWEEP, caption, draw_group
 from benchmark.report.learning import histories_of
@@ -50,13 +51,13 @@ def write_report(results_dir, rows, *, real_images=None):
     groups = grouping.group_rows(rows)
     styles = row_styles(*(group.rows for group in groups))
     histories = {group.stem: histories_of(results_dir, group) for group in groups}
-    pictures = {
-        group.stem: draw_group(
-            results_dir, group, styles, histories[group.stem],
-            (real_images or {}).get(group.dataset),
-        )
-        for group in groups
-    }  # fmt: skip
+    drawn, sources, pictures = DrawnFigures(results_dir / "figures"), {}, {}
+    for group in groups:
+        stem, real = group.stem, (real_images or {}).get(group.dataset)
+        sources[stem] = digest_of(results_dir, group, styles, real)
+        pictures[stem] = drawn.recall(stem, sources[stem])
+        if pictures[stem] is None:
+            pictures[stem] = draw_group(results_dir, group, styles, histories[stem], real)
     _remove_stale_figures(results_dir / "figures", groups, pictures)
     context = _context(groups, histories)
     html = _html(results_dir, context, pictures, styles)
@@ -72,7 +73,10 @@ def write_report(results_dir, rows, *, real_images=None):
         },
         "report.html": html,
     }
-    return [_write(results_dir / name, content) for name, content in files.items()]
+    paths = [_write(results_dir / name, content) for name, content in files.items()]
+    if not damages:  # drawing tells what is damaged, and the page shows it
+        drawn.record(sources, pictures)
+    return paths
 
 
 def _write(path, content):

@@ -44,9 +44,7 @@ def speedrun_table(histories, group):
         training measured both.
     """
     goals = GOALS.get(group.headline, ())
-    measured = {
-        each.label: [run for run in each.runs if VALIDATION_REJECTED in run] for each in histories
-    }
+    measured = {each.label: _runs_of(each.checkpoints) for each in histories}
     measured = {label: runs for label, runs in measured.items() if runs}
     if not goals or not measured:
         return None
@@ -69,6 +67,14 @@ def speedrun_table(histories, group):
             "not count, and what lies between two validations is not known."
         ),
     )
+
+
+def _runs_of(checkpoints):
+    """The checkpoints of each run that measured the rejected share too."""
+    if VALIDATION_REJECTED not in checkpoints:
+        return []
+    complete = checkpoints[checkpoints[VALIDATION_REJECTED].notna()]
+    return [run for _, run in complete.groupby("run", sort=False)]
 
 
 def seconds_to(history, headline, goal):

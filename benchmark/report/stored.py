@@ -6,6 +6,8 @@ from benchmark.report.lines import UNMEASURED, Line
 from benchmark.report.rows import is_sanity, row_labels
 from benchmark.stored_results import StoredRow, StoredRun
 
+NUM_SAMPLES_SHOWN = 10  # of each line
+
 
 def stored_runs(results_dir, group) -> dict[str, StoredRun]:
     """Each training run, or set of samples made elsewhere, by model, seed and overrides."""

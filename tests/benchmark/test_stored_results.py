@@ -143,6 +143,29 @@ def test_a_damaged_file_of_a_run_is_told_once_and_left_out(stored, tmp_path, tol
     assert warning.startswith(f"warning: {path} is damaged (") and warning.endswith("left out")
 
 
+def test_empty_cells_of_a_history_are_missing_numbers(stored, tmp_path):
+    path = tmp_path / "runs" / "mnist" / "vae" / "key" / "history.csv"
+    path.write_text("step,images_seen,seconds,loss\n1,8,0.5,\n2,16,1.0,0.25\n")
+    history = StoredRun(path.parent).history
+    assert history["step"].tolist() == [1, 2] and history["loss"].isna().tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("step,images_seen\n1,8\n", "it has no column seconds"),
+        ("step,images_seen,seconds,loss,loss\n1,8,0.5,1,1\n", "it names a column twice"),
+        ("step,images_seen,seconds\n1,8\n", "more or fewer numbers"),
+        ("step,images_seen,seconds\n1,8,soon\n", "could not convert"),
+    ],
+)
+def test_a_history_of_another_form_is_damaged(stored, tmp_path, content, reason):
+    path = tmp_path / "runs" / "mnist" / "vae" / "key" / "history.csv"
+    path.write_text(content)
+    assert StoredRun(path.parent).history is None
+    assert reason in stored_results.damages[path]
+
+
 @pytest.mark.parametrize("how", DAMAGES)
 @pytest.mark.parametrize("kind", ["runs", "sanity", "external"])
 def test_damaged_numbers_take_no_other_rows_with_them(stored, tmp_path, told, kind, how):
