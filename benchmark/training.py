@@ -265,7 +265,7 @@ class TrainingMonitor(keras.callbacks.Callback):
         )
         if validates:
             self._save()  # as a signal stops a validation
-        looked = self._look(checkpoint, validates=validates, draws=draws)
+        looked = self._validate_and_draw(checkpoint, validates=validates, draws=draws)
         counts = {"step": self.step, "images_seen": self.step * self.batch_size}
         losses = {name: float(value) for name, value in logs.items()}
         seconds = round(self.progress.seconds, 3)
@@ -289,7 +289,7 @@ class TrainingMonitor(keras.callbacks.Callback):
         self.progress.seconds += now - self._clock
         self._clock = now
 
-    def _look(self, checkpoint, *, validates, draws):
+    def _validate_and_draw(self, checkpoint, *, validates, draws):
         """Validates and takes pictures where these are due, both of the averaged weights.
 
         Their time does not count as training's.
@@ -332,7 +332,7 @@ class TrainingMonitor(keras.callbacks.Callback):
         earlier = self.progress.best.step
         verdict = "the best so far" if better else f"the best is that of step {earlier}"
         console.say(f"step {self.step}: validation {column(measure).name} {value:.2f}, {verdict}")
-        return {validation.history_column: value, **validation.besides(images)}
+        return {validation.history_column: value, **validation.rejected_fraction_of(images)}
 
     def _forget_values_of(self, instrument):
         """Takes another instrument's values out of the history: those of one column compare."""

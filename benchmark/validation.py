@@ -116,7 +116,7 @@ class Validation:
         """The headline of images; lower is better."""
         return fid(real_features=self.real_features, generated_features=self.encoder(images))
 
-    def besides(self, images: np.ndarray) -> dict[str, float]:
+    def rejected_fraction_of(self, images: np.ndarray) -> dict[str, float]:
         """What else is known of images, by column of the history: the rejected share, if any."""
         encoder = self.encoder
         if not isinstance(encoder, ModeClassifier) or images.shape[1:] != encoder.image_shape:
@@ -232,4 +232,4 @@ def swap_in_ema(model: keras.Model) -> None:
     type(optimizer).finalize_variable_values(optimizer, variables)  # in spite of `kept_raw`
     for variable in variables:
         variable.assign(keras.ops.copy(variable))
-    model.settle()
+    model.update_statistics()

@@ -110,7 +110,7 @@ def cond(condition, if_true, if_false, variables):
     return outputs
 
 
-def total_loss(model, generate, deceive, discriminate):
+def total_loss(model, generate, generator_losses, discriminator_losses):
     """The loss of one step: the sum of both networks' losses, or that of whose turn it is.
 
     Args:
@@ -118,9 +118,9 @@ def total_loss(model, generate, deceive, discriminate):
             `alternating`, `steps_done` (an integer variable, which is counted up) and `means`, a
             `keras.metrics.Mean` for each key of the functions' values, which are updated.
         generate: Returns generated images.
-        deceive: From generated images to the generator's loss, `{"generator_loss": ...}`.
-        discriminate: From generated images to a dict of the discriminator's losses and, under
-            keys that end with `accuracy`, of what is only logged.
+        generator_losses: From generated images to `{"generator_loss": ...}`.
+        discriminator_losses: From generated images to a dict of the discriminator's losses and,
+            under keys that end with `accuracy`, of what is only logged.
 
     Returns:
         Scalar tensor.
@@ -138,8 +138,8 @@ def total_loss(model, generate, deceive, discriminate):
         turn = model.steps_done % PERIOD
         values = cond(
             ops.equal(turn, DISCRIMINATOR),
-            lambda: values_of(discriminate),
-            lambda: values_of(deceive),
+            lambda: values_of(discriminator_losses),
+            lambda: values_of(generator_losses),
             model.generator.variables + model.discriminator.variables,
         )
         weights = {
@@ -147,7 +147,7 @@ def total_loss(model, generate, deceive, discriminate):
             for key in keys
         }
     else:
-        values = values_of(deceive, discriminate)
+        values = values_of(generator_losses, discriminator_losses)
         weights = dict.fromkeys(keys)
     model.steps_done.assign_add(1)
     for key, value in zip(keys, values, strict=True):

@@ -166,8 +166,8 @@ class GenerativeModel(keras.Model):
                 them are arrays.
         """
 
-    def settle(self):
-        """Adapts what else sampling needs to weights that were put in, such as averages."""
+    def update_statistics(self):
+        """Adapts statistics, such as those of batches, to weights that were put in."""
 
     def facts(self, images, labels):
         """Numbers about the trained model that no metric measures, by column of the results.

@@ -121,13 +121,13 @@ class DCGAN(GenerativeModel):
         def generate():
             return self.generator([y_pred, *labels], training=training) + noises[1]
 
-        def deceive(generated_images):
+        def generator_losses(generated_images):
             logits = frozen_logits(
                 self.discriminator, [generated_images, *labels], training=training
             )
             return {"generator_loss": ops.mean(ops.softplus(-logits))}
 
-        def discriminate(generated_images):
+        def discriminator_losses(generated_images):
             real_logits = self.discriminator([real_images + noises[0], *labels], training=training)
             generated_logits = self.discriminator(
                 [ops.stop_gradient(generated_images), *labels], training=training
@@ -137,9 +137,9 @@ class DCGAN(GenerativeModel):
             loss = ops.mean(real_losses) + ops.mean(ops.softplus(generated_logits))
             return {"discriminator_loss": loss, **accuracies(real_logits, generated_logits)}
 
-        return total_loss(self, generate, deceive, discriminate)
+        return total_loss(self, generate, generator_losses, discriminator_losses)
 
-    def settle(self):
+    def update_statistics(self):
         """Makes the batch statistics anew for the weights as they are, which may be averages."""
         sampler = self.sampler()
         starts = range(0, NUM_STATISTICS, STATISTICS_BATCH)

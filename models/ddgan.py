@@ -168,7 +168,7 @@ class DenoisingDiffusionGAN(GenerativeModel):
             predicted_images = self.generator(inputs, training=training)
             return self.denoise(predicted_images, noisier_states, indices, noises)
 
-        def deceive(generated_states):
+        def generator_losses(generated_states):
             inputs = [generated_states, noisier_states, times, *labels]
             logits = frozen_logits(self.discriminator, inputs, training=training)
             return {"generator_loss": ops.mean(ops.softplus(-logits))}
@@ -177,7 +177,7 @@ class DenoisingDiffusionGAN(GenerativeModel):
             inputs = [states, noisier_states, times, *labels]
             return self.discriminator(inputs, training=training)
 
-        def discriminate(generated_states):
+        def discriminator_losses(generated_states):
             real_logits = logits_of(real_states)
             generated_logits = logits_of(ops.stop_gradient(generated_states))
             return {
@@ -187,7 +187,7 @@ class DenoisingDiffusionGAN(GenerativeModel):
                 **accuracies(real_logits, generated_logits),
             }
 
-        return total_loss(self, generate, deceive, discriminate)
+        return total_loss(self, generate, generator_losses, discriminator_losses)
 
     def _gradient_penalty(self, function, states, is_due):
         """R1 (Mescheder et al. 2018, eq. 9) where it is due, else 0."""

@@ -41,7 +41,7 @@ def build_discriminator(*, image_shape, widths, num_classes=None):
     for width in widths:
         features = layers.Conv2D(width, 4, strides=2, padding="same")(features)
         features = activate(features + layers.Dense(width)(condition)[:, None, None, :])
-    features = append_variety(features)
+    features = append_minibatch_std(features)
     features = activate(layers.Conv2D(widths[-1], 3, padding="same")(features))
     logits = layers.Dense(1, dtype=OUTPUT_DTYPE)(layers.Flatten()(features))
     return keras.Model(inputs, logits, name="discriminator")
@@ -51,7 +51,7 @@ def activate(features):
     return layers.LeakyReLU(NEGATIVE_SLOPE)(features)
 
 
-def append_variety(features):
+def append_minibatch_std(features):
     """Appends a channel that tells how much the images of a group differ (Karras et al. 2018).
 
     It is the standard deviation over the `GROUP_SIZE` images of a group (Karras et al. 2020),

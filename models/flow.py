@@ -97,7 +97,7 @@ class FlowModel(GenerativeModel):
         images = to_float(images)
         times = self.draw_times(ops.shape(images)[0])
         noises = keras.random.normal(ops.shape(images), seed=self.seed_generator)
-        states = on_the_line(images, noises, times)
+        states = interpolate(images, noises, times)
         network_inputs = [states, self.time_scale * times]
         if self.num_classes:
             network_inputs.append(
@@ -144,7 +144,7 @@ class FlowModel(GenerativeModel):
         return {"forward": line_to_noise(images, self.seed)}
 
 
-def on_the_line(images, noises, times):
+def interpolate(images, noises, times):
     """(1 - t) x + t eps, with a t for each entry of the axis before the last three."""
     times = times[..., None, None, None]
     return (1.0 - times) * images + times * noises
@@ -160,7 +160,7 @@ def line_to_noise(images, seed):
     images = images[:NUM_ILLUSTRATED]
     noises = np.random.default_rng(seed).standard_normal(images.shape)
     times = np.linspace(0.0, 1.0, NUM_ILLUSTRATED_TIMES)
-    states = on_the_line((images / 127.5 - 1.0)[:, None], noises[:, None], times)
+    states = interpolate((images / 127.5 - 1.0)[:, None], noises[:, None], times)
     labels = tuple(f"{time:.1f}" for time in times)
     return Illustration(to_uint8(states), column_labels=labels, x_label="t")
 

@@ -17,7 +17,7 @@ from keras import ops
 from models.base import GenerativeModel, to_float
 from models.checks import check_choice, check_rate
 from models.embedding import withhold_labels
-from models.flow import check_flow_method, draw_logit_normal, line_to_noise, on_the_line
+from models.flow import check_flow_method, draw_logit_normal, interpolate, line_to_noise
 from models.flow_samplers import MeanFlow
 from models.gradients import with_directional_derivative
 from models.reverse_process import DiffusionSampler
@@ -125,7 +125,7 @@ class MeanFlowModel(GenerativeModel):
         num_jumps = self.count_jumps(count)
         times, intervals = self.draw_intervals(count, num_jumps)
         noises = keras.random.normal(ops.shape(images), seed=self.seed_generator)
-        states, velocities = on_the_line(images, noises, times), noises - images
+        states, velocities = interpolate(images, noises, times), noises - images
         conditions = [states, times]
         if self.num_classes:
             conditions.append(

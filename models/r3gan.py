@@ -119,7 +119,7 @@ class R3GAN(GenerativeModel):
         def generate():
             return self.generator([y_pred, *labels], training=training)
 
-        def deceive(generated_images):
+        def generator_losses(generated_images):
             logits = frozen_logits(
                 self.discriminator, [generated_images, *labels], training=training
             )
@@ -132,20 +132,20 @@ class R3GAN(GenerativeModel):
         def logits_of(images):
             return self.discriminator([images, *labels], training=training)
 
-        def discriminate(generated_images):
+        def discriminator_losses(generated_images):
             generated_images = ops.stop_gradient(generated_images)
             real_logits, r1 = logits_and_penalty(logits_of, real_images, "r1" in self.penalties)
             generated_logits, r2 = logits_and_penalty(
                 logits_of, generated_images, "r2" in self.penalties
             )
             return {
-                **self.judgement(real_logits, generated_logits),
+                **self.losses_of_logits(real_logits, generated_logits),
                 "gradient_penalty": 0.5 * gamma * (r1 + r2),
             }
 
-        return total_loss(self, generate, deceive, discriminate)
+        return total_loss(self, generate, generator_losses, discriminator_losses)
 
-    def judgement(self, real_logits, generated_logits):
+    def losses_of_logits(self, real_logits, generated_logits):
         """The discriminator's loss and how often it is right, from logits `(batch, 1)`."""
         if not self.relativistic:
             loss = ops.mean(ops.softplus(-real_logits)) + ops.mean(ops.softplus(generated_logits))

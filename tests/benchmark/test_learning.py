@@ -196,7 +196,7 @@ class Scripted:
     def distance(self, images):
         return 1.0
 
-    def besides(self, images):
+    def rejected_fraction_of(self, images):
         return {}
 
 

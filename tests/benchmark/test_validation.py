@@ -59,7 +59,7 @@ class Scripted:
     def distance(self, images):
         return self.values[len(self.seen) - 1]
 
-    def besides(self, images):
+    def rejected_fraction_of(self, images):
         return {}
 
 
@@ -167,7 +167,7 @@ def test_the_averages_are_validated(build, train):
 def averaging():
     """A small model after two steps of an optimizer that averages the weights."""
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
-    model.settle = lambda: None
+    model.update_statistics = lambda: None
     model.compile(optimizer=AveragedAdam(0.1), loss="mse")
     for step in range(2):
         model.train_on_batch(np.full((4, 2), step + 1.0), np.ones((4, 3)))

@@ -158,7 +158,7 @@ def test_averages_have_batch_statistics_of_their_own():
         norm.moving_mean.assign(ops.full(norm.moving_mean.shape, 3.0))
         norm.moving_variance.assign(ops.full(norm.moving_variance.shape, 9.0))
     spoilt = ops.convert_to_numpy(model.generator([latents]))
-    model.settle()
+    model.update_statistics()
     settled = ops.convert_to_numpy(model.generator([latents]))
     assert np.abs(spoilt - expected).mean() > 5 * np.abs(settled - expected).mean()
 

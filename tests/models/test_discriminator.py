@@ -2,15 +2,15 @@ import numpy as np
 import pytest
 from keras import ops
 
-from models.discriminator import append_variety, build_discriminator
+from models.discriminator import append_minibatch_std, build_discriminator
 
 
-def test_variety_is_the_standard_deviation_within_groups():
+def test_minibatch_std_is_the_standard_deviation_within_groups():
     """A group of four alike has none; the other's two channels deviate by 1 and by 3."""
     signs = np.array([1.0, -1.0, 1.0, -1.0])[:, None, None, None]
     varied = signs * np.array([1.0, 3.0]) + np.zeros((4, 2, 3, 2))
     features = np.concatenate([np.full((4, 2, 3, 2), 5.0), varied]).astype("float32")
-    appended = ops.convert_to_numpy(append_variety(ops.convert_to_tensor(features)))
+    appended = ops.convert_to_numpy(append_minibatch_std(ops.convert_to_tensor(features)))
     np.testing.assert_array_equal(appended[..., :2], features)
     np.testing.assert_allclose(appended[:4, ..., 2], 0.0, atol=1e-3)
     np.testing.assert_allclose(appended[4:, ..., 2], 2.0, atol=1e-3)

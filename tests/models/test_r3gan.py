@@ -34,19 +34,19 @@ def nudge(network):
 def test_the_relativistic_loss_by_hand():
     model = build_model()
     real_logits, generated_logits = np.array([[2.0], [-1.0]]), np.array([[1.0], [1.0]])
-    judgement = model.judgement(real_logits, generated_logits)
+    losses = model.losses_of_logits(real_logits, generated_logits)
     expected = np.mean(np.log1p(np.exp([-1.0, 2.0])))  # of real minus generated logit
-    assert float(judgement["discriminator_loss"]) == pytest.approx(expected, rel=1e-6)
-    assert float(judgement["pair_accuracy"]) == 0.5
+    assert float(losses["discriminator_loss"]) == pytest.approx(expected, rel=1e-6)
+    assert float(losses["pair_accuracy"]) == 0.5
 
 
 def test_images_are_judged_each_by_itself_without_pairs():
     model = build_model(relativistic=False)
-    judgement = model.judgement(np.array([[2.0], [-1.0]]), np.array([[1.0], [1.0]]))
+    losses = model.losses_of_logits(np.array([[2.0], [-1.0]]), np.array([[1.0], [1.0]]))
     expected = np.mean(np.log1p(np.exp([-2.0, 1.0]))) + np.log1p(np.exp(1.0))
-    assert float(judgement["discriminator_loss"]) == pytest.approx(expected, rel=1e-6)
-    assert float(judgement["real_accuracy"]) == 0.5
-    assert float(judgement["generated_accuracy"]) == 0.0
+    assert float(losses["discriminator_loss"]) == pytest.approx(expected, rel=1e-6)
+    assert float(losses["real_accuracy"]) == 0.5
+    assert float(losses["generated_accuracy"]) == 0.0
 
 
 def test_the_generators_loss_is_that_of_the_discriminator_with_the_roles_exchanged(monkeypatch):
