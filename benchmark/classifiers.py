@@ -218,14 +218,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=Path(), help="where the file goes (here)")
     options = parser.parse_intermixed_args(arguments)
     with exit_on_user_error():
-        parts = compose(*options.overrides)
-        choose_device(parts.settings)
+        builder = compose(*options.overrides)
+        choose_device(builder.settings)
         import_backend()
-        dataset = parts.load_dataset()
+        dataset = builder.load_dataset()
         if dataset.num_classes is None:
             parser.error(f"dataset {dataset.name} has no labels")
         classifier = train(dataset)
-        describe(classifier, dataset, other_pictures(dataset, parts.settings["cache_dir"]))
+        describe(classifier, dataset, other_pictures(dataset, builder.settings["cache_dir"]))
         path = options.folder / f"classifier_{dataset.name}.npz"
         np.savez(path, **classifier.to_arrays())
         show(classifier.record)

@@ -56,7 +56,7 @@ def train_and_measure(settings: dict[str, Any]) -> None:
         import_backend()
         from benchmark.run import run
 
-        run(Parts(settings, HydraConfig.get().overrides.task, in_sweep=is_sweep()))
+        run(RunBuilder(settings, HydraConfig.get().overrides.task, in_sweep=is_sweep()))
 
 
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="evaluate")
@@ -74,14 +74,14 @@ def read_and_measure(settings: dict[str, Any]) -> None:
 
     with seated():
         choose_device(settings)
-        parts = Parts(settings, HydraConfig.get().overrides.task, in_sweep=is_sweep())
+        builder = RunBuilder(settings, HydraConfig.get().overrides.task, in_sweep=is_sweep())
         from benchmark.external.samples import take_samples
 
-        dataset, samples = take_samples(parts)
+        dataset, samples = take_samples(builder)
         import_backend()
         from benchmark.external.measure import evaluate
 
-        evaluate(parts, dataset, samples)
+        evaluate(builder, dataset, samples)
 
 
 def do(work: Callable[[], None], schema: type[MeasurementConfig]) -> None:
@@ -109,7 +109,7 @@ def label_shared_output() -> None:
     console.say(" ".join(run.overrides.task))
 
 
-class Parts:
+class RunBuilder:
     """The configured parts of one run or evaluation, each built when it is asked for.
 
     Attributes:
@@ -149,12 +149,12 @@ class Parts:
         return {name: build(f"metric.{name}", options) for name, options in metrics.items()}
 
 
-def compose(*overrides: str) -> Parts:
+def compose(*overrides: str) -> RunBuilder:
     """The parts of a run, for use from Python: `compose("model=ddpm", "preset=standard")`."""
     configuration.register()
     with hydra.initialize_config_module("conf", version_base="1.3"):
         config = hydra.compose("config", overrides=list(overrides))
-    return Parts(configuration.validate(config), overrides)
+    return RunBuilder(configuration.validate(config), overrides)
 
 
 def build(key: str, options: dict[str, Any], **arguments: Any) -> Any:

@@ -241,17 +241,17 @@ class Evaluator:
         return [f"{num_samples:,} samples, not the {wanted:,} of {self.dataset.name}'s protocol"]
 
 
-def build_evaluator(parts: Any, dataset: Any) -> Evaluator:
+def build_evaluator(builder: Any, dataset: Any) -> Evaluator:
     """The instruments; refuses before training what they could not measure after it.
 
     Args:
-        parts: The `benchmark.cli.Parts` of a run or of an evaluation.
+        builder: The `benchmark.cli.RunBuilder` of a run or of an evaluation.
         dataset: Its `ImageDataset`.
 
     Raises:
         UserError: If a metric needs more images than there are.
     """
-    settings, metrics = parts.settings, parts.build_metrics()
+    settings, metrics = builder.settings, builder.build_metrics()
     chosen = {key: settings[key] for key in ("num_samples", "num_reference_images")}
     available = min(*chosen.values(), len(dataset.train_images))
     for name, metric in metrics.items():
@@ -265,7 +265,7 @@ def build_evaluator(parts: Any, dataset: Any) -> Evaluator:
     sweep(cache.path / FEATURES, ".*", hours=1)  # others may write to it now
     return Evaluator(
         dataset,
-        encoder=parts.build_encoder(),
+        encoder=builder.build_encoder(),
         metrics=metrics,
         metric_settings=settings["metric"],
         **chosen,

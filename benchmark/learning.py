@@ -51,12 +51,14 @@ class LearningPictures:
         self.run.write_arrays(f"{SHARDS}/{checkpoint:05d}.npz", arrays)
 
 
-def build_pictures(parts: Any, model: keras.Model, folder: RunFolder) -> LearningPictures | None:
+def build_pictures(builder: Any, model: keras.Model, folder: RunFolder) -> LearningPictures | None:
     """What takes pictures while the model trains, where it is asked for."""
-    every = parts.settings["training"]["pictures_every"]
+    every = builder.settings["training"]["pictures_every"]
     if every is None:
         return None
-    return LearningPictures(model, run=folder, method=parts.build_validation_method(), every=every)
+    return LearningPictures(
+        model, run=folder, method=builder.build_validation_method(), every=every
+    )
 
 
 def write_animation(run: RunFolder) -> None:

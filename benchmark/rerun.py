@@ -70,7 +70,7 @@ def rerun(stored: StoredRun, settings: dict[str, Any]) -> None:
         cli.import_backend()
         from benchmark.run import run
 
-        run(cli.Parts(settings, stored.state.get("overrides", [])))
+        run(cli.RunBuilder(settings, stored.state.get("overrides", [])))
     again = latest_run(Path(settings["results_dir"]), settings["model"]["name"])
     console.stage(f"Compared with {stored.path}")
     for line in differences(stored, again):

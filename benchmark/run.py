@@ -56,11 +56,11 @@ NUM_SHOWN = 5000
 TRAIN_OPTIONS = ("batch_size", "num_steps", "num_checkpoints")
 
 
-def run(parts: Any) -> pd.DataFrame:
-    """Trains, samples, measures and reports what `parts` describes, where it is not done yet.
+def run(builder: Any) -> pd.DataFrame:
+    """Trains, samples, measures and reports what `builder` describes, where it is not done yet.
 
     Args:
-        parts: The `benchmark.cli.Parts` of the run.
+        builder: The `benchmark.cli.RunBuilder` of the run.
 
     Returns:
         The rows of the results folder.
@@ -68,19 +68,19 @@ def run(parts: Any) -> pd.DataFrame:
     Raises:
         Divergence: If the training ended in values that are not numbers; a row says so.
     """
-    settings = parts.settings
+    settings = builder.settings
     check_device(settings["device"])
     acceleration = choose_acceleration(settings)
     idle, began = machine.place.idle_seconds, machine.working_seconds()
-    dataset = parts.load_dataset()
+    dataset = builder.load_dataset()
     loaded = machine.working_seconds()
     named = [name for name in ("start_from", "teacher") if settings[name]]
     teacher = take_teacher(settings, dataset.name)
     start = take_start(settings, dataset.name)
-    parts.overrides += [f"{name}={settings[name][:8]}" for name in named]  # keys by now
-    model = build_model(parts, dataset, acceleration)  # it refuses what it cannot be trained on
-    samplings = build_samplings(parts)
-    evaluator = build_evaluator(parts, dataset)
+    builder.overrides += [f"{name}={settings[name][:8]}" for name in named]  # keys by now
+    model = build_model(builder, dataset, acceleration)  # it refuses what it cannot be trained on
+    samplings = build_samplings(builder)
+    evaluator = build_evaluator(builder, dataset)
     folder = run_folder(settings, dataset, num_devices(model))
     announce(settings, evaluator, samplings, folder)
     console.say(acceleration.describe())
@@ -91,25 +91,25 @@ def run(parts: Any) -> pd.DataFrame:
         if settings["force"]:
             folder.clear()
         forget_failure(folder)
-        if is_finished(parts, model, samplings, evaluator, folder):
+        if is_finished(builder, model, samplings, evaluator, folder):
             console.say("this run is finished already; force=true does it again")
             measure_sanity_rows(evaluator, settings["results_dir"])
-            table = show(parts, evaluator, folder)
+            table = show(builder, evaluator, folder)
             check_divergence(folder)
             return table
-        with recorded_failure(folder, lambda: row_of(parts, dataset, folder)):
+        with recorded_failure(folder, lambda: row_of(builder, dataset, folder)):
             folder.add_seconds("data", loaded - began)
             folder.add_seconds("instruments", prepared - loaded)
             if not folder.has_weights:
                 check_disk(folder.path, needed_bytes(model, samplings, settings["num_samples"]))
                 take_weights(model, folder, teacher, start)
-            if trained(parts, model, evaluator, folder):
+            if trained(builder, model, evaluator, folder):
                 for sampling in samplings:
-                    sample_and_measure(parts, model, sampling, evaluator, folder)
+                    sample_and_measure(builder, model, sampling, evaluator, folder)
             with timed(folder, "sanity rows"):
                 measure_sanity_rows(evaluator, settings["results_dir"])
             with timed(folder, "report"):
-                table = show(parts, evaluator, folder)
+                table = show(builder, evaluator, folder)
             if waited := round(machine.place.idle_seconds - idle):  # free locks take milliseconds
                 folder.add_seconds("waiting", waited)
         console.say(summary(folder.state["stage_seconds"]))
@@ -125,9 +125,9 @@ def choose_acceleration(settings) -> Acceleration:
     return acceleration
 
 
-def build_model(parts, dataset, acceleration) -> keras.Model:
+def build_model(builder, dataset, acceleration) -> keras.Model:
     """The untrained model; refuses images, classes and batches that it is not made for."""
-    num_classes = parts.settings["model"].get("num_classes")
+    num_classes = builder.settings["model"].get("num_classes")
     if num_classes not in (None, dataset.num_classes):
         fits = f"{dataset.num_classes}, the classes of {dataset.name}, or null"
         if dataset.num_classes is None:
@@ -138,10 +138,10 @@ def build_model(parts, dataset, acceleration) -> keras.Model:
     # Graphs are ordered by the names of layers, which count up within a process: starting anew
     # makes the last bit of the weights a function of the seed alone.
     keras.utils.clear_session()
-    training = parts.settings["training"]
+    training = builder.settings["training"]
     with acceleration.building():
         model = build_on_devices(
-            training["strategy"], lambda: parts.build_model(dataset.image_shape)
+            training["strategy"], lambda: builder.build_model(dataset.image_shape)
         )
     acceleration.apply(model)
     count = num_devices(model)
@@ -207,7 +207,7 @@ def announce(settings, evaluator, samplings, folder) -> None:
     console.say(f"run folder: {folder.path}")
 
 
-def is_finished(parts, model, samplings, evaluator, folder) -> bool:
+def is_finished(builder, model, samplings, evaluator, folder) -> bool:
     """Whether all rows of this run are there, measured as they would be now."""
     if folder.state.get("status") == "diverged":
         return True
@@ -217,7 +217,7 @@ def is_finished(parts, model, samplings, evaluator, folder) -> bool:
         if images is None or len(images) < evaluator.num_samples:
             return False
         subject = build_subject(model, sampling, images[: evaluator.num_samples], folder)
-        if not is_measured(evaluator, subject, parts.settings["preset"]):
+        if not is_measured(evaluator, subject, builder.settings["preset"]):
             return False
     return True
 
@@ -242,21 +242,21 @@ def build_subject(model, sampling, images, folder) -> Subject:
     )
 
 
-def trained(parts, model, evaluator, folder) -> bool:
+def trained(builder, model, evaluator, folder) -> bool:
     """Trains the weights if there are none yet; false if that diverged."""
     if folder.has_weights:
         return True
-    settings, dataset = parts.settings, evaluator.dataset
+    settings, dataset = builder.settings, evaluator.dataset
     num_parameters = sum(np.prod(variable.shape, dtype=int) for variable in model.weights)
     console.stage(f"Training {model.name}: {num_parameters:,} parameters")
     folder.write_config(settings)
     record_environment(folder, {**environment(), "num_devices": num_devices(model)})
-    folder.update_state(overrides=parts.overrides)
+    folder.update_state(overrides=builder.overrides)
     with timed(folder, "validation"):
-        validation = build_validation(parts, model, evaluator)
+        validation = build_validation(builder, model, evaluator)
     if validation:
         folder.update_state(validation=validation.description)
-    pictures = build_pictures(parts, model, folder)
+    pictures = build_pictures(builder, model, folder)
     training = train(
         model,
         dataset,
@@ -273,7 +273,7 @@ def trained(parts, model, evaluator, folder) -> bool:
             write_animation(folder)
     if training.diverged:
         console.say(f"diverged: {training.diverged}", style="bold red")
-        row = {**row_of(parts, dataset, folder), "status": "diverged"}
+        row = {**row_of(builder, dataset, folder), "status": "diverged"}
         folder.update_state(status="diverged", row={**row, "notes": training.diverged})
         folder.remove(SHARDS)
         return False
@@ -299,9 +299,9 @@ def shown_images(dataset) -> tuple[np.ndarray, np.ndarray]:
     return dataset.test_images[:count], dataset.test_labels[:count]
 
 
-def sample_and_measure(parts, model, sampling, evaluator, folder) -> None:
+def sample_and_measure(builder, model, sampling, evaluator, folder) -> None:
     """Samples in one way and writes the row, the timings and the pictures of the samples."""
-    settings, target = parts.settings, sampling.folder(folder)
+    settings, target = builder.settings, sampling.folder(folder)
     name = target.path.name
     console.stage(f"Sampling {name}: {settings['num_samples']} images")
     load_weights(model, folder.read_weights(sampling.checkpoint))
@@ -310,7 +310,7 @@ def sample_and_measure(parts, model, sampling, evaluator, folder) -> None:
     key = samples_key(sampling.method, sampler.seed)
     found = stored_samples(target, key)
     row = {
-        **row_of(parts, evaluator.dataset, folder),
+        **row_of(builder, evaluator.dataset, folder),
         "sampler": sampling.method.name,
         "checkpoint": sampling.checkpoint,
         "sampling_seed": sampling.seed,
@@ -346,9 +346,9 @@ def sample_and_measure(parts, model, sampling, evaluator, folder) -> None:
     write_row(evaluator, subject, measured, row, preset=settings["preset"], notes=notes)
 
 
-def row_of(parts, dataset, folder) -> dict[str, Any]:
+def row_of(builder, dataset, folder) -> dict[str, Any]:
     """The entries of a row that are known before anything is measured."""
-    settings, state = parts.settings, folder.state
+    settings, state = builder.settings, folder.state
     return {
         "dataset": dataset.name,
         "model": settings["model"]["name"],
@@ -356,7 +356,7 @@ def row_of(parts, dataset, folder) -> dict[str, Any]:
         "preset": settings["preset"],
         "seed": settings["seed"],
         "run": folder.path.name[:8],
-        "overrides": " ".join(parts.overrides),
+        "overrides": " ".join(builder.overrides),
         "num_samples": settings["num_samples"],
         **train_cost(state),
         "validation_sampler": state.get("validation", {}).get("sampler", ""),
@@ -364,14 +364,14 @@ def row_of(parts, dataset, folder) -> dict[str, Any]:
     }
 
 
-def show(parts, evaluator: Evaluator, folder: RunFolder) -> pd.DataFrame:
+def show(builder, evaluator: Evaluator, folder: RunFolder) -> pd.DataFrame:
     """Shows this run's rows; writes the report too, where no sweep does at its end."""
     rows = report(
-        parts.settings["results_dir"],
+        builder.settings["results_dir"],
         dataset=evaluator.dataset.name,
         protocol=evaluator.protocol,
         run=folder.path.name[:8],
-        draws=not parts.in_sweep,
+        draws=not builder.in_sweep,
     )
     console.say(str(folder.path))
     return rows

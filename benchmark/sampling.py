@@ -39,13 +39,13 @@ class Sampling:
         return run.sampler(self.method.name, self.checkpoint, self.seed)
 
 
-def build_samplings(parts) -> list[Sampling]:
+def build_samplings(builder) -> list[Sampling]:
     """All sets of samples of a run."""
-    methods, seeds = parts.build_methods(), range(parts.settings["sampling"]["seeds"])
+    methods, seeds = builder.build_methods(), range(builder.settings["sampling"]["seeds"])
     return [
         Sampling(method, checkpoint, seed)
         for checkpoint, method, seed in itertools.product(
-            checkpoints(parts.settings), methods, seeds
+            checkpoints(builder.settings), methods, seeds
         )
     ]
 

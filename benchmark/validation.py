@@ -166,9 +166,9 @@ class Best:
         return cls(**json.loads(str(arrays["best"])), weights=weights)
 
 
-def build_validation(parts: Any, model: keras.Model, evaluator: Any) -> Validation | None:
+def build_validation(builder: Any, model: keras.Model, evaluator: Any) -> Validation | None:
     """What chooses the best weights, where it is asked for."""
-    options = parts.settings["training"]["validation"]
+    options = builder.settings["training"]["validation"]
     if options["every"] is None:
         return None
     measure = evaluator.description["headline"]
@@ -178,10 +178,10 @@ def build_validation(parts: Any, model: keras.Model, evaluator: Any) -> Validati
         headline=measure,
         encoder=evaluator.classifier if measure == WITH_CLASSIFIER else evaluator.encoder,
         cache=evaluator.cache,
-        method=parts.build_validation_method(),
+        method=builder.build_validation_method(),
         every=options["every"],
         num_samples=options["num_samples"],
-        batch_size=parts.settings["sampling"]["batch_size"],
+        batch_size=builder.settings["sampling"]["batch_size"],
     )
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from benchmark import config as configuration
 from benchmark import sampling, training
-from benchmark.cli import Parts
+from benchmark.cli import RunBuilder
 from benchmark.results import Folder, RunFolder
 from benchmark.run import build_model, choose_acceleration
 from benchmark.validation import Validation
@@ -45,32 +45,32 @@ OPTIONS = {"ddim": ["model.dropout=0.1", "model.standardize=true"]}
 RESUMED = "ddim"  # the model with the most state: averages of its weights and, here, dropout
 
 
-def parts_of(name, folder, *overrides):
+def builder_of(name, folder, *overrides):
     configuration.register()
     plan = [f"training.{key}={value}" for key, value in PLAN.items()]
     folders = [f"results_dir={folder}/results", f"cache_dir={folder}/cache"]
     settings = [f"model={name}", "preset=smoke", *plan, *folders, *overrides]
     with initialize_config_module("conf", version_base="1.3"):
-        return Parts(configuration.validate(compose("config", overrides=settings)), [])
+        return RunBuilder(configuration.validate(compose("config", overrides=settings)), [])
 
 
-def trained_parts(name, folder):
-    return parts_of(name, folder, *small(name), *OPTIONS.get(name, []))
+def trained_builder(name, folder):
+    return builder_of(name, folder, *small(name), *OPTIONS.get(name, []))
 
 
-def built(parts):
-    return build_model(parts, random_dataset(), choose_acceleration(parts.settings))
+def built(builder):
+    return build_model(builder, random_dataset(), choose_acceleration(builder.settings))
 
 
 def sampled(name, folder, arrays=None):
     """Images of a model and the noise that they are made of; its weights too, if not given."""
-    parts = parts_of(name, folder, *DETERMINISTIC[name])
-    model = built(parts)
+    builder = builder_of(name, folder, *DETERMINISTIC[name])
+    model = built(builder)
     if arrays is None:
         model.set_weights(perturbed(model.get_weights()))
     else:
         training.load_weights(model, arrays)
-    sampler = choose_acceleration(parts.settings).apply(model.sampler(parts.build_methods()[0]))
+    sampler = choose_acceleration(builder.settings).apply(model.sampler(builder.build_methods()[0]))
     assert sampler.deterministic
     results = {} if arrays else training.weights(model)
     outputs = {}
@@ -92,14 +92,14 @@ def train(model, folder, **options):
     return training.train(model, random_dataset(), run=run, seed=0, **PLAN, **options)
 
 
-def validation_of(parts, model, folder):
+def validation_of(builder, model, folder):
     return Validation(
         model,
         dataset=random_dataset(),
         headline="fid",
         encoder=PixelEncoder(),
         cache=Folder(folder / "cache"),
-        method=parts.build_validation_method(),
+        method=builder.build_validation_method(),
         every=1,
         num_samples=20,
         batch_size=10,
@@ -108,13 +108,13 @@ def validation_of(parts, model, folder):
 
 def told_of_training(name, folder):
     """What becomes of a model of conf/model that is trained and validated under JAX."""
-    parts = trained_parts(name, folder)
-    model = built(parts)
-    validation = validation_of(parts, model, folder)
+    builder = trained_builder(name, folder)
+    model = built(builder)
+    validation = validation_of(builder, model, folder)
     result = train(model, folder / name, validation=validation)
     last = training.weights(model)
     training.load_weights(model, result.best.weights)
-    sampler = model.sampler(DDPM(num_steps=3) if name == "ddim" else parts.build_methods()[0])
+    sampler = model.sampler(DDPM(num_steps=3) if name == "ddim" else builder.build_methods()[0])
     images = sampler.sample(*sampler.inputs(0, 3))
     return last, {
         "losses": [row["loss"] for row in result.history],
@@ -138,15 +138,15 @@ def kill_and_resume(expected, folder):
         if monitor.step == 13:
             raise Killed
 
-    parts, folder = trained_parts(RESUMED, folder), folder / "killed"
+    builder, folder = trained_builder(RESUMED, folder), folder / "killed"
     training.SECONDS_BETWEEN_CHECKPOINTS = 0.0  # so that it goes on within an epoch
     monitor_class = training.TrainingMonitor
     end, monitor_class.on_train_batch_end = monitor_class.on_train_batch_end, kill
     try:
-        train(built(parts), folder)
+        train(built(builder), folder)
     except Killed:
         monitor_class.on_train_batch_end = end
-    resumed = built(parts)
+    resumed = built(builder)
     train(resumed, folder)
     received = training.weights(resumed)
     return all(np.array_equal(expected[key], received[key]) for key in expected)
@@ -154,8 +154,8 @@ def kill_and_resume(expected, folder):
 
 def traces(folder):
     """How often a sampler's function is called for many batches, the last of them a part of one."""
-    parts = parts_of("ddpm", folder, *small("ddpm"), *DETERMINISTIC["ddpm"])
-    sampler = built(parts).sampler(parts.build_methods()[0])
+    builder = builder_of("ddpm", folder, *small("ddpm"), *DETERMINISTIC["ddpm"])
+    sampler = built(builder).sampler(builder.build_methods()[0])
     calls, predict = [], sampler.call
     sampler.call = lambda inputs: calls.append(inputs) or predict(inputs)
     sampling.sample(sampler, folder=Folder(folder / "one"), num_samples=2, batch_size=2)

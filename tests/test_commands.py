@@ -22,7 +22,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from benchmark import classifiers, cli, rerun
 from benchmark import config as configuration
-from benchmark.cli import Parts
+from benchmark.cli import RunBuilder
 from benchmark.report.command import parse
 from benchmark.results import Folder
 from benchmark.speed import __main__ as speed
@@ -98,7 +98,7 @@ def give(compose_config, monkeypatch, tmp_path):
     monkeypatch.setattr(validity, "seated", contextlib.nullcontext)
     monkeypatch.setattr(validity, "examine", begin)
     monkeypatch.setattr(speed, "measure", begin)
-    monkeypatch.setattr(Parts, "load_dataset", begin)
+    monkeypatch.setattr(RunBuilder, "load_dataset", begin)
 
     def main(module):
         def give_to_main(arguments):
@@ -181,17 +181,17 @@ def shrunk(settings):
 def build_parts(settings):
     """Builds the model and everything that samples or measures it, once for many runs."""
     keras.utils.clear_session(free_memory=False)
-    parts = Parts(json.loads(settings), [])
-    model = build_model(json.dumps([parts.settings["model"], image_shape(parts.settings)]))
-    for method in [*parts.build_methods(), parts.build_validation_method()]:
+    builder = RunBuilder(json.loads(settings), [])
+    model = build_model(json.dumps([builder.settings["model"], image_shape(builder.settings)]))
+    for method in [*builder.build_methods(), builder.build_validation_method()]:
         assert method is None or model.sampler(method).network_passes >= 1
-    parts.build_metrics()
+    builder.build_metrics()
 
 
 @functools.cache
 def build_model(model_and_shape):
     model, shape = json.loads(model_and_shape)
-    return Parts({"model": model, "seed": 0}, []).build_model(shape)
+    return RunBuilder({"model": model, "seed": 0}, []).build_model(shape)
 
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)

@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 from benchmark import config as configuration
-from benchmark.cli import Parts
+from benchmark.cli import RunBuilder
 from benchmark.datasets.mnist import load_mnist
 from tests.conftest import options, ready_to_train
 
@@ -65,7 +65,7 @@ def pictures(digits, shape):
 
 def shrunk_model(settings):
     settings["model"] = shrink(settings["model"])
-    return ready_to_train(Parts(settings, []).build_model(image_shape(settings)))
+    return ready_to_train(RunBuilder(settings, []).build_model(image_shape(settings)))
 
 
 @pytest.mark.parametrize("experiment", options("experiment"))
@@ -77,7 +77,7 @@ def test_a_shrunk_experiment_takes_a_step_and_passes(settings_of, experiment, di
     logs = model.train_on_batch(pictures(digits, model.image_shape)[:8], return_dict=True)
     assert np.isfinite(list(logs.values())).all()
     assert not all(map(np.array_equal, before, model.get_weights()))
-    for method in Parts(settings, []).build_methods():
+    for method in RunBuilder(settings, []).build_methods():
         sampler = model.sampler(method)
         outputs = sampler.pass_once(ops.convert_to_tensor(sampler.inputs(0, 2)[0]))
         assert outputs.shape[0] == 2
@@ -95,7 +95,7 @@ def test_a_shrunk_experiment_learns(settings_of, experiment, digits):
     assert np.isfinite(losses).all()
     if settings["model"]["name"] not in ("dcgan", "ddgan", "r3gan"):  # a game has no falling loss
         assert np.mean(losses[-8:]) < np.mean(losses[:8])
-    for method in Parts(settings, []).build_methods():
+    for method in RunBuilder(settings, []).build_methods():
         sampler = model.sampler(method)
         assert sampler.single_pass(sampler.inputs(0, 2)[0]).shape[0] == 2
 
@@ -104,15 +104,15 @@ def test_a_shrunk_experiment_learns(settings_of, experiment, digits):
 @pytest.mark.parametrize("experiment", options("experiment"))
 def test_an_experiment_is_built_at_full_size(settings_of, experiment):
     settings = settings_of(experiment)
-    model = Parts(settings, []).build_model(image_shape(settings))
+    model = RunBuilder(settings, []).build_model(image_shape(settings))
     print(f"{experiment}: {sum(np.prod(v.shape) for v in model.network.weights):,.0f} parameters")
-    sampler = model.sampler(Parts(settings, []).build_methods()[-1])
+    sampler = model.sampler(RunBuilder(settings, []).build_methods()[-1])
     outputs = sampler.single_pass(sampler.inputs(0, 1)[0])
     assert np.isfinite(outputs).all()
 
 
 def test_the_single_image_comes_with_the_packages(settings_of):
-    dataset = Parts(settings_of("single_image_300"), []).load_dataset()
+    dataset = RunBuilder(settings_of("single_image_300"), []).load_dataset()
     assert dataset.train_images.shape == (1, 64, 64, 3)
 
 
@@ -127,8 +127,8 @@ def test_the_single_image_is_noised_to_step_180_and_denoised_from_there(settings
 
 def test_flowers_are_standardised_and_their_predicted_images_not_clipped(settings_of):
     settings = settings_of("flowers_ddim_cosine")
-    model, parts = shrunk_model(settings), Parts(settings, [])
-    methods = [*parts.build_methods(), parts.build_validation_method()]
+    model, builder = shrunk_model(settings), RunBuilder(settings, [])
+    methods = [*builder.build_methods(), builder.build_validation_method()]
     assert [method.num_steps for method in methods] == [20, 5, 5]
     assert not any(method.clip_predicted_images for method in methods)
     images = np.random.default_rng(0).integers(100, 200, (4, 64, 64, 3), dtype="uint8")

@@ -27,20 +27,20 @@ from benchmark.results import MEASUREMENTS, digest, external_folder, hash_arrays
 SAMPLER = "external"  # what the row has in the place of a sampler
 
 
-def evaluate(parts: Any, dataset: Any, samples: Samples) -> pd.DataFrame:
+def evaluate(builder: Any, dataset: Any, samples: Samples) -> pd.DataFrame:
     """Measures samples as those of a run are measured, where it is not done yet, and reports.
 
     Args:
-        parts: The `benchmark.cli.Parts` of the evaluation.
+        builder: The `benchmark.cli.RunBuilder` of the evaluation.
         dataset: The `ImageDataset` that they are compared with.
         samples: `num_samples` images of its shape.
 
     Returns:
         The rows of the results folder.
     """
-    settings = parts.settings
+    settings = builder.settings
     check_device(settings["device"])
-    evaluator = build_evaluator(parts, dataset)
+    evaluator = build_evaluator(builder, dataset)
     sha256, results_dir = hash_arrays({"samples": samples.images}), settings["results_dir"]
     key = digest([samples.name, sha256, dataset.fingerprint])
     folder = external_folder(results_dir, dataset.name, samples.name, key)
@@ -53,7 +53,7 @@ def evaluate(parts: Any, dataset: Any, samples: Samples) -> pd.DataFrame:
             console.say("these samples are measured already; force=true does it again")
         else:
             console.stage(f"Measuring {samples.name}")
-            measure_samples(parts, samples, subject, evaluator, sha256)
+            measure_samples(builder, samples, subject, evaluator, sha256)
     measure_sanity_rows(evaluator, results_dir)
     run = key[:8]
     rows = report(
@@ -61,7 +61,7 @@ def evaluate(parts: Any, dataset: Any, samples: Samples) -> pd.DataFrame:
         dataset=dataset.name,
         protocol=evaluator.protocol,
         run=run,
-        draws=not parts.in_sweep,
+        draws=not builder.in_sweep,
     )
     console.say(str(folder.path))
     warn_of_namesakes(rows, run, results_dir)
@@ -69,10 +69,10 @@ def evaluate(parts: Any, dataset: Any, samples: Samples) -> pd.DataFrame:
 
 
 def measure_samples(
-    parts: Any, samples: Samples, subject: Subject, evaluator: Evaluator, sha256: str
+    builder: Any, samples: Samples, subject: Subject, evaluator: Evaluator, sha256: str
 ) -> None:
     """Writes the row of the samples, with their first images and where they come from."""
-    settings, folder = parts.settings, subject.folder
+    settings, folder = builder.settings, subject.folder
     measured = measure(evaluator, subject, settings["preset"])
     shown = samples.images[:NUM_SHOWN]
     folder.write_array("samples.npy", shown)
@@ -87,10 +87,10 @@ def measure_samples(
         "preset": settings["preset"],
         "status": "finished",
         "run": folder.path.name[:8],
-        "overrides": " ".join(parts.overrides),
+        "overrides": " ".join(builder.overrides),
     }
     made_elsewhere = f"samples made elsewhere ({samples.stored}): speed not measured"
-    notes = [made_elsewhere, *samples.warnings, *parts.overrides]
+    notes = [made_elsewhere, *samples.warnings, *builder.overrides]
     write_row(evaluator, subject, measured, row, preset=settings["preset"], notes=notes)
 
 

@@ -43,11 +43,11 @@ class Samples:
     first_colored: str | None = None
 
 
-def take_samples(parts: Any) -> tuple[Any, Samples]:
-    """Finds the samples that `parts` names, and the dataset they fit.
+def take_samples(builder: Any) -> tuple[Any, Samples]:
+    """Finds the samples that `builder` names, and the dataset they fit.
 
     Args:
-        parts: The `benchmark.cli.Parts` of the evaluation.
+        builder: The `benchmark.cli.RunBuilder` of the evaluation.
 
     Returns:
         The `ImageDataset`, and `num_samples` images of its shape.
@@ -55,11 +55,11 @@ def take_samples(parts: Any) -> tuple[Any, Samples]:
     Raises:
         UserError: If there are no such samples; the message says how to mend them.
     """
-    settings = parts.settings
+    settings = builder.settings
     name = choose_name(settings["name"], settings["samples"])
     console.stage(f"{name}: samples made elsewhere, preset={settings['preset']}")
     samples = read_samples(settings["samples"], name)
-    dataset = parts.load_dataset()
+    dataset = builder.load_dataset()
     samples = choose(fit(samples, dataset), settings)
     shape = "x".join(map(str, samples.images.shape[1:]))
     console.say(f"{len(samples.images):,} images of {shape} from {samples.stored}")

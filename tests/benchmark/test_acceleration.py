@@ -5,7 +5,7 @@ import pytest
 from benchmark import acceleration
 from benchmark import config as configuration
 from benchmark.acceleration import choose
-from benchmark.cli import Parts
+from benchmark.cli import RunBuilder
 from benchmark.errors import UserError
 from tests.conftest import small, trainings
 
@@ -67,14 +67,14 @@ def test_every_model_learns_the_same_in_half_the_precision(compose_config, name)
     for precision in ("float32", "mixed_bfloat16"):
         keras.utils.clear_session(free_memory=False)
         config = compose_config(f"model={name}", "preset=smoke", *small(name))
-        parts = Parts(configuration.validate(config), [])
+        builder = RunBuilder(configuration.validate(config), [])
         with choose(settings(precision=precision)).building():
-            model = parts.build_model(images.shape[1:])
+            model = builder.build_model(images.shape[1:])
         model.run_eagerly = True  # a step is soon done, and long in compiling
         assert keras.config.dtype_policy().name == "float32"
         losses[precision] = model.train_on_batch(images, return_dict=True)["loss"]
         assert {variable.dtype for variable in model.trainable_variables} == {"float32"}
-    (sampler,) = [model.sampler(method) for method in parts.build_methods()[-1:]]
+    (sampler,) = [model.sampler(method) for method in builder.build_methods()[-1:]]
     assert sampler.sample(*sampler.inputs(0, 2)).dtype == np.float32
     assert losses["mixed_bfloat16"] == pytest.approx(losses["float32"], rel=0.02)
     assert "bfloat16" in {layer.compute_dtype for layer in model.network.layers}

@@ -1,4 +1,4 @@
-from benchmark.cli import Parts
+from benchmark.cli import RunBuilder
 
 
 def test_rows_name_the_experiment_and_the_options_of_parts_alone():
@@ -13,7 +13,7 @@ def test_rows_name_the_experiment_and_the_options_of_parts_alone():
         "results_dir=elsewhere",
         "metric.prdc.nearest_k=3",
     ]
-    assert Parts({}, overrides).overrides == [
+    assert RunBuilder({}, overrides).overrides == [
         "experiment=vae_latent2",
         "model.latent_dim=4",
         "model/schedule=cosine",

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from benchmark import config as configuration
-from benchmark.cli import Parts
+from benchmark.cli import RunBuilder
 from benchmark.continuation import take_start
 from benchmark.errors import UserError
 from benchmark.results import RunFolder
@@ -26,7 +26,7 @@ def settings_of(compose_config, tmp_path):
 @pytest.fixture
 def finished(settings_of, tmp_path):
     """A model of another seed, and the folder that its finished run left."""
-    model = Parts({**settings_of(), "seed": 7}, []).build_model(SHAPE)
+    model = RunBuilder({**settings_of(), "seed": 7}, []).build_model(SHAPE)
     folder = RunFolder(tmp_path, "mnist", "vae", "aaaa")
     folder.update_state(**STATE)
     folder.write_arrays("weights.npz", weights(model))
@@ -38,7 +38,7 @@ def test_training_goes_on_from_the_weights_of_a_run(settings_of, finished):
     settings = settings_of(f"start_from={folder.path}", "training.num_steps=600")
     start = take_start(settings, "mnist")
     assert settings["start_from"] == "aaaa"
-    own = Parts(settings, []).build_model(SHAPE)
+    own = RunBuilder(settings, []).build_model(SHAPE)
     start.give_weights(own)
     for expected, received in zip(model.get_weights(), own.get_weights(), strict=True):
         np.testing.assert_array_equal(expected, received)
@@ -84,4 +84,4 @@ def test_another_run_is_refused(settings_of, finished):
     settings = settings_of(named, "model.widths=[16]")
     start = take_start(settings, "mnist")
     with pytest.raises(UserError, match="of the same network as model=vae"):
-        start.give_weights(Parts(settings, []).build_model(SHAPE))
+        start.give_weights(RunBuilder(settings, []).build_model(SHAPE))

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from benchmark import config as configuration
-from benchmark.cli import Parts
+from benchmark.cli import RunBuilder
 from benchmark.datasets import image_folder
 from benchmark.errors import UserError
 
@@ -19,7 +19,7 @@ def load(compose_config, tmp_path):
     def load(folder, *overrides):
         options = [f"dataset.{override}" for override in (f"source={folder}", *overrides)]
         config = compose_config("dataset=image_folder", f"cache_dir={tmp_path}/cache", *options)
-        return Parts(configuration.validate(config), []).load_dataset()
+        return RunBuilder(configuration.validate(config), []).load_dataset()
 
     return load
 

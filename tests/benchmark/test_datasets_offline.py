@@ -6,7 +6,7 @@ import time
 import pytest
 
 from benchmark import config as configuration
-from benchmark.cli import Parts
+from benchmark.cli import RunBuilder
 from benchmark.datasets import fashion_mnist, tfds_builder
 from benchmark.datasets.fashion_mnist import load_fashion_mnist
 from benchmark.datasets.idx import IDX_FILES
@@ -46,7 +46,7 @@ def offline(monkeypatch, tmp_path):
 def load_configured(compose_config):
     def load(name, *overrides):
         config = compose_config(f"dataset={name}", *overrides)
-        return Parts(configuration.validate(config), []).load_dataset()
+        return RunBuilder(configuration.validate(config), []).load_dataset()
 
     return load
 

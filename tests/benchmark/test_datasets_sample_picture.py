@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from benchmark import config as configuration
-from benchmark.cli import Parts
+from benchmark.cli import RunBuilder
 from benchmark.errors import EnvironmentProblem
 
 
@@ -14,7 +14,7 @@ from benchmark.errors import EnvironmentProblem
 def load(compose_config, tmp_path):
     def load(*overrides):
         options = ["dataset=sample_picture", f"cache_dir={tmp_path}/cache", *overrides]
-        return Parts(configuration.validate(compose_config(*options)), []).load_dataset()
+        return RunBuilder(configuration.validate(compose_config(*options)), []).load_dataset()
 
     return load
 

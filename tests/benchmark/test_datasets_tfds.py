@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmark import config as configuration
-from benchmark.cli import Parts
+from benchmark.cli import RunBuilder
 from benchmark.datasets.tfds import load_tfds
 from benchmark.errors import UserError
 
@@ -167,7 +167,7 @@ def load_configured(compose_config):
 
     def load(name, *overrides):
         config = compose_config(f"dataset={name}", *overrides)
-        return Parts(configuration.validate(config), []).load_dataset()
+        return RunBuilder(configuration.validate(config), []).load_dataset()
 
     return load
 

@@ -14,7 +14,7 @@ from keras import layers, ops
 
 from benchmark import config as configuration
 from benchmark import training
-from benchmark.cli import Parts
+from benchmark.cli import RunBuilder
 from benchmark.datasets import ImageDataset
 from benchmark.devices import build_on_devices, num_devices
 from benchmark.errors import UserError
@@ -106,7 +106,7 @@ def train(model, folder, **options):
     return training.train(model, random_dataset(), run=run, seed=0, **PLAN, **options)
 
 
-def compose_parts(folder, name):
+def compose_builder(folder, name):
     from hydra import compose, initialize_config_module
 
     configuration.register()
@@ -115,11 +115,11 @@ def compose_parts(folder, name):
     overrides = [f"model={name}", "preset=smoke", "training.strategy=mirrored", *plan, *folders]
     with initialize_config_module("conf", version_base="1.3"):
         config = compose("config", overrides=[*overrides, *small(name), *OPTIONS.get(name, [])])
-    return Parts(configuration.validate(config), [])
+    return RunBuilder(configuration.validate(config), [])
 
 
-def built(parts):
-    return build_model(parts, random_dataset(), choose_acceleration(parts.settings))
+def built(builder):
+    return build_model(builder, random_dataset(), choose_acceleration(builder.settings))
 
 
 def copies(model, variable):
@@ -137,21 +137,21 @@ def draws(model, generator):
 
 def report_on(name, folder):
     """Trains a model of conf/model on two devices; its weights, and what became of it."""
-    parts = compose_parts(folder, name)
-    model = built(parts)
+    builder = compose_builder(folder, name)
+    model = built(builder)
     validation = Validation(
         model,
         dataset=random_dataset(),
         headline="fid",
         encoder=PixelEncoder(),
         cache=Folder(folder / "cache"),
-        method=parts.build_validation_method(),
+        method=builder.build_validation_method(),
         every=1,
         num_samples=20,
         batch_size=10,
     )
     result = train(model, folder / name, validation=validation)
-    sampler = model.sampler(parts.build_methods()[-1])
+    sampler = model.sampler(builder.build_methods()[-1])
     generators = [model.seed_generator]
     generators += [
         layer.seed_generator
@@ -177,7 +177,7 @@ def kill_and_resume(expected, folder):
     """
 
     def build():
-        return built(compose_parts(folder, RESUMED))
+        return built(compose_builder(folder, RESUMED))
 
     def kill(monitor, batch, logs=None):
         end(monitor, batch, logs)
@@ -200,10 +200,10 @@ def kill_and_resume(expected, folder):
 def refusals(folder):
     """What is said of batches that two devices cannot part."""
     for name, batch_size in (("vae", 15), ("ddgan", 12)):
-        parts = compose_parts(folder, name)
-        parts.settings["training"]["batch_size"] = batch_size
+        builder = compose_builder(folder, name)
+        builder.settings["training"]["batch_size"] = batch_size
         try:
-            built(parts)
+            built(builder)
         except UserError as error:
             yield str(error)
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from benchmark import config as configuration
 from benchmark import console
-from benchmark.cli import Parts
+from benchmark.cli import RunBuilder
 from benchmark.datasets.mnist import load_mnist
 from benchmark.evaluation import build_evaluator
 from benchmark.external import measure
@@ -59,9 +59,9 @@ def start(compose_config, folders, shared_cache, monkeypatch):
             *overrides,
             config_name="evaluate",
         )
-        parts = Parts(configuration.validate_evaluation(config), [])
+        builder = RunBuilder(configuration.validate_evaluation(config), [])
         with console.console.capture() as captured:
-            rows = measure.evaluate(parts, *take_samples(parts))
+            rows = measure.evaluate(builder, *take_samples(builder))
         return rows, captured.get()
 
     return start_with
@@ -116,8 +116,8 @@ def test_a_run_would_be_measured_alike(compose_config, shared_cache):
     ):
         extra = ["samples=any.npz"] if name == "evaluate" else []
         config = compose_config(*SMALL, f"cache_dir={shared_cache}", *extra, config_name=name)
-        parts = Parts(validate(config), [])
-        evaluators.append(build_evaluator(parts, parts.load_dataset()))
+        builder = RunBuilder(validate(config), [])
+        evaluators.append(build_evaluator(builder, builder.load_dataset()))
     run, evaluation = evaluators
     assert run.row_key("smoke") == evaluation.row_key("smoke")
     assert run.description == evaluation.description

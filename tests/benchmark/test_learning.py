@@ -11,7 +11,7 @@ from PIL import Image
 from benchmark import checkpoints, learning, training
 from benchmark import config as configuration
 from benchmark.checkpoints import Progress
-from benchmark.cli import Parts
+from benchmark.cli import RunBuilder
 from benchmark.datasets import ImageDataset
 from benchmark.learning import SHARDS, LearningPictures, write_animation
 from benchmark.results import Folder, RunFolder
@@ -58,7 +58,7 @@ def build(compose_config):
         keras.utils.clear_session(free_memory=False)  # as a new process would be
         plan = [f"training.{key}={value}" for key, value in PLAN.items()]
         config = compose_config(f"model={name}", "preset=smoke", *plan, *small(name), *overrides)
-        return Parts(configuration.validate(config), []).build_model(IMAGES.shape[1:])
+        return RunBuilder(configuration.validate(config), []).build_model(IMAGES.shape[1:])
 
     return build_model
 

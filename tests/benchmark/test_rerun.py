@@ -5,7 +5,7 @@ import yaml
 from benchmark import config as configuration
 from benchmark import console, rerun
 from benchmark import run as runner
-from benchmark.cli import Parts
+from benchmark.cli import RunBuilder
 from benchmark.errors import UserError
 from benchmark.rerun import difference_of_weights, parse
 from benchmark.results import RunFolder
@@ -80,7 +80,7 @@ def test_a_run_comes_out_the_same(compose_config, shared_cache, tmp_path, monkey
     folders = [f"results_dir={tmp_path}", f"cache_dir={shared_cache}"]
     few = [override for override in SMALL if "metric." not in override]
     config = compose_config(*few, *VAE, "metric=[fid_digits]", *folders)
-    run(Parts(configuration.validate(config), ["model.widths=[8]"]))
+    run(RunBuilder(configuration.validate(config), ["model.widths=[8]"]))
     (row,) = collect_rows(tmp_path).query("model == 'vae'").to_dict("records")
     (path,) = tmp_path.glob("runs/mnist/vae/*")
     with console.console.capture() as captured:

@@ -13,7 +13,7 @@ from PIL import Image
 from benchmark import config as configuration
 from benchmark import console, files, sampling
 from benchmark import run as runner
-from benchmark.cli import Parts
+from benchmark.cli import RunBuilder
 from benchmark.datasets.mnist import load_mnist
 from benchmark.errors import Divergence, EnvironmentProblem, UserError
 from benchmark.evaluation import SANITY_ROWS
@@ -66,7 +66,7 @@ def start(compose_config, folders, shared_cache, monkeypatch):
         folder = f"results_dir={folders}/results"
         config = compose_config(*SMALL, folder, f"cache_dir={shared_cache}", *overrides)
         with console.console.capture() as captured:
-            rows = run(Parts(configuration.validate(config), []))
+            rows = run(RunBuilder(configuration.validate(config), []))
         monkeypatch.setattr(runner, "report", report)
         return rows, captured.get()
 
@@ -315,13 +315,13 @@ def train_in(compose_config, shared_cache, tmp_path):
         cache=Folder(tmp_path / "cache"),
     )
     config = compose_config(*SMALL, *VAE)
-    parts = Parts(configuration.validate(config), [])
+    builder = RunBuilder(configuration.validate(config), [])
 
     def train(name):
         folder = RunFolder(tmp_path, "mnist", "vae", name)
-        acceleration = runner.choose_acceleration(parts.settings)
-        model = runner.build_model(parts, dataset, acceleration)
-        assert runner.trained(parts, model, evaluator, folder)
+        acceleration = runner.choose_acceleration(builder.settings)
+        model = runner.build_model(builder, dataset, acceleration)
+        assert runner.trained(builder, model, evaluator, folder)
         return folder
 
     return train
@@ -393,10 +393,10 @@ def test_a_schedule_that_does_not_end_in_noise_is_warned_of_at_the_start(
 
 
 def test_classes_need_labels():
-    parts = SimpleNamespace(settings={"model": {"num_classes": 10}})
+    builder = SimpleNamespace(settings={"model": {"num_classes": 10}})
     dataset = SimpleNamespace(num_classes=None, name="faces")
     with pytest.raises(UserError, match="must be null, as faces has no labels.*num_classes=10"):
-        runner.build_model(parts, dataset, None)
+        runner.build_model(builder, dataset, None)
 
 
 def test_ddim_takes_the_weights_of_ddpm(start):

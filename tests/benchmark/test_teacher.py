@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from benchmark import config as configuration
-from benchmark.cli import Parts
+from benchmark.cli import RunBuilder
 from benchmark.errors import UserError
 from benchmark.results import RunFolder
 from benchmark.teacher import take_teacher
@@ -31,7 +31,7 @@ def train_teacher(settings_of, tmp_path):
 
     def train(key, *overrides, dataset="mnist"):
         settings = settings_of("model=ddpm", *small("ddpm"), *overrides)
-        model = Parts({**settings, "seed": 7}, []).build_model(SHAPE)
+        model = RunBuilder({**settings, "seed": 7}, []).build_model(SHAPE)
         folder = RunFolder(tmp_path, dataset, settings["model"]["name"], key)
         folder.write_config(settings)
         folder.update_state(train_seconds=100.0, images_seen=6400, train_flops_per_image=1e9)
@@ -48,7 +48,7 @@ def test_the_run_of_the_same_dataset_preset_and_seed_teaches(settings_of, train_
     teacher = take_teacher(settings, "mnist")
     assert settings["teacher"] == "aaaa"
     assert settings["model"]["num_classes"] == 10
-    student = Parts(settings, []).build_model(SHAPE)
+    student = RunBuilder(settings, []).build_model(SHAPE)
     student.learn_from(teacher.weights)
     for ours, theirs in zip(student.student.get_weights(), model.unet.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)

@@ -12,7 +12,7 @@ import pytest
 from benchmark import checkpoints, console, interruption, machine, training
 from benchmark import config as configuration
 from benchmark.checkpoints import Progress
-from benchmark.cli import Parts
+from benchmark.cli import RunBuilder
 from benchmark.datasets import ImageDataset
 from benchmark.interruption import Interruption
 from benchmark.results import RunFolder
@@ -50,7 +50,7 @@ def build(compose_config):
             *small(name),
             *overrides,
         )
-        return Parts(configuration.validate(config), []).build_model(IMAGES.shape[1:])
+        return RunBuilder(configuration.validate(config), []).build_model(IMAGES.shape[1:])
 
     return build_model
 

@@ -7,7 +7,7 @@ import pytest
 from benchmark import checkpoints, files, training
 from benchmark import config as configuration
 from benchmark.checkpoints import Progress
-from benchmark.cli import Parts
+from benchmark.cli import RunBuilder
 from benchmark.datasets import ImageDataset
 from benchmark.datasets.mnist import load_mnist
 from benchmark.errors import UserError
@@ -84,7 +84,7 @@ def build(compose_config, dataset):
         keras.utils.clear_session(free_memory=False)  # as a new process would be
         options = [f"training.{key}={value}" for key, value in PLAN.items()]
         config = compose_config(f"model={name}", "preset=smoke", *options, *small(name))
-        return Parts(configuration.validate(config), []).build_model(dataset.image_shape)
+        return RunBuilder(configuration.validate(config), []).build_model(dataset.image_shape)
 
     return build_model
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmark import config as configuration
-from benchmark.cli import Parts
+from benchmark.cli import RunBuilder
 from benchmark.drawing.pictures import write_illustrations
 from benchmark.report.columns import COLUMNS, OTHER
 from benchmark.results import Folder
@@ -66,7 +66,7 @@ def build(compose_config):
     def build_parts(name, *overrides):
         keras.utils.clear_session(free_memory=False)
         config = compose_config(f"model={name}", "preset=smoke", *overrides)
-        return Parts(configuration.validate(config), [])
+        return RunBuilder(configuration.validate(config), [])
 
     return build_parts
 
@@ -142,10 +142,10 @@ def test_images_depend_on_seed_and_index_alone(train, name, monkeypatch):
 @pytest.mark.parametrize("schedule", options("model/schedule"))
 def test_every_schedule_trains_and_is_walked(build, schedule):
     steps = ["sampler=ddpm", "sampler.num_steps=6"]
-    parts = build("ddpm", f"model/schedule={schedule}", *steps, *small("ddpm"))
-    model = parts.build_model(GREY)
+    builder = build("ddpm", f"model/schedule={schedule}", *steps, *small("ddpm"))
+    model = builder.build_model(GREY)
     train_step(model, real_images(GREY))
-    sampler = model.sampler(*parts.build_methods())
+    sampler = model.sampler(*builder.build_methods())
     images = sampler.sample(*sampler.inputs(0, COUNT))
     assert images.shape == (COUNT, *GREY) and sampler.network_passes == 6
     assert np.isfinite(images).all() and np.abs(images).max() <= 1.0
@@ -157,8 +157,8 @@ def test_every_sampler_with_guidance_guides_a_class_conditional_model(
     build, class_conditional, name, sampler_name
 ):
     guidance = ["model.num_classes=10", "sampler.guidance_scale=2"]
-    parts = build(name, f"sampler={sampler_name}", "sampler.num_steps=4", *guidance)
-    (method,) = parts.build_methods()
+    builder = build(name, f"sampler={sampler_name}", "sampler.num_steps=4", *guidance)
+    (method,) = builder.build_methods()
     sampler = class_conditional(name).sampler(method)
     samples = sampler.sample(*sampler.inputs(0, COUNT))
     assert samples.shape == (COUNT, *GREY)
@@ -171,11 +171,11 @@ def test_every_sampler_with_guidance_guides_a_class_conditional_model(
 
 @pytest.mark.parametrize("name", trainings())
 def test_every_model_is_conditioned_on_classes(build, name):
-    parts = build(name, "model.num_classes=10", *small(name))
-    model, images = parts.build_model(GREY), real_images(GREY)
+    builder = build(name, "model.num_classes=10", *small(name))
+    model, images = builder.build_model(GREY), real_images(GREY)
     logs = train_step(model, (images, np.arange(len(images)) % 10))
     assert all(np.isfinite(value) for value in logs.values())
-    sampler = model.sampler(parts.build_methods()[-1])
+    sampler = model.sampler(builder.build_methods()[-1])
     samples = sampler.sample(*sampler.inputs(0, COUNT))
     assert samples.shape == (COUNT, *GREY) and np.isfinite(samples).all()
     np.testing.assert_allclose(samples[3:4], sampler.sample(*sampler.inputs(3, 1)), atol=1e-4)

@@ -4,7 +4,7 @@ import pytest
 from keras import ops
 
 from benchmark import config as configuration
-from benchmark.cli import Parts
+from benchmark.cli import RunBuilder
 from benchmark.training import load_weights, weights
 from models.base import Animation, to_uint8
 from models.diffusion import LOSSES, DiffusionModel
@@ -144,7 +144,7 @@ def build_configured(compose_config):
     def build(shape, *overrides):
         keras.utils.clear_session(free_memory=False)
         settings = configuration.validate(compose_config("model=ddpm", *overrides))
-        return Parts(settings, []).build_model(shape)
+        return RunBuilder(settings, []).build_model(shape)
 
     return build
 

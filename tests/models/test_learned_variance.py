@@ -7,7 +7,7 @@ from keras import ops
 
 from benchmark import config as configuration
 from benchmark import training
-from benchmark.cli import Parts
+from benchmark.cli import RunBuilder
 from benchmark.datasets import ImageDataset
 from benchmark.results import RunFolder
 from benchmark.training import load_weights, weights
@@ -43,7 +43,7 @@ def test_every_network_has_twice_the_channels(compose_config, network, shape):
     overrides = [f"model/network={network}", "preset=smoke", "model.learned_variance=true"]
     keras.utils.clear_session(free_memory=False)
     settings = configuration.validate(compose_config("model=ddpm", *overrides))
-    model = Parts(settings, []).build_model(shape)
+    model = RunBuilder(settings, []).build_model(shape)
     assert model.network.output_shape == (None, *shape[:2], 2 * shape[2])
 
 
