@@ -3,6 +3,9 @@
 The way from image x to noise eps is a straight line, z = (1 - t) x + t eps, with t from 0 to 1. The
 network learns the velocity eps - x along it; its mean over all lines through a point is the
 velocity v(z, t) of a flow that carries noise to images. Liu et al. count t from the noise.
+
+The network's output is this velocity, or the image x = z - t v, which is nearer to the data than
+any noisy quantity (Li and He 2025, "Back to basics: let denoising generative models denoise").
 """
 
 import keras
@@ -17,6 +20,8 @@ from models.reverse_process import DiffusionSampler
 from models.unet import build_unet
 
 TIME_DISTRIBUTIONS = ("uniform", "logit_normal")
+PREDICTIONS = {"velocity": "flow", "image": "image"}  # and what samplers call them
+EARLIEST_TIME = 0.05  # as which earlier ones count where velocities are made of images
 NUM_ILLUSTRATED, NUM_ILLUSTRATED_TIMES = 5, 11
 
 
@@ -26,6 +31,8 @@ class FlowModel(GenerativeModel):
     Args:
         image_shape: `(height, width, channels)`.
         seed: Integer.
+        prediction: What the network's output is, `"velocity"` or `"image"`. The loss is that of the
+            velocity, (z - x) / t, either way (Li and He 2025).
         time_distribution: Of t in training: `"uniform"` (Liu et al. 2023, Lipman et al. 2023), or
             `"logit_normal"`, which prefers the middle of the way (Esser et al. 2024, section 3.1).
         logit_mean: Mean of log(t / (1 - t)) of the latter.
@@ -47,6 +54,7 @@ class FlowModel(GenerativeModel):
         *,
         image_shape,
         seed,
+        prediction="velocity",
         time_distribution="logit_normal",
         logit_mean=0.0,
         logit_std=1.0,
@@ -58,6 +66,7 @@ class FlowModel(GenerativeModel):
         build_network=build_unet,
         **options,
     ):
+        check_choice("prediction", prediction, tuple(PREDICTIONS))
         check_choice("time_distribution", time_distribution, TIME_DISTRIBUTIONS)
         check_rate("label_dropout", label_dropout)
         if logit_std <= 0.0 or time_scale <= 0.0:
@@ -66,6 +75,7 @@ class FlowModel(GenerativeModel):
                 f"logit_std={logit_std}, time_scale={time_scale}"
             )
         super().__init__(image_shape=image_shape, seed=seed, optimizer=optimizer, name=name)
+        self.prediction = prediction
         self.time_distribution = time_distribution
         self.logit_mean = logit_mean
         self.logit_std = logit_std
@@ -103,7 +113,10 @@ class FlowModel(GenerativeModel):
             network_inputs.append(
                 withhold_labels(labels, self.label_dropout, self.num_classes, self.seed_generator)
             )
-        return self.unet(network_inputs, training=training), noises - images
+        outputs = self.unet(network_inputs, training=training)
+        if self.prediction == "velocity":
+            return outputs, noises - images
+        return (velocities_from(each, states, times) for each in (outputs, images))
 
     def draw_times(self, count):
         """Draws t of each image of a batch, `(count,)` in [0, 1]."""
@@ -134,7 +147,7 @@ class FlowModel(GenerativeModel):
             method,
             steps,
             unet=self.unet,
-            prediction="flow",
+            prediction=PREDICTIONS[self.prediction],
             num_classes=self.num_classes,
             seed=self.seed,
         )
@@ -148,6 +161,15 @@ def interpolate(images, noises, times):
     """(1 - t) x + t eps, with a t for each entry of the axis before the last three."""
     times = times[..., None, None, None]
     return (1.0 - times) * images + times * noises
+
+
+def velocities_from(images, states, times):
+    """The velocities (z - x) / t that lead from images to states.
+
+    Times before `EARLIEST_TIME` count as that, as in Li and He 2025, since errors of the images
+    count by 1 / t.
+    """
+    return (states - images) / ops.maximum(times, EARLIEST_TIME)[:, None, None, None]
 
 
 def draw_logit_normal(count, mean, std, seed_generator):

@@ -5,7 +5,8 @@ velocity u(z, r, t) of the flow between the times r and t. A jump z - (t - r) u(
 t to r without steps in between: from noise to an image in one pass.
 
 2025a is "Mean flows for one-step generative modeling", 2025b "Improved mean flows: on the
-challenges of fastforward generative models".
+challenges of fastforward generative models". The network's output may also be an image (Lu et al.
+2026, "One-step latent-free image generation with pixel mean flows").
 """
 
 import dataclasses
@@ -17,7 +18,14 @@ from keras import ops
 from models.base import GenerativeModel, to_float
 from models.checks import check_choice, check_rate
 from models.embedding import withhold_labels
-from models.flow import check_flow_method, draw_logit_normal, interpolate, line_to_noise
+from models.flow import (
+    PREDICTIONS,
+    check_flow_method,
+    draw_logit_normal,
+    interpolate,
+    line_to_noise,
+    velocities_from,
+)
 from models.flow_samplers import MeanFlow
 from models.gradients import with_directional_derivative
 from models.reverse_process import DiffusionSampler
@@ -32,6 +40,8 @@ class MeanFlowModel(GenerativeModel):
     Args:
         image_shape: `(height, width, channels)`.
         seed: Integer.
+        prediction: What the network's output is: the average velocity u, `"velocity"`, or the image
+            z - t u, `"image"` (Lu et al. 2026), which one jump from noise leads to.
         tangent: Along which velocity the average one is differentiated: the network's own,
             `"predicted"` (2025b, section 4.1), or eps - x, `"conditional"` (2025a).
         interval_share: Share of the training images for which r and t differ, in (0, 1]. The
@@ -60,6 +70,7 @@ class MeanFlowModel(GenerativeModel):
         *,
         image_shape,
         seed,
+        prediction="velocity",
         tangent="predicted",
         interval_share=0.5,
         logit_mean=-0.4,
@@ -74,6 +85,7 @@ class MeanFlowModel(GenerativeModel):
         build_network=build_unet,
         **options,
     ):
+        check_choice("prediction", prediction, tuple(PREDICTIONS))
         check_choice("tangent", tangent, TANGENTS)
         check_rate("label_dropout", label_dropout)
         if not 0.0 < interval_share <= 1.0 or weight_power < 0.0:
@@ -87,6 +99,7 @@ class MeanFlowModel(GenerativeModel):
                 f"logit_std={logit_std}, weight_offset={weight_offset}, time_scale={time_scale}"
             )
         super().__init__(image_shape=image_shape, seed=seed, optimizer=optimizer, name=name)
+        self.prediction = prediction
         self.tangent = tangent
         self.interval_share = interval_share
         self.logit_mean = logit_mean
@@ -139,6 +152,8 @@ class MeanFlowModel(GenerativeModel):
             flowing = [values[num_jumps:] for values in conditions]
             rest = self.average_velocity(*flowing, training=training)
             predictions = ops.concatenate([predictions, rest])
+        if self.prediction == "image":
+            velocities = velocities_from(images, states, times)
         return predictions, velocities
 
     def count_jumps(self, count):
@@ -165,7 +180,8 @@ class MeanFlowModel(GenerativeModel):
         """u(z, t - intervals, t), by the network; without intervals the velocity at t."""
         intervals = ops.zeros_like(times) if intervals is None else intervals
         inputs = [states, self.time_scale * times, self.time_scale * intervals]
-        return self.unet(inputs if labels is None else [*inputs, labels], training=training)
+        outputs = self.unet(inputs if labels is None else [*inputs, labels], training=training)
+        return outputs if self.prediction == "velocity" else velocities_from(outputs, states, times)
 
     def velocity_by_jumps(
         self, states, times, labels=None, *, intervals, velocities, training=False
@@ -230,7 +246,7 @@ class MeanFlowModel(GenerativeModel):
             method,
             steps,
             unet=self.unet,
-            prediction="flow",
+            prediction=PREDICTIONS[self.prediction],
             num_classes=self.num_classes,
             seed=self.seed,
         )

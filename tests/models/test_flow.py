@@ -5,7 +5,7 @@ from keras import ops
 
 from models.diffusion import DiffusionModel
 from models.flow import FlowModel
-from models.flow_samplers import Euler, MeanFlow
+from models.flow_samplers import Euler, MeanFlow, Midpoint
 from models.samplers import DDIM
 from models.schedules import CosineSchedule
 
@@ -42,6 +42,44 @@ def test_the_loss_is_that_of_the_velocity_by_hand(monkeypatch):
     assert abs(noises.mean()) < 0.2 and noises.std() == pytest.approx(1.0, abs=0.1)
 
 
+def test_predicted_images_count_by_the_velocities_that_lead_from_them(monkeypatch):
+    model = build_model(prediction="image", logit_mean=-2.5)
+    told = {}
+
+    def network(inputs, training):
+        told["states"], told["times"] = map(ops.convert_to_numpy, inputs)
+        return 0.5 * ops.ones_like(inputs[0])
+
+    monkeypatch.setattr(model, "unet", network)
+    images = real_images(16)
+    loss = float(model.compute_loss(images, y_pred=model(images, training=True)))
+    times = told["times"] / model.time_scale
+    assert times.min() < 0.05 < times.max()
+    errors = np.square(0.5 - (images / 127.5 - 1.0)).mean(axis=(1, 2, 3))
+    assert loss == pytest.approx(np.mean(errors / np.maximum(times, 0.05) ** 2), rel=1e-5)
+
+
+@pytest.mark.parametrize("method", [Euler(num_steps=3), Midpoint(num_steps=2)])
+def test_samplers_take_predicted_images_and_velocities_alike(monkeypatch, method):
+    """The same network, once by its velocity and once by the image that this points at."""
+    images = {}
+    for prediction in ("velocity", "image"):
+        model = build_model(prediction=prediction)
+
+        def network(inputs, training=False, prediction=prediction, scale=model.time_scale):
+            states, times = inputs
+            velocities = ops.sin(3.0 * states)
+            times = ops.cast(times, "float32")[:, None, None, None] / scale
+            return velocities if prediction == "velocity" else states - times * velocities
+
+        network.inputs = model.unet.inputs
+        monkeypatch.setattr(model, "unet", network)
+        sampler = model.sampler(method)
+        images[prediction] = ops.convert_to_numpy(sampler(sampler.inputs(0, 4)))
+    assert np.abs(images["image"]).max() > 0.5
+    np.testing.assert_allclose(images["image"], images["velocity"], atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("options", "quartiles"),
     [
@@ -59,8 +97,9 @@ def test_how_times_are_drawn(options, quartiles):
     np.testing.assert_allclose(np.quantile(times, [0.25, 0.5, 0.75]), quartiles, atol=0.015)
 
 
-def test_a_flow_learns_what_each_class_looks_like():
-    model = build_model(optimizer=keras.optimizers.Adam(1e-2), num_classes=2)
+@pytest.mark.parametrize("prediction", ["velocity", "image"])
+def test_a_flow_learns_what_each_class_looks_like(prediction):
+    model = build_model(optimizer=keras.optimizers.Adam(1e-2), num_classes=2, prediction=prediction)
     labels = np.arange(32) % 2
     images = np.where(labels, 230, 25).astype("uint8")[:, None, None, None]
     images = np.broadcast_to(images, (32, 8, 8, 1))
@@ -74,6 +113,7 @@ def test_a_flow_learns_what_each_class_looks_like():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"prediction": "noise"}, "one of .*velocity.*image.*'noise'"),
         ({"time_distribution": "normal"}, "one of .*uniform.*logit_normal.*'normal'"),
         ({"logit_std": 0.0}, "positive.*logit_std=0.0"),
         ({"time_scale": 0.0}, "positive.*time_scale=0.0"),

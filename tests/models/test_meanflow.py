@@ -40,10 +40,16 @@ def average_velocity(states, times, intervals):
 
 
 class GaussianMeanFlow:
-    """Predicts average velocities where intervals are positive, and velocities where they are 0."""
+    """Predicts average velocities where intervals are positive, and velocities where they are 0.
+
+    Or, with `prediction="image"`, the images that these point at.
+    """
 
     inputs = [keras.KerasTensor((None, 8, 8, 1))]
     time_scale = 30.0
+
+    def __init__(self, prediction="velocity"):
+        self.prediction = prediction
 
     def __call__(self, inputs, training=False):
         states, times, intervals = inputs
@@ -53,7 +59,8 @@ class GaussianMeanFlow:
         )
         positive = ops.where(intervals > 0.0, intervals, 1.0)
         averages = average_velocity(states, times, positive)
-        return ops.where(intervals > 0.0, averages, velocity(states, times))
+        velocities = ops.where(intervals > 0.0, averages, velocity(states, times))
+        return velocities if self.prediction == "velocity" else states - times * velocities
 
 
 def test_the_average_velocity_is_the_mean_of_velocities_along_the_flow():
@@ -66,11 +73,12 @@ def test_the_average_velocity_is_the_mean_of_velocities_along_the_flow():
     np.testing.assert_allclose(average_velocity(state, time, time - end), mean, rtol=1e-4)
 
 
+@pytest.mark.parametrize("prediction", ["velocity", "image"])
 @pytest.mark.parametrize("end", [0.0, 0.3, 0.7])
-def test_jumps_of_the_true_flow_amount_to_its_velocity(monkeypatch, end):
+def test_jumps_of_the_true_flow_amount_to_its_velocity(monkeypatch, end, prediction):
     """The identity of Geng et al. (2025a), by the derivative that training takes."""
-    model = build_model()
-    monkeypatch.setattr(model, "unet", GaussianMeanFlow())
+    model = build_model(prediction=prediction)
+    monkeypatch.setattr(model, "unet", GaussianMeanFlow(prediction))
     states = np.random.default_rng(0).normal(0.0, 1.0, (4, 8, 8, 1)).astype("float32")
     times = np.array([0.75, 0.8, 0.9, 1.0], "float32")
     found = model.velocity_by_jumps(
@@ -100,10 +108,13 @@ def test_the_conditional_tangent_is_the_line_to_the_image(monkeypatch):
     np.testing.assert_allclose(found, states + 1.0 + 0.25 * (velocities + 2.0), rtol=1e-5)
 
 
+@pytest.mark.parametrize("prediction", ["velocity", "image"])
 @pytest.mark.parametrize("num_steps", [1, 2, 5])
-def test_any_number_of_jumps_of_the_true_flow_ends_at_the_same_image(monkeypatch, num_steps):
-    model = build_model()
-    monkeypatch.setattr(model, "unet", GaussianMeanFlow())
+def test_any_number_of_jumps_of_the_true_flow_ends_at_the_same_image(
+    monkeypatch, num_steps, prediction
+):
+    model = build_model(prediction=prediction)
+    monkeypatch.setattr(model, "unet", GaussianMeanFlow(prediction))
     sampler = model.sampler(MeanFlow(num_steps=num_steps))
     latents, seeds = sampler.inputs(0, 4)
     images = ops.convert_to_numpy(sampler((latents, seeds)))
@@ -138,10 +149,13 @@ def test_the_loss_weighs_large_errors_less():
     assert float(model.velocity_loss.result()) == pytest.approx(0.125)
 
 
-@pytest.mark.parametrize("tangent", ["predicted", "conditional"])
-def test_a_single_jump_learns_what_each_class_looks_like(tangent):
+@pytest.mark.parametrize(
+    "options",
+    [{"tangent": "predicted"}, {"tangent": "conditional"}, {"prediction": "image"}],
+)
+def test_a_single_jump_learns_what_each_class_looks_like(options):
     model = build_model(
-        optimizer=keras.optimizers.Adam(1e-2), num_classes=2, tangent=tangent, interval_share=0.75
+        optimizer=keras.optimizers.Adam(1e-2), num_classes=2, interval_share=0.75, **options
     )
     labels = np.arange(32) % 2
     images = np.where(labels, 230, 25).astype("uint8")[:, None, None, None]
@@ -158,6 +172,7 @@ def test_a_single_jump_learns_what_each_class_looks_like(tangent):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"prediction": "noise"}, "one of .*velocity.*image.*'noise'"),
         ({"tangent": "true"}, "one of .*predicted.*conditional.*'true'"),
         ({"interval_share": 0.0}, "interval_share.*interval_share=0.0"),
         ({"weight_power": -1.0}, "not negative.*weight_power=-1.0"),
