@@ -120,9 +120,9 @@ class FlowModel(GenerativeModel):
 
     def draw_times(self, count):
         """Draws t of each image of a batch, `(count,)` in [0, 1]."""
-        if self.time_distribution == "uniform":
-            return keras.random.uniform((count,), seed=self.seed_generator)
-        return draw_logit_normal(count, self.logit_mean, self.logit_std, self.seed_generator)
+        return draw_times(
+            count, self.time_distribution, self.logit_mean, self.logit_std, self.seed_generator
+        )
 
     def compute_loss(self, x, y=None, y_pred=None, sample_weight=None, training=True):
         """Mean squared error of the velocity (Liu et al. 2023, eq. 1)."""
@@ -172,8 +172,10 @@ def velocities_from(images, states, times):
     return (states - images) / ops.maximum(times, EARLIEST_TIME)[:, None, None, None]
 
 
-def draw_logit_normal(count, mean, std, seed_generator):
-    """Draws times, `(count,)` in [0, 1], with log(t / (1 - t)) from N(mean, std^2)."""
+def draw_times(count, distribution, mean, std, seed_generator):
+    """Draws times, `(count,)` in [0, 1]: uniform, or with log(t / (1 - t)) from N(mean, std^2)."""
+    if distribution == "uniform":
+        return keras.random.uniform((count,), seed=seed_generator)
     return ops.sigmoid(mean + std * keras.random.normal((count,), seed=seed_generator))
 
 

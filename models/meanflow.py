@@ -20,8 +20,9 @@ from models.checks import check_choice, check_rate
 from models.embedding import withhold_labels
 from models.flow import (
     PREDICTIONS,
+    TIME_DISTRIBUTIONS,
     check_flow_method,
-    draw_logit_normal,
+    draw_times,
     interpolate,
     line_to_noise,
     velocities_from,
@@ -46,7 +47,9 @@ class MeanFlowModel(GenerativeModel):
             `"predicted"` (2025b, section 4.1), or eps - x, `"conditional"` (2025a).
         interval_share: Share of the training images for which r and t differ, in (0, 1]. The
             others have r = t, which is flow matching.
-        logit_mean: Mean of log(t / (1 - t)); r is drawn alike, and the larger of both is t.
+        time_distribution: Of t in training, `"uniform"` or `"logit_normal"`; r is drawn alike, and
+            the larger of both is t.
+        logit_mean: Mean of log(t / (1 - t)) of the latter.
         logit_std: Its standard deviation, positive.
         weight_power: p of the weights 1 / (error + `weight_offset`)^p of the images' summed
             squared errors (2025a, section 4.3), not negative; 0 weighs all alike.
@@ -73,6 +76,7 @@ class MeanFlowModel(GenerativeModel):
         prediction="velocity",
         tangent="predicted",
         interval_share=0.5,
+        time_distribution="logit_normal",
         logit_mean=-0.4,
         logit_std=1.0,
         weight_power=0.75,
@@ -87,6 +91,7 @@ class MeanFlowModel(GenerativeModel):
     ):
         check_choice("prediction", prediction, tuple(PREDICTIONS))
         check_choice("tangent", tangent, TANGENTS)
+        check_choice("time_distribution", time_distribution, TIME_DISTRIBUTIONS)
         check_rate("label_dropout", label_dropout)
         if not 0.0 < interval_share <= 1.0 or weight_power < 0.0:
             raise ValueError(
@@ -102,6 +107,7 @@ class MeanFlowModel(GenerativeModel):
         self.prediction = prediction
         self.tangent = tangent
         self.interval_share = interval_share
+        self.time_distribution = time_distribution
         self.logit_mean = logit_mean
         self.logit_std = logit_std
         self.weight_power = weight_power
@@ -170,7 +176,9 @@ class MeanFlowModel(GenerativeModel):
             `(times, intervals)`, `(count,)` and `(num_jumps,)`.
         """
         both = [
-            draw_logit_normal(count, self.logit_mean, self.logit_std, self.seed_generator)
+            draw_times(
+                count, self.time_distribution, self.logit_mean, self.logit_std, self.seed_generator
+            )
             for _ in range(2)
         ]
         times = ops.maximum(*both)

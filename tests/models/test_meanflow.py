@@ -139,6 +139,15 @@ def test_half_of_a_batch_jumps_and_the_rest_flows():
     assert np.median(times) == pytest.approx(1.0 / (1.0 + np.exp(0.4 - 0.5450)), abs=0.02)
 
 
+def test_uniform_times_reach_from_noise_to_image():
+    """Of two independent ones, P(t > 0.9 and r < 0.1) is 2 x 0.1 x 0.1."""
+    model = build_model(time_distribution="uniform")
+    times, intervals = map(ops.convert_to_numpy, model.draw_intervals(20_000, 20_000))
+    whole = (times > 0.9) & (times - intervals < 0.1)
+    assert whole.mean() == pytest.approx(0.02, abs=0.005)
+    assert np.median(times) == pytest.approx(np.sqrt(0.5), abs=0.02)
+
+
 def test_the_loss_weighs_large_errors_less():
     model = build_model(weight_power=0.75, weight_offset=1.0)
     predictions = np.zeros((2, 8, 8, 1), "float32")
@@ -174,6 +183,7 @@ def test_a_single_jump_learns_what_each_class_looks_like(options):
     [
         ({"prediction": "noise"}, "one of .*velocity.*image.*'noise'"),
         ({"tangent": "true"}, "one of .*predicted.*conditional.*'true'"),
+        ({"time_distribution": "normal"}, "one of .*uniform.*logit_normal.*'normal'"),
         ({"interval_share": 0.0}, "interval_share.*interval_share=0.0"),
         ({"weight_power": -1.0}, "not negative.*weight_power=-1.0"),
         ({"weight_offset": 0.0}, "positive.*weight_offset=0.0"),
