@@ -74,7 +74,7 @@ def write_report(results_dir, rows, *, real_images=None):
         "report.html": html,
     }
     paths = [_write(results_dir / name, content) for name, content in files.items()]
-    if not damages:  # drawing tells what is damaged, and the page shows it
+    if any(pictures.values()) and not damages:  # which drawing tells, and the page shows
         drawn.record(sources, pictures)
     return paths
 
