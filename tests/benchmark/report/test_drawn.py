@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 
@@ -80,6 +81,26 @@ def damage_the_record(folder):
     (folder / "figures" / RECORD).write_text('{"mnist_quick": []}')
 
 
+def name_a_figure(folder, name):
+    """Has the record name one more figure, which is there."""
+    path = folder / "figures" / RECORD
+    record = json.loads(path.read_text())
+    figure = folder / "figures" / f"mnist_quick_{name}.png"
+    figure.parent.mkdir(exist_ok=True)
+    figure.write_bytes(b"foreign")
+    digest = hashlib.sha256(b"foreign").hexdigest()
+    record["mnist_quick"]["pictures"][name] = digest
+    path.write_text(json.dumps(record))
+
+
+def name_a_foreign_figure(folder):
+    name_a_figure(folder, "portrait")
+
+
+def name_a_figure_of_another_folder(folder):
+    name_a_figure(folder, "sweep_a/portrait")
+
+
 CHANGES = (
     change_a_number,
     change_a_history,
@@ -88,6 +109,8 @@ CHANGES = (
     remove_a_figure,
     remove_a_run,
     damage_the_record,
+    name_a_foreign_figure,
+    name_a_figure_of_another_folder,
 )
 
 
