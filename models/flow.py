@@ -116,7 +116,7 @@ class FlowModel(GenerativeModel):
         outputs = self.unet(network_inputs, training=training)
         if self.prediction == "velocity":
             return outputs, noises - images
-        return (velocities_from(each, states, times) for each in (outputs, images))
+        return tuple(velocities_from(each, states, times) for each in (outputs, images))
 
     def draw_times(self, count):
         """Draws t of each image of a batch, `(count,)` in [0, 1]."""
