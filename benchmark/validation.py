@@ -117,7 +117,7 @@ class Validation:
         return fid(real_features=self.real_features, generated_features=self.encoder(images))
 
     def rejected_fraction_of(self, images: np.ndarray) -> dict[str, float]:
-        """What else is known of images, by column of the history: the rejected share, if any."""
+        """The fraction that the classifier rejects, by column of the history; empty without one."""
         encoder = self.encoder
         if not isinstance(encoder, ModeClassifier) or images.shape[1:] != encoder.image_shape:
             return {}
