@@ -136,13 +136,14 @@ def is_text(statement: ast.stmt) -> bool:
 
 def environment() -> dict[str, Any]:
     """Versions, device and threads of this process, for run.json."""
-    import keras  # here, as hashing sources must not wait for it
+    from metrics.host import describe_device  # here, as hashing sources must not wait for Keras
 
+    device = describe_device()
     return {
         "versions": {name: installed_version(name) for name in PACKAGES},
         "python": platform.python_version(),
-        "backend": keras.backend.backend(),
-        "device": device_name(),
+        "backend": device["backend"],
+        "device": device["device"],
         "cpu_count": os.cpu_count(),
         "platform": platform.platform(),
         "git_commit": git_commit(),
@@ -157,7 +158,7 @@ def computing() -> dict[str, Any]:
     backend = device["backend"]
     return {
         **device,
-        "processor": device_name(),
+        "processor": device["device"],
         "num_processors": len(usable_processors()),
         "version": installed_version(backend),
     }
@@ -168,33 +169,6 @@ def installed_version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
-
-
-def device_name() -> str:
-    """Name of the accelerator that computes, or of the processor."""
-    import keras
-
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf  # Keras has no name for a device
-
-        gpus = tf.config.list_physical_devices("GPU")
-        if gpus:
-            return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
-    elif keras.backend.backend() == "jax":
-        import jax
-
-        if jax.default_backend() != "cpu":
-            return jax.devices()[0].device_kind
-    return processor_name()
-
-
-def processor_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def git_commit() -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 STAT = Path("/proc/stat")
 CPU_INFO = Path("/proc/cpuinfo")
+_GENERATION = {"cpu family": "family", "model": "model"}  # of x86 processors
 BUSY_FIELDS = (0, 1, 2, 5, 6, 7)  # user, nice, system, irq, softirq, steal
 
 
@@ -106,13 +107,24 @@ def describe_host() -> dict[str, Any]:
 
 
 def processor_name() -> str:
-    """The processor's model where the system tells it, else its architecture."""
+    """The processor's model where the system tells it, else its architecture.
+
+    Virtual machines tell of different processors by one name, such as `AMD EPYC`; their family and
+    model numbers, in brackets, tell them apart.
+    """
     try:
         lines = CPU_INFO.read_text().splitlines()
     except OSError:
         lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    told = dict(reversed([_field(line) for line in lines]))  # of the first processor
+    name = told.get("model name") or platform.processor() or platform.machine()
+    numbers = [f"{words} {told[key]}" for key, words in _GENERATION.items() if key in told]
+    return f"{name} ({', '.join(numbers)})" if numbers else name
+
+
+def _field(line: str) -> tuple[str, str]:
+    name, _, text = line.partition(":")
+    return name.strip(), text.strip()
 
 
 def describe_device() -> dict[str, Any]:

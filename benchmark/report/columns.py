@@ -13,6 +13,7 @@ from benchmark.report import formats
 from benchmark.report.formats import Form, rounded
 
 LOWER, HIGHER = "lower", "higher"
+_TIMED = ("latency_ms", "images_per_second", "compile_seconds", "train_seconds")  # begin so
 ARROWS = {LOWER: "↓", HIGHER: "↑", "": ""}
 MODELS, SEEDS, TERMINAL = "models", "seeds", "terminal"  # the tables that show a column
 IDENTITY, QUALITY, SPEED, DIVERSITY, COST, OTHER = (
@@ -59,6 +60,11 @@ class Column:
     def is_ratio(self) -> bool:
         """Whether it is compared on a logarithmic scale, as times and rates are."""
         return self.group in (SPEED, COST)
+
+    @property
+    def depends_on_machine(self) -> bool:
+        """Whether its numbers compare only on one machine: times, and rates of them."""
+        return self.key.startswith(_TIMED)
 
     @property
     def scale(self) -> float:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from benchmark.report import collapse
 from benchmark.report.columns import KEYS, TEXTS
-from benchmark.report.lines import Line, lines_of
+from benchmark.report.lines import Line, devices, lines_of
 from benchmark.report.rows import SANITY_MODELS, as_text, headline_of, is_sanity
 
 MEASURED_ALIKE = ("protocol", "kid_encoder", "classifier", "num_samples")
@@ -118,14 +118,14 @@ def describe(group):
         protocol = protocol.replace(name.partition(",")[0], name)
     classifiers = [name for name in classifiers if name not in protocol]
     corrected = (rows["shares_corrected"] == 1).any()  # as one classifier judges all rows
-    devices = _distinct(trained["latency_device"])
+    names = devices([trained])
     facts = [
         f"dataset {group.dataset}",
         f"preset {group.preset}",
         f"encoder {protocol}" if named else protocol,
         " or ".join(classifiers),
         "class shares corrected by the classifier's confusion matrix" if corrected else "",
-        "times from " + " or ".join(devices) if devices else "",
+        "times from " + " or ".join(names) if names else "",
     ]
     if chosen := validation_samplers(trained[trained["checkpoint"] == "best"]):
         facts.append(f"best weights chosen by samples of {chosen}")
@@ -173,7 +173,7 @@ def warnings(group):
     trained = group.rows[~is_sanity(group.rows)]
     counted = [_unmeasured(trained, status, what) for status, what in _UNMEASURED.items()]
     found = [collapse.warning(group.rows), *counted, *_repeats(group.lines)]
-    if len(_distinct(trained["latency_device"])) > 1:
+    if len(devices([trained])) > 1:
         found.append("The times come from different devices and must not be compared.")
     elif len(_timings(trained)) > 1:
         found.append("The times come from different numbers of threads or precisions.")

@@ -1,5 +1,6 @@
 """The lines of a table by model: all training seeds of a model and a sampler together."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -103,7 +104,14 @@ def competing(lines: list[Line]) -> list[Line]:
 
 
 def standing(lines: list[Line], column: Column) -> Standing | None:
-    """Finds the best line of a column and its ties; `None` where neither direction is better."""
+    """Finds the best line of a column and its ties.
+
+    Returns:
+        The `Standing`; `None` where neither direction is better, where fewer than two lines have
+        a number, and of times that were measured on several machines.
+    """
+    if column.depends_on_machine and len(devices(line.rows for line in lines)) > 1:
+        return None
     means = [line.mean(column.key) for line in lines]
     if column.better not in (LOWER, HIGHER) or np.isfinite(means).sum() < 2:
         return None
@@ -118,6 +126,11 @@ def standing(lines: list[Line], column: Column) -> Standing | None:
         worse=[index for index in tested if apart[index]],
         untested=[index for index in others if index not in tested],
     )
+
+
+def devices(tables: Iterable[pd.DataFrame]) -> list[str]:
+    """The devices that the times of some tables' rows come from."""
+    return sorted({name for table in tables for name in table["latency_device"] if name})
 
 
 def comparable(lines: list[Line], column: Column) -> list[np.ndarray]:

@@ -20,7 +20,7 @@ from benchmark.report.columns import (
     shown_in,
 )
 from benchmark.report.groups import Group, complete, group_rows
-from benchmark.report.lines import Line, competing, standing
+from benchmark.report.lines import Line, competing, devices, standing
 from benchmark.report.rows import as_text, is_sanity
 
 __all__ = ["Table", "build_table", "complete", "group_rows", "summarize", "table_by_model"]
@@ -122,10 +122,8 @@ def table_by_model(group: Group) -> Table:
         _mean_cells(each, group.rows, several)
         for each in shown_in(MODELS, group.rows, group.headline)
     ]
-    return _table(
-        cells, lines, [line.is_check for line in lines], [_notes_of_seeds(line) for line in lines],
-        _marks(cells, lines), _how_to_read(lines, several),
-    )  # fmt: skip
+    checks, notes = [line.is_check for line in lines], _notes_of_lines(lines)
+    return _table(cells, lines, checks, notes, _marks(cells, lines), _how_to_read(lines, several))
 
 
 def build_table(group: Group) -> Table:
@@ -351,6 +349,18 @@ def _sampler_or_status(row):
 
 def _num_seeds(line):
     return "" if line.is_check else f"{line.num_seeds}"
+
+
+def _notes_of_lines(lines):
+    """The notes of each line, and its machine where the times come from several."""
+    notes = [_notes_of_seeds(line) for line in lines]
+    if len(devices(line.rows for line in lines)) < 2:
+        return notes
+    machines = [" or ".join(devices([line.rows])) for line in lines]
+    return [
+        "; ".join(filter(None, [machine and f"times from {machine}", note]))
+        for machine, note in zip(machines, notes, strict=True)
+    ]
 
 
 def _notes_of_seeds(line):

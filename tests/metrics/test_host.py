@@ -85,3 +85,6 @@ def test_the_processor_is_told_by_its_model(monkeypatch, tmp_path):
     assert host.processor_name()  # the architecture, where nothing is told
     (tmp_path / "cpuinfo").write_text("processor : 0\nmodel name\t: A Processor @ 2 GHz\n")
     assert host.processor_name() == "A Processor @ 2 GHz"
+    fields = "cpu family\t: 25\nmodel\t\t: 1\nmodel name\t: AMD EPYC\n\n"
+    (tmp_path / "cpuinfo").write_text(fields + fields.replace("25", "26"))  # of two processors
+    assert host.processor_name() == "AMD EPYC (family 25, model 1)"

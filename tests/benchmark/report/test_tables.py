@@ -7,6 +7,7 @@ import pytest
 from benchmark.report import tables
 from benchmark.report.columns import KEYS
 from benchmark.report.groups import group_rows
+from benchmark.report.verdict import verdict
 
 
 def cell(table, title, line=0):
@@ -172,6 +173,21 @@ def test_columns_that_tell_rows_apart_appear_only_then(rows):
     assert cell(table_of(again), "Sampling seed", 1) == "1"
     rows.loc[0, "latency_device"] = "gpu"
     assert "Device" in table_of(rows).titles
+
+
+def test_times_of_several_machines_have_no_best_and_say_their_machine(rows):
+    def marked(table):
+        return {table.keys[column] for _, column in table.marks}
+
+    times = {"latency_ms_per_image_p50", "images_per_second"}
+    (one,) = group_rows(rows)
+    (two,) = group_rows(rows.assign(latency_device=["gpu", *["cpu"] * 7]))
+    assert times <= marked(tables.table_by_model(one)) - marked(tables.table_by_model(two))
+    assert "kid_mean" in marked(tables.table_by_model(two))
+    assert not any("times from" in text for text in tables.table_by_model(one).footnotes)
+    assert {"times from cpu", "times from gpu"} <= set(tables.table_by_model(two).footnotes)
+    assert any(text.startswith("Speed") for text in verdict(one))
+    assert not any(text.startswith("Speed") for text in verdict(two))
 
 
 def test_equal_notes_share_a_number(rows):
