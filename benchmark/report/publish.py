@@ -20,7 +20,7 @@ from benchmark.results import Folder, write_atomically
 from benchmark.stored_results import StoredRow, collect_rows
 
 NUM_IMAGES = 20
-MOST_BYTES = 3_000_000
+MOST_BYTES = 6_000_000
 _FOLDERS = ("results_dir", "cache_dir")  # of the machine that it ran on
 _DERIVED = ("runs", "external", "sanity", "figures")
 _CHOICES = ("seed", "dataset", "preset", "model", "sampler", "checkpoint")
