@@ -12,6 +12,10 @@ Measured at `quick` on two cores of an AMD EPYC with AVX512-BF16, TensorFlow 2.2
 and bfloat16 made a training step 1.1 to 1.2 times as fast there, but 2.2 times as slow on a
 processor without its instructions, and oneDNN ends the program on one without AVX512. On GPUs
 nothing has been measured: there Keras's default compiles everything by XLA, in float32.
+
+TensorFlow takes oneDNN's kernels by itself only on processors with AVX512. With AVX2 alone (two
+cores of an AMD EPYC of family 25, model 1) they make a training step of ddpm 1.4 times as fast and
+one of r3gan 1.7 times, so the program asks for them on any x86 processor.
 """
 
 import contextlib

@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import logging
 import os
+import platform
 import signal
 import sys
 import traceback
@@ -31,6 +32,7 @@ from benchmark.own_process import in_own_process
 
 NAMED_IN_ROWS = ("experiment=", "model.", "model/", "training.", "dataset.", "sampler.")
 CHANGES_NO_ROW = "training.pictures_every="
+X86 = ("x86_64", "AMD64")
 BACKENDS = ("tensorflow", "jax")  # of Keras's, those that the models are written for
 USER_ERRORS = (Divergence, EnvironmentProblem, UserError, HydraException, OmegaConfBaseException)
 EXIT_CODES = {UserError: 2, EnvironmentProblem: 3, Divergence: 4}
@@ -49,14 +51,19 @@ def job(config: DictConfig) -> None:
 
 def train_and_measure(settings: dict[str, Any]) -> None:
     """Does what `job` was asked for."""
+    run(RunBuilder(settings, HydraConfig.get().overrides.task, in_sweep=is_sweep()))
+
+
+def run(builder: "RunBuilder") -> Any:
+    """Waits for a seat, imports the backend, and trains and measures; returns the run's folder."""
     from benchmark.machine import seated
 
     with seated():
-        choose_device(settings)
+        choose_device(builder.settings)
         import_backend()
-        from benchmark.run import run
+        from benchmark import runner
 
-        run(RunBuilder(settings, HydraConfig.get().overrides.task, in_sweep=is_sweep()))
+        return runner.run(builder)
 
 
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="evaluate")
@@ -182,6 +189,8 @@ def choose_device(settings: dict[str, Any]) -> None:
     check_backend()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # runs side by side share its memory
+    if platform.machine() in X86:
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # see benchmark/acceleration.py
     if settings["device"] == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 

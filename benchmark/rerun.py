@@ -63,24 +63,11 @@ def parse(arguments: list[str]) -> tuple[StoredRun, dict[str, Any]]:
 
 def rerun(stored: StoredRun, settings: dict[str, Any]) -> None:
     """Does a run again and says how what comes out differs from what is stored."""
-    from benchmark.machine import seated
-
-    with seated():
-        cli.choose_device(settings)
-        cli.import_backend()
-        from benchmark.run import run
-
-        run(cli.RunBuilder(settings, stored.state.get("overrides", [])))
-    again = latest_run(Path(settings["results_dir"]), settings["model"]["name"])
+    folder = cli.run(cli.RunBuilder(settings, stored.state.get("overrides", [])))
+    again = StoredRun(folder.path)
     console.stage(f"Compared with {stored.path}")
     for line in differences(stored, again):
         console.say(line)
-
-
-def latest_run(results_dir: Path, model: str) -> StoredRun:
-    """The run that was trained last, as another version of the program makes another folder."""
-    found = results_dir.glob(f"runs/*/{model}/*/{RunFolder.WEIGHTS['last']}")
-    return StoredRun(max(found, key=lambda path: path.stat().st_mtime).parent)
 
 
 def differences(stored: StoredRun, again: StoredRun) -> list[str]:

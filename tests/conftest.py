@@ -9,6 +9,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import pytest
 from hydra import compose, initialize_config_module
@@ -32,7 +33,7 @@ SMALL = {
 }
 # A worker that takes one of these last keeps the other waiting.
 LONGEST = (
-    "test_run.py",
+    "test_runner.py",
     "test_evaluate.py",
     "models/test_contract.py",
     "test_page.py",

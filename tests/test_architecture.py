@@ -146,13 +146,13 @@ def test_the_command_line_starts_without_tensorflow(sources, module):
 def test_the_rules_can_be_broken(tmp_path):
     files = {
         "benchmark/__init__.py": "",
-        "benchmark/cli.py": "import hydra\nfrom benchmark import run\n",
-        "benchmark/run.py": "def f():\n    import pandas\nfrom .deep import g\n",
+        "benchmark/cli.py": "import hydra\nfrom benchmark import runner\n",
+        "benchmark/runner.py": "def f():\n    import pandas\nfrom .deep import g\n",
         "benchmark/deep.py": "try:\n    import keras.ops\nexcept ImportError:\n    raise\n",
         "metrics/__init__.py": "",
         "metrics/kid.py": "def f():\n    from models.base import Sampler\n    assert f\n",
         "models/__init__.py": "from omegaconf import OmegaConf\n",
-        "models/base.py": "import benchmark.run\nfrom . import other\n",
+        "models/base.py": "import benchmark.runner\nfrom . import other\n",
     }
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -160,7 +160,7 @@ def test_the_rules_can_be_broken(tmp_path):
     broken = read_sources(tmp_path)
     assert sorted(crossing_imports(broken)) == [
         ("metrics.kid", "models.base.Sampler"),
-        ("models.base", "benchmark.run"),
+        ("models.base", "benchmark.runner"),
     ]
     assert configuration_imports(broken) == [("models", "omegaconf.OmegaConf")]
     assert heavy_imports(broken, "benchmark.cli") == [("benchmark.deep", "keras.ops")]

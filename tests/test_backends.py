@@ -17,7 +17,7 @@ from benchmark import config as configuration
 from benchmark import sampling, training
 from benchmark.cli import RunBuilder
 from benchmark.results import Folder, RunFolder
-from benchmark.run import build_model, choose_acceleration
+from benchmark.runner import build_model, choose_acceleration
 from benchmark.validation import Validation
 from models.samplers import DDPM
 from tests.benchmark.test_devices import Killed, PixelEncoder, random_dataset

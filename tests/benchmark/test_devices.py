@@ -19,7 +19,7 @@ from benchmark.datasets import ImageDataset
 from benchmark.devices import build_on_devices, num_devices
 from benchmark.errors import UserError
 from benchmark.results import Folder, RunFolder
-from benchmark.run import build_model, choose_acceleration
+from benchmark.runner import build_model, choose_acceleration
 from benchmark.validation import Validation
 from models.base import GenerativeModel, to_float
 from tests.conftest import build_programs_quickly, small, trainings

@@ -15,7 +15,7 @@ from benchmark.cli import RunBuilder
 from benchmark.datasets import ImageDataset
 from benchmark.learning import SHARDS, LearningPictures, write_animation
 from benchmark.results import Folder, RunFolder
-from benchmark.run import run_folder
+from benchmark.runner import run_folder
 from benchmark.training import weights
 from benchmark.validation import Validation
 from models.base import to_uint8

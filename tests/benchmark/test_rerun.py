@@ -3,15 +3,14 @@ import pytest
 import yaml
 
 from benchmark import config as configuration
-from benchmark import console, rerun
-from benchmark import run as runner
+from benchmark import console, rerun, runner
 from benchmark.cli import RunBuilder
 from benchmark.errors import UserError
 from benchmark.rerun import difference_of_weights, parse
 from benchmark.results import RunFolder
-from benchmark.run import run
+from benchmark.runner import run
 from benchmark.stored_results import collect_rows
-from tests.benchmark.test_run import SMALL, VAE
+from tests.benchmark.test_runner import SMALL, VAE
 
 
 def write_config(folder, **settings):

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark import cli
-from benchmark import run as runner
+from benchmark import cli, runner
 from benchmark.evaluation import build_evaluator
 from benchmark.sampling import build_samplings
 from tests.conftest import small

@@ -272,6 +272,19 @@ def test_a_gpu_tells_its_own_memory(monkeypatch):
     assert peak_memory(lambda: np.zeros(1)).peak_bytes == 7
 
 
+def test_a_processor_whose_memory_tensorflow_does_not_count_is_measured_all_the_same(monkeypatch):
+    experimental = pytest.importorskip("tensorflow").config.experimental
+
+    def refuse(device):
+        raise ValueError(f"Cannot reset memory stats for device '{device}'")
+
+    monkeypatch.setattr(experimental, "reset_memory_stats", refuse)
+    assert peak_memory(lambda: np.ones(50 * MEGABYTE // 8)).of == "process"
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda: ["gpu:0"])
+    with pytest.raises(ValueError, match="GPU:0"):
+        peak_memory(lambda: np.zeros(1))
+
+
 def test_jax_on_an_accelerator_gives_no_peak(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     monkeypatch.setattr(keras.distribution, "list_devices", lambda: ["gpu:0"])

@@ -11,15 +11,14 @@ import pytest
 from PIL import Image
 
 from benchmark import config as configuration
-from benchmark import console, files, sampling
-from benchmark import run as runner
+from benchmark import console, files, runner, sampling
 from benchmark.cli import RunBuilder
 from benchmark.datasets.mnist import load_mnist
 from benchmark.errors import Divergence, EnvironmentProblem, UserError
 from benchmark.evaluation import SANITY_ROWS
 from benchmark.report.terminal import report
 from benchmark.results import Folder, RunFolder
-from benchmark.run import run
+from benchmark.runner import run
 from benchmark.sampling import NotFinite
 from benchmark.stored_results import collect_rows
 from tests.conftest import small
@@ -62,13 +61,13 @@ def start(compose_config, folders, shared_cache, monkeypatch):
 
     def run_with(*overrides, with_report=False):
         if not with_report:
-            monkeypatch.setattr(runner, "report", lambda folder, **_: collect_rows(folder))
+            monkeypatch.setattr(runner, "report", lambda folder, **_: None)
         folder = f"results_dir={folders}/results"
         config = compose_config(*SMALL, folder, f"cache_dir={shared_cache}", *overrides)
         with console.console.capture() as captured:
-            rows = run(RunBuilder(configuration.validate(config), []))
+            run(RunBuilder(configuration.validate(config), []))
         monkeypatch.setattr(runner, "report", report)
-        return rows, captured.get()
+        return collect_rows(f"{folders}/results"), captured.get()
 
     return run_with
 

@@ -56,14 +56,14 @@ NUM_SHOWN = 5000
 TRAIN_OPTIONS = ("batch_size", "num_steps", "num_checkpoints")
 
 
-def run(builder: Any) -> pd.DataFrame:
+def run(builder: Any) -> RunFolder:
     """Trains, samples, measures and reports what `builder` describes, where it is not done yet.
 
     Args:
         builder: The `benchmark.cli.RunBuilder` of the run.
 
     Returns:
-        The rows of the results folder.
+        The run's folder.
 
     Raises:
         Divergence: If the training ended in values that are not numbers; a row says so.
@@ -94,9 +94,9 @@ def run(builder: Any) -> pd.DataFrame:
         if is_finished(builder, model, samplings, evaluator, folder):
             console.say("this run is finished already; force=true does it again")
             measure_sanity_rows(evaluator, settings["results_dir"])
-            table = show(builder, evaluator, folder)
+            show(builder, evaluator, folder)
             check_divergence(folder)
-            return table
+            return folder
         with recorded_failure(folder, lambda: row_of(builder, dataset, folder)):
             folder.add_seconds("data", loaded - began)
             folder.add_seconds("instruments", prepared - loaded)
@@ -109,12 +109,12 @@ def run(builder: Any) -> pd.DataFrame:
             with timed(folder, "sanity rows"):
                 measure_sanity_rows(evaluator, settings["results_dir"])
             with timed(folder, "report"):
-                table = show(builder, evaluator, folder)
+                show(builder, evaluator, folder)
             if waited := round(machine.place.idle_seconds - idle):  # free locks take milliseconds
                 folder.add_seconds("waiting", waited)
         console.say(summary(folder.state["stage_seconds"]))
         check_divergence(folder)
-    return table
+    return folder
 
 
 def choose_acceleration(settings) -> Acceleration:
@@ -364,9 +364,9 @@ def row_of(builder, dataset, folder) -> dict[str, Any]:
     }
 
 
-def show(builder, evaluator: Evaluator, folder: RunFolder) -> pd.DataFrame:
+def show(builder, evaluator: Evaluator, folder: RunFolder) -> None:
     """Shows this run's rows; writes the report too, where no sweep does at its end."""
-    rows = report(
+    report(
         builder.settings["results_dir"],
         dataset=evaluator.dataset.name,
         protocol=evaluator.protocol,
@@ -374,4 +374,3 @@ def show(builder, evaluator: Evaluator, folder: RunFolder) -> pd.DataFrame:
         draws=not builder.in_sweep,
     )
     console.say(str(folder.path))
-    return rows
