@@ -55,6 +55,25 @@ def welch(first: Numbers, second: Numbers) -> float:
     return float(stats.ttest_ind_from_stats(*described, equal_var=False).pvalue)
 
 
+def one_more(sample: Numbers, value: float) -> float:
+    """The p-value that a value is one more observation of a normal sample: Student's prediction.
+
+    Args:
+        sample: Numbers of independent seeds, at least two.
+        value: A single number.
+
+    Returns:
+        The two-sided p-value; where the sample does not vary, 1 if the value is the same, else 0.
+    """
+    numbers = np.asarray(sample, float)
+    if len(numbers) < 2:
+        raise ValueError(f"a test needs two seeds. Received: {len(numbers)}.")
+    scale = numbers.std(ddof=1) * math.sqrt(1 + 1 / len(numbers))
+    if np.ptp(numbers) == 0:
+        return float(value == numbers[0])
+    return 2 * float(stats.t.sf(abs(value - numbers.mean()) / scale, len(numbers) - 1))
+
+
 def holm(p_values: Sequence[float], level: float = LEVEL) -> list[bool]:
     """Which hypotheses Holm's step-down procedure (Holm 1979) rejects.
 

@@ -1,0 +1,52 @@
+"""`python -m benchmark.prepare dataset=... encoder=...`: fetches what a run needs, and keeps it.
+
+After it, the same options work without a network. It loads the dataset, finds the encoder's
+weights, and trains the dataset's classifier where the package has none; it trains no model.
+"""
+
+import sys
+
+from benchmark import cli, console, interruption
+
+USAGE = """\
+Usage: python -m benchmark.prepare [dataset=...] [encoder=...] [preset=...]
+Takes the options of a run, and keeps what they need in the cache folder."""
+
+
+def prepare(builder: cli.RunBuilder) -> None:
+    """Loads and caches everything that a run takes from elsewhere, and says what it is."""
+    from benchmark.machine import seated
+
+    with seated():
+        cli.choose_device(builder.settings)
+        cli.import_backend()
+        from benchmark.evaluation import build_evaluator
+
+        dataset = builder.load_dataset()
+        console.stage(f"Preparing for runs on {dataset.name}, preset={builder.settings['preset']}")
+        shape = "x".join(map(str, dataset.image_shape))
+        console.say(
+            f"{len(dataset.train_images):,} training and {len(dataset.test_images):,} test images "
+            f"of {shape}"
+        )
+        evaluator = build_evaluator(builder, dataset)
+        console.say(f"encoder: {evaluator.encoder.label}")
+        if evaluator.classifier is not None:
+            console.say(evaluator.classifier.description)
+        console.say(f"cache: {builder.settings['cache_dir']}")
+        console.say("ready: runs with these options need no network")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs `python -m benchmark.prepare`; users' errors end with one line, as a run's do."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if {"-h", "--help"} & set(arguments):
+        print(USAGE)
+        return 0
+    with cli.exit_on_user_error(), interruption.handled():
+        prepare(cli.compose(*arguments))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
