@@ -13,6 +13,7 @@ from benchmark import cli
 COMMANDS = {
     "doctor": ("benchmark.doctor", "checks this machine and says how to mend what it lacks"),
     "prepare": ("benchmark.prepare", "fetches what a run needs, for machines without a network"),
+    "sample": ("benchmark.sample", "draws images with trained weights, in seconds"),
     "report": ("benchmark.report.command", "rebuilds tables, figures and the page"),
     "compare": ("benchmark.compare", "sets two runs, models or results folders side by side"),
     "evaluate": ("benchmark.evaluate", "adds a row for samples made elsewhere"),

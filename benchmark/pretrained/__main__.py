@@ -1,0 +1,35 @@
+"""`python -m benchmark.pretrained <run folder>`: a run's weights as a file for the package."""
+
+import hashlib
+import sys
+from pathlib import Path
+
+from benchmark import cli, console
+from benchmark.errors import UserError
+from benchmark.files import write_atomically
+from benchmark.pretrained import pack
+from benchmark.sample import trained
+
+USAGE = "Usage: python -m benchmark.pretrained <run folder>"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Writes `<model>.npz` into the working folder, and prints its SHA-256."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    with cli.exit_on_user_error():
+        if len(arguments) != 1 or arguments[0].startswith("-"):
+            raise UserError(f"cannot read the arguments {' '.join(arguments)}. {USAGE}")
+        cli.choose_device({"device": "auto"})
+        cli.import_backend()
+        settings, image_shape, model = trained(Path(arguments[0]))
+        builder = cli.RunBuilder(settings, ())
+        content = pack(settings, image_shape, model.sampler(builder.build_methods()[0]))
+        path = Path(f"{settings['model']['name']}.npz")
+        write_atomically(path, content)
+        sha256 = hashlib.sha256(content).hexdigest()
+        console.say(f"{path}: {len(content):,} bytes, SHA-256 {sha256}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
