@@ -16,6 +16,7 @@ COMMANDS = {
     "sample": ("benchmark.sample", "draws images with trained weights, in seconds"),
     "report": ("benchmark.report.command", "rebuilds tables, figures and the page"),
     "compare": ("benchmark.compare", "sets two runs, models or results folders side by side"),
+    "humans": ("benchmark.humans.__main__", "opens a page on which people judge samples"),
     "evaluate": ("benchmark.evaluate", "adds a row for samples made elsewhere"),
     "rerun": ("benchmark.rerun", "repeats a run and says whether it comes out the same"),
     "validity": ("benchmark.validity.__main__", "tests which damage each quality metric detects"),

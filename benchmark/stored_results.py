@@ -15,6 +15,8 @@ from PIL import Image
 
 from benchmark import console
 from benchmark.errors import UserError
+from benchmark.humans.answers import FOLDER as HUMANS
+from benchmark.humans.answers import add_columns, check_sitting
 from benchmark.outcomes import BEGUN, FAILURE, failure_of
 from benchmark.results import MEASUREMENTS
 
@@ -70,7 +72,9 @@ def collect_rows(results_dir: str | Path) -> pd.DataFrame:
                 row = measured["row"]
                 rows.append({**row, "path": path.parent.relative_to(root).as_posix()})
     columns = dict.fromkeys(key for row in reversed(rows) for key in row)
-    return pd.DataFrame(rows, columns=list(columns))
+    found = [read(path, _sitting) for path in sorted(root.glob(f"{HUMANS}/*.json"))]
+    sittings = [sitting for sitting in found if sitting]
+    return add_columns(pd.DataFrame(rows, columns=list(columns)), sittings)
 
 
 @dataclass(frozen=True)
@@ -229,6 +233,10 @@ def _measurement(path: Path) -> dict[str, Any]:
     if not all(isinstance(part.get("details", {}), dict) for part in parts):
         raise ValueError("its details are not JSON objects")
     return measured
+
+
+def _sitting(path: Path) -> dict[str, Any]:
+    return check_sitting(_json(path))
 
 
 def _check_row(row: Any) -> None:

@@ -178,6 +178,15 @@ COLUMNS = (
     ),
     Column("rejected_share_low", group=QUALITY),
     Column("rejected_share_high", group=QUALITY),
+    percentage(
+        "human_error", "Human error", group=QUALITY, better=HIGHER, tables=BOTH, interval=True,
+        paper="after Zhou et al. 2019",
+        meaning="Mean of two rates of mistakes of people who see one image at a time: samples "
+        "taken for real, and real images taken for generated. At 50 % nobody can tell.",
+    ),
+    Column("human_error_low", group=QUALITY),
+    Column("human_error_high", group=QUALITY),
+    whole("human_answers", "Human answers", group=QUALITY),
     share("confident_share", "Recognised", group=QUALITY, better=HIGHER),
     whole(
         "network_passes", "NFE", group=SPEED, better=LOWER, tables=ALL,
