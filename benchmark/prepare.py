@@ -1,4 +1,4 @@
-"""`python -m benchmark.prepare dataset=... encoder=...`: fetches what a run needs, and keeps it.
+"""`python -m benchmark.prepare dataset=cifar10`: fetches what a run needs, and keeps it.
 
 After it, the same options work without a network. It loads the dataset, finds the encoder's
 weights, and trains the dataset's classifier where the package has none; it trains no model.
@@ -9,7 +9,7 @@ import sys
 from benchmark import cli, console, interruption
 
 USAGE = """\
-Usage: python -m benchmark.prepare [dataset=...] [encoder=...] [preset=...]
+Usage: python -m benchmark.prepare [dataset=cifar10] [encoder=inception_v3] [preset=...]
 Takes the options of a run, and keeps what they need in the cache folder."""
 
 

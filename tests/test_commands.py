@@ -20,9 +20,11 @@ import keras
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from benchmark import classifiers, cli, rerun
+from benchmark import classifiers, cli, compare, doctor, prepare, rerun, sample
 from benchmark import config as configuration
 from benchmark.cli import RunBuilder
+from benchmark.humans import __main__ as humans
+from benchmark.pretrained import __main__ as packing
 from benchmark.report.command import parse
 from benchmark.results import Folder
 from benchmark.speed import __main__ as speed
@@ -38,6 +40,8 @@ PLACEHOLDERS = {
     "<file or folder>": "photographs",
     "<run folder>": "a_run",
     "<folder>": "a_folder",
+    "A B [results_dir=results]": "ddpm vae results_dir=results/reference",
+    "A B": "ddpm vae results_dir=results/reference",
     "NAME": "mnist",
     "[results_dir]": "results",
     "[part ...]": "kid prdc",
@@ -47,7 +51,10 @@ PLACEHOLDERS = {
 }
 OPTIONAL = re.compile(r"(?<= )\[(\S+)\]")  # and not the list in "metric=[kid]"
 # Without arguments these are names of the program, not commands.
-WITH_ARGUMENTS = ("benchmark.evaluate", "benchmark.classifiers", "benchmark.rerun")
+WITH_ARGUMENTS = tuple(
+    f"benchmark.{name}"
+    for name in ("classifiers", "compare", "evaluate", "pretrained", "rerun", "sample")
+)
 
 
 def find_commands(text):
@@ -120,8 +127,21 @@ def give(compose_config, monkeypatch, tmp_path):
         Folder(tmp_path / "a_run").write_text("config.yaml", "model: {name: vae}\n")
         rerun.parse(list(arguments))
 
+    def read_at_root(module):
+        def read(arguments):
+            monkeypatch.chdir(ROOT)
+            module.parse(list(arguments))
+
+        return read
+
     checks = {
         "benchmark": functools.partial(check_runs, compose_config),
+        "benchmark.compare": read_at_root(compare),
+        "benchmark.doctor": read_at_root(doctor),
+        "benchmark.humans": read_at_root(humans),
+        "benchmark.prepare": main(prepare),
+        "benchmark.pretrained": lambda arguments: packing.parse(list(arguments)),
+        "benchmark.sample": read_at_root(sample),
         "benchmark.evaluate": evaluate,
         "benchmark.report": report,
         "benchmark.classifiers": main(classifiers),
@@ -241,6 +261,12 @@ def test_commands_end_where_the_prose_goes_on(text, expected):
         "benchmark.evaluate samples=a.npz sample=3",
         "benchmark.report nosuch",
         "benchmark.rerun nosuch",
+        "benchmark.compare vae",
+        "benchmark.doctor nosuch",
+        "benchmark.humans nosuch",
+        "benchmark.prepare dataset=nosuch",
+        "benchmark.pretrained",
+        "benchmark.sample nosuch",
         "benchmark.speed nosuch",
         "benchmark.validity nosuch",
         "benchmark.classifiers dataset=nosuch",

@@ -15,13 +15,11 @@ USAGE = "Usage: python -m benchmark.pretrained <run folder>"
 
 def main(arguments: list[str] | None = None) -> int:
     """Writes `<model>.npz` into the working folder, and prints its SHA-256."""
-    arguments = sys.argv[1:] if arguments is None else arguments
     with cli.exit_on_user_error():
-        if len(arguments) != 1 or arguments[0].startswith("-"):
-            raise UserError(f"cannot read the arguments {' '.join(arguments)}. {USAGE}")
+        folder = parse(sys.argv[1:] if arguments is None else arguments)
         cli.choose_device({"device": "auto"})
         cli.import_backend()
-        settings, image_shape, model = trained(Path(arguments[0]))
+        settings, image_shape, model = trained(folder)
         builder = cli.RunBuilder(settings, ())
         content = pack(settings, image_shape, model.sampler(builder.build_methods()[0]))
         path = Path(f"{settings['model']['name']}.npz")
@@ -29,6 +27,17 @@ def main(arguments: list[str] | None = None) -> int:
         sha256 = hashlib.sha256(content).hexdigest()
         console.say(f"{path}: {len(content):,} bytes, SHA-256 {sha256}")
     return 0
+
+
+def parse(arguments: list[str]) -> Path:
+    """The folder of the run.
+
+    Raises:
+        UserError: If the arguments are not as `USAGE` says.
+    """
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        raise UserError(f"cannot read the arguments {' '.join(arguments)}. {USAGE}")
+    return Path(arguments[0])
 
 
 if __name__ == "__main__":
