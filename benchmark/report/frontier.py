@@ -32,7 +32,8 @@ class Curve:
     Attributes:
         label: What the legend calls it.
         model: The model's name.
-        points: By rising `passes`: means over training seeds and their `std`, NaN of a single one.
+        points: By rising `passes`: means over training seeds and their `std`, NaN of a single one;
+            `line` is the label of the line that they are of.
     """
 
     label: str
@@ -101,6 +102,7 @@ def curves_of(group):
             best = "@best" if checkpoint == "best" else ""
             label = f"{model} {kind}{best} {overrides if ambiguous else ''}".strip()
         table = pd.DataFrame(dict(zip(("passes", "mean", "std"), values, strict=True)))
+        table["line"] = labels
         curves.append(Curve(label, model, table.sort_values("passes")))
     return curves
 

@@ -9,8 +9,9 @@ from matplotlib.colors import to_hex
 
 from benchmark.report import groups as grouping
 from benchmark.report import markup, published, tables
-from benchmark.report.columns import definitions
+from benchmark.report.columns import COLUMNS, definitions
 from benchmark.report.drawn import DrawnFigures, digest_of
+from benchmark.report.explorer import explorer
 from benchmark.report.gallery import Gallery, data_uri
 from benchmark.report.group_figures import CAPTIONS, SWEEP, caption, draw_group
 from benchmark.report.learning import histories_of
@@ -18,7 +19,7 @@ from benchmark.report.rows import row_styles
 from benchmark.report.speedrun import speedrun_table
 from benchmark.report.stages import NOTE, stage_table
 from benchmark.report.stored import shown_runs, stored_runs
-from benchmark.report.verdict import seeds_table, verdict, why_headline
+from benchmark.report.verdict import seeds_table, verdict, why_headline, winners
 from benchmark.results import write_atomically
 from benchmark.stored_results import damages
 
@@ -60,7 +61,7 @@ def write_report(results_dir, rows, *, real_images=None):
             pictures[stem] = draw_group(results_dir, group, styles, histories[stem], real)
     _remove_stale_figures(results_dir / "figures", groups, pictures)
     context = _context(groups, histories)
-    html = _html(results_dir, context, pictures, styles)
+    html = _html(results_dir, context, pictures, styles, histories)
     files = {
         "trilemma.csv": tables.to_csv(rows),
         "trilemma_by_model.csv": tables.to_csv_by_model(groups),
@@ -110,6 +111,8 @@ def _context(groups, histories):
         "published_title": published.TITLE,
         "published_note": published.NOTE,
         "missing": "– means not measured; the notes say why.",
+        "meanings": {each.key: each.meaning for each in COLUMNS},
+        "corners": {each.key: each.group for each in COLUMNS},
     }
 
 
@@ -123,6 +126,7 @@ def _part(group, title, histories):
         "warnings": grouping.warnings(group),
         "table": by_model,
         "panels": tables.split(by_model),
+        "corners": winners(group),
         "verdict": [why_headline(group), *verdict(group)],
         "components": seeds_table(group),
         "speedrun": speedrun_table(histories, group),
@@ -149,7 +153,7 @@ def _latex(context):
     return environment.get_template("trilemma.tex.j2").render(**context)
 
 
-def _html(results_dir, context, pictures, styles):
+def _html(results_dir, context, pictures, styles, histories):
     gallery = Gallery(results_dir)
     for part in context["parts"]:
         group = part["group"]
@@ -163,6 +167,7 @@ def _html(results_dir, context, pictures, styles):
             for name, content in pictures[group.stem].items()
         ]
         part["galleries"] = gallery.show(shown_runs(results_dir, group))
+        part["explorer"] = explorer(group, styles, histories[group.stem])
         lines = [line for line in group.lines if not line.is_check]
         part["colors"] = [to_hex(styles[line.label].color) for line in lines]
         runs = stored_runs(results_dir, group)

@@ -45,6 +45,7 @@ class Table:
         keys: One per column: its key, empty where it has none.
         marks: `best` or `tie` by the line and the column of a cell of the body.
         note: What is to be known to read it.
+        unfolded: By line of the body, the cells of each of its seeds, if it has several.
     """
 
     titles: list[str]
@@ -55,6 +56,7 @@ class Table:
     keys: list[str] = field(default_factory=list)
     marks: Mapping[tuple[int, int], str] = field(default_factory=dict)
     note: str = ""
+    unfolded: Mapping[int, list[list[str]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,29 @@ def table_by_model(group: Group) -> Table:
         for each in shown_in(MODELS, group.rows, group.headline)
     ]
     checks, notes = [line.is_check for line in lines], _notes_of_lines(lines)
-    return _table(cells, lines, checks, notes, _marks(cells, lines), _how_to_read(lines, several))
+    table = _table(cells, lines, checks, notes, _marks(cells, lines), _how_to_read(lines, several))
+    body = [line for line in lines if not line.is_check]
+    seeds = {index: _seed_cells(cells, line) for index, line in enumerate(body)}
+    seeds = {index: rows for index, rows in seeds.items() if len(rows) > 1}
+    blank = [""] * (len(table.titles) - len(cells))
+    return replace(
+        table, unfolded={index: [row + blank for row in rows] for index, rows in seeds.items()}
+    )
+
+
+def _seed_cells(cells: list[Cells], line: Line) -> list[list[str]]:
+    """The cells of each training seed of a line, under its name instead of the line's."""
+    rows = []
+    for seed, part in line.rows.groupby("seed"):
+        own = Line(f"seed {seed:g}", part, False)
+        names = iter([own.label])
+        rows.append(
+            [
+                next(names, "") if _is_name(each.key) else each.write(own) or each.empty
+                for each in cells
+            ]
+        )
+    return rows
 
 
 def build_table(group: Group) -> Table:
@@ -211,6 +235,7 @@ def _select(table, chosen):
             for (line, place), mark in table.marks.items()
             if place in chosen
         },
+        unfolded={index: [cut(row) for row in rows] for index, rows in table.unfolded.items()},
     )
 
 

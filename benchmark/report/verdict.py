@@ -24,6 +24,13 @@ def verdict(group):
         List of paragraphs; empty if no two lines have a number in common.
     """
     lines = competing(group.lines)
+    found = [*winners(group), _spread(group, lines), *_disagreements(group, lines)]
+    return [text for text in found if text]
+
+
+def winners(group):
+    """Sentences on who is best in each corner, who is worse and who ties."""
+    lines = competing(group.lines)
     corners = {
         "Quality": group.headline,
         "Speed, one image": LATENCY,
@@ -31,7 +38,6 @@ def verdict(group):
         "Diversity": COVERAGE,
     }
     found = [_corner(name, column(key), lines) for name, key in corners.items()]
-    found += [_spread(group, lines), *_disagreements(group, lines)]
     return [text for text in found if text]
 
 
