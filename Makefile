@@ -1,6 +1,6 @@
 # make run                     trains and measures the default model
 # make run ARGS="model=vae"    passes these arguments to `python -m benchmark` instead
-# make run EXTRAS=gpu,sweep    installs optional groups too: gpu, sweep, tensorboard
+# make run EXTRAS=gpu,sweep    installs optional groups too: gpu, sweep, hpo, tensorboard
 # make test                    everything that is checked before a change goes in; minutes
 # make test-slow               the tests that `make test` leaves out as they take long
 # make test-faults             kills, cut files, wrong inputs: all of them; an hour

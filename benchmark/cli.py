@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import importlib.util
 import logging
+import math
 import os
 import platform
 import signal
@@ -38,20 +39,35 @@ USER_ERRORS = (Divergence, EnvironmentProblem, UserError, HydraException, OmegaC
 EXIT_CODES = {UserError: 2, EnvironmentProblem: 3, Divergence: 4}
 HYDRAS_VALUE_ERROR = "Config group override must be"  # of model=null; it has no kind of its own
 FAILURE = "error.txt"  # in a sweep's folder of a run that failed
+OBJECTIVE = "objective.txt"  # in that of a run that ended well
 
 
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")
-def job(config: DictConfig) -> None:
-    """Runs one configuration, perhaps in a process that a launcher has started."""
+def job(config: DictConfig) -> float | None:
+    """Runs one configuration, perhaps in a process that a launcher has started.
+
+    Returns:
+        In a sweep, what a sweeper may minimize: `benchmark.outcomes.objective`, or infinity for a
+        run that failed.
+    """
     configuration.register()
     with record_errors_of_a_sweep(RunConfig):
         settings = configuration.validate(config)
         do(lambda: train_and_measure(settings), RunConfig)
+    if not is_sweep():
+        return None
+    path = Path(HydraConfig.get().runtime.output_dir) / OBJECTIVE
+    return float(path.read_text()) if path.is_file() else math.inf
 
 
 def train_and_measure(settings: dict[str, Any]) -> None:
     """Does what `job` was asked for."""
-    run(RunBuilder(settings, HydraConfig.get().overrides.task, in_sweep=is_sweep()))
+    folder = run(RunBuilder(settings, HydraConfig.get().overrides.task, in_sweep=is_sweep()))
+    if is_sweep():
+        from benchmark.outcomes import objective
+
+        path = Path(HydraConfig.get().runtime.output_dir) / OBJECTIVE
+        path.write_text(repr(objective(folder, settings["num_samples"])))
 
 
 def run(builder: "RunBuilder") -> Any:

@@ -24,6 +24,7 @@ USAGE = "Usage: python -m benchmark.doctor [results_dir=<folder>] [cache_dir=<fo
 DISTRIBUTION = "generative-trilemma-benchmark"
 OPTIONAL = {  # groups of pyproject.toml by what they are for
     "sweep": "several runs at once, on this machine or by Slurm",
+    "hpo": "a search of options with Optuna",
     "tensorboard": "training curves in TensorBoard",
 }
 BYTES_OF_A_RUN = 10**9  # ample for `quick`

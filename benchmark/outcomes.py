@@ -1,16 +1,18 @@
 """How a run ends and where it went on, as its run.json tells it."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from benchmark.errors import Divergence, EnvironmentProblem, UserError
 from benchmark.files import is_held
-from benchmark.results import RunFolder
+from benchmark.results import Folder, RunFolder, stored_measurements
 
 FAILURE = "failure"  # in run.json: the row of a run that failed
 BEGUN = "begun"  # in run.json: the row of a run that a process works on, or was killed at
+IN_ITS_PLACE = ("kid_digits_mean", "kid_mean")  # where the headline is not among the metrics
 KILLED = "its process ended before the run did: it was killed, or the machine stopped"
 
 
@@ -88,3 +90,22 @@ def record_environment(folder: RunFolder, environment: dict[str, Any]) -> None:
         others = [*others, before]
     entries = {"earlier_environments": others} if others else {}
     folder.update_state(status="training", environment=environment, **entries)
+
+
+def objective(folder: RunFolder, num_samples: int) -> float:
+    """What a search of options minimizes: the headline of quality of a run's best sampler.
+
+    Args:
+        folder: The run's folder.
+        num_samples: Images of the rows that count, as the number biases some distances.
+
+    Returns:
+        The lowest headline, or KID where that was not measured; infinity without either.
+    """
+    found = [math.inf]
+    for path in sorted((folder.path / "samplers").glob("*")):
+        for measurement in stored_measurements(Folder(path)):
+            row = measurement["row"]
+            if row.get("num_samples") == num_samples:
+                found += [row[key] for key in (row["headline"], *IN_ITS_PLACE) if key in row][:1]
+    return min(found)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
 
 from benchmark.files import HOLDER
@@ -111,6 +112,22 @@ def test_runs_at_the_same_time_fill_one_table_past_one_that_fails(folder, launch
         stages = json.loads(path.read_text())["stage_seconds"]
         assert {"data", "instruments", "training", "sanity rows", "report"} <= stages.keys()
         assert stages["latency"].keys() == stages["sampling"].keys() == {"decoder-mean"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    importlib.util.find_spec("hydra_plugins.hydra_optuna_sweeper") is None,
+    reason="the sweeper is not installed: pip install -e '.[hpo]' brings it",
+)
+def test_optuna_minimizes_the_headline_and_survives_a_run_that_fails(folder):
+    search = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "hydra.sweeper.sampler.seed=1"]
+    process = sweep(folder, "search", *search, f"seed=choice(0,1,{TOO_LARGE})")
+    told = process.stdout + process.stderr
+    assert f"Received: seed={TOO_LARGE}" in process.stderr, told
+    (found,) = (folder / "search").glob("multirun/*/optimization_results.yaml")
+    rows = pd.read_csv(folder / "search" / "trilemma.csv")
+    best = rows.loc[rows["model"] == "vae", "kid_mean"].min()
+    assert yaml.safe_load(found.read_text())["best_value"] == pytest.approx(best)
 
 
 def holder_that_has_begun(results_dir):

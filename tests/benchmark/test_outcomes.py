@@ -1,9 +1,19 @@
 """What a run's own state says of a run that did not end."""
 
+import math
+
 import pytest
 
-from benchmark.outcomes import BEGUN, FAILURE, KILLED, forget_failure, recorded_failure, settled
-from benchmark.results import RunFolder
+from benchmark.outcomes import (
+    BEGUN,
+    FAILURE,
+    KILLED,
+    forget_failure,
+    objective,
+    recorded_failure,
+    settled,
+)
+from benchmark.results import Folder, RunFolder
 from benchmark.stored_results import collect_rows, damages
 
 ROW = {"dataset": "mnist", "model": "vae", "seed": 0}
@@ -50,3 +60,23 @@ def test_a_state_whose_row_is_none_is_named_as_damaged(folder, tmp_path):
     with folder.lock():
         assert statuses(tmp_path) == []
     assert damages[folder.path / "run.json"] == "it has no row"
+
+
+class TestObjective:
+    def measured(self, folder, sampler, **row):
+        row = {"num_samples": 100, "headline": "fid_digits", **row}
+        target = Folder(folder.path / "samplers" / sampler / "measurements" / "0a0a")
+        target.write_json("metrics.json", {"row": row, "numbers": {}})
+
+    def test_it_is_the_headline_of_the_best_sampler(self, folder):
+        self.measured(folder, "ddim-5", fid_digits=7.5, kid_mean=0.001)
+        self.measured(folder, "ddpm-100", fid_digits=3.5, kid_mean=0.002)
+        assert objective(folder, 100) == 3.5
+
+    def test_other_numbers_of_samples_do_not_count(self, folder):
+        self.measured(folder, "ddim-5", fid_digits=7.5)
+        assert objective(folder, 200) == math.inf
+
+    def test_kid_takes_the_place_of_a_headline_that_was_not_measured(self, folder):
+        self.measured(folder, "ddim-5", kid_mean=0.25)
+        assert objective(folder, 100) == 0.25

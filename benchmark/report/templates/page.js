@@ -2,7 +2,7 @@
 // all rows, and the figures as pictures.
 "use strict";
 
-const SVG = "http://www.w3.org/2000/svg";
+const SVG = new DOMParser().parseFromString("<svg></svg>", "text/html").querySelector("svg").namespaceURI;
 const UNITS = { k: 1e3, M: 1e6, B: 1e9, s: 1, min: 60, h: 3600, MB: 1 };
 
 function make(name, attributes = {}, parent = null, text = "") {

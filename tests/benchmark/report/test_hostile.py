@@ -4,6 +4,7 @@ import json
 import re
 import resource
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from benchmark.report.publish import publish
 from benchmark.stored_results import collect_rows
 from tests.benchmark.conftest import build_rows, write_results
 
+OWN_PROGRAM = Path(command.__file__).parent / "templates" / "page.js"
 SCRIPT = "<script>alert(1)</script>"
 IMAGE = '"><img src=x onerror=alert(1)>'
 NAMES = (
@@ -25,16 +27,21 @@ KEPT_AS_THEY_ARE = re.compile(r"\\(?:[&%$#_{}'\"]|text\w+|times|pm|rightarrow|\w
 
 
 class Tags(HTMLParser):
-    """Collects the elements of a page and their attributes."""
+    """Collects the attributes of a page's elements, and the contents of its scripts."""
 
     def __init__(self, text):
         super().__init__()
-        self.names, self.attributes = set(), set()
+        self.attributes, self.scripts = set(), []
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
-        self.names.add(tag)
         self.attributes |= {name for name, _ in attributes}
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_data(self, data):
+        if self.cdata_elem == "script":
+            self.scripts[-1] += data
 
 
 @pytest.fixture
@@ -69,7 +76,9 @@ def test_hostile_names_do_nothing(tmp_path, told, first, column):
     before = {path for path in tmp_path.rglob("*") if not path.is_relative_to(folder)}
     texts = reported(folder, rows)
     page = Tags(texts["report.html"])
-    assert "script" not in page.names and "onerror" not in page.attributes
+    *data, program = page.scripts
+    assert program.strip() == OWN_PROGRAM.read_text().strip() and all(map(json.loads, data))
+    assert "onerror" not in page.attributes
     assert "<script" not in texts["trilemma.md"] and "](javascript" not in texts["trilemma.md"]
     assert texts["trilemma.tex"].count(r"\end{table*}") == texts["trilemma.tex"].count(
         r"\begin{table*}"
