@@ -60,12 +60,13 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(404)
 
     def do_POST(self) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
-        if self.path != f"/{self.server.secret}/answer" or not 0 < length <= MOST_BYTES:
+        length = self.headers.get("Content-Length") or "0"
+        is_answer = length.isdecimal() and 0 < int(length) <= MOST_BYTES
+        if self.path != f"/{self.server.secret}/answer" or not is_answer:
             self.send_error(404)
             return
         try:
-            given = json.loads(self.rfile.read(length))
+            given = json.loads(self.rfile.read(int(length)))
             number, said_real = int(given["number"]), given["real"]
             milliseconds = float(given["milliseconds"])
             if not isinstance(said_real, bool) or not 0 <= milliseconds < 1e9:
