@@ -8,6 +8,7 @@ import importlib
 import sys
 
 from benchmark import cli
+from benchmark.config import RunConfig
 
 # The module whose `main` each command calls, and what it does.
 COMMANDS = {
@@ -31,7 +32,7 @@ def main() -> None:
     if name in COMMANDS:
         del sys.argv[1]
         sys.exit(importlib.import_module(COMMANDS[name][0]).main())
-    if name and name[0] != "-" and "=" not in name and not name.startswith("~"):
+    if name.isidentifier() and name not in RunConfig.__dataclass_fields__:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"; did you mean {near[0]}?" if near else "."
         cli.exit_with(

@@ -168,11 +168,16 @@ def check_runs(compose_config, arguments):
 
 
 def sweep(overrides):
-    """All combinations of the values in overrides such as `model=vae,ddpm`."""
+    """All combinations of the values in overrides such as `model=vae,ddpm`; starts of intervals."""
     parsed = OverridesParser.create().parse_overrides(overrides)
     return product(
         *(
-            [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+            [f"{override.get_key_element()}={override.value().start}"]
+            if override.is_interval_sweep()
+            else [
+                f"{override.get_key_element()}={value}"
+                for value in override.sweep_string_iterator()
+            ]
             if override.is_sweep_override()
             else [text]
             for override, text in zip(parsed, overrides, strict=True)

@@ -38,7 +38,14 @@ def test_a_command_gets_the_arguments_after_its_name(give, capsys):
 
 def test_options_of_a_run_are_given_to_it(give, monkeypatch):
     monkeypatch.setattr(cli, "main", lambda: sys.exit(sys.argv[1:]))
-    for arguments in ([], ["model=vae"], ["--help"], ["--multirun", "seed=0,1"], ["~metric.kid"]):
+    for arguments in (
+        [],
+        ["model=vae"],
+        ["--help"],
+        ["--multirun", "seed=0,1"],
+        ["~metric.kid"],
+        ["seed"],
+    ):
         assert give(*arguments) == arguments
 
 

@@ -67,7 +67,7 @@ def start(compose_config, folders, shared_cache, monkeypatch):
         with console.console.capture() as captured:
             run(RunBuilder(configuration.validate(config), []))
         monkeypatch.setattr(runner, "report", report)
-        return collect_rows(f"{folders}/results"), captured.get()
+        return collect_rows(config.results_dir), captured.get()
 
     return run_with
 
