@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if {"-h", "--help"} & set(arguments):
         print(USAGE)
-        print(f"Models with weights of their own: {', '.join(PACKAGED)}")
+        print(f"Weights in the package: {', '.join(PACKAGED) or 'none in this version'}")
         return 0
     with cli.exit_on_user_error(), interruption.handled():
         options = parse(arguments)

@@ -103,7 +103,7 @@ def test_wrong_arguments_are_refused(arguments, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["model=nosuch"], "no packaged weights of model=nosuch"),
+        (["model=nosuch"], "no weights of model=nosuch are packaged"),
         (["run=nosuch"], "'nosuch' is not the folder of a finished run"),
     ],
 )
