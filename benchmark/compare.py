@@ -142,8 +142,8 @@ def show_group(one: Group, two: Group, by_model: bool) -> None:
         console.say(title, style="bold")
         titles, right = ["", "A", "B", "B - A", ""], [False, True, True, True, False]
         console.table(titles, right, differences(columns, a, b), [])
-    for name, group, lines in zip(NAMES, (one, two), zip(*found, strict=True), strict=True):
-        paired = {id(line) for line in lines}
+    paired = {id(line) for pair in found for line in pair}
+    for name, group in zip(NAMES, (one, two), strict=True):
         if alone := [line.label for line in competing(group.lines) if id(line) not in paired]:
             console.say(f"only in {name}: {', '.join(alone)}")
     if any(max(a.num_seeds, b.num_seeds) < 2 for a, b in found):

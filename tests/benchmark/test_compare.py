@@ -130,6 +130,13 @@ def test_lines_of_folders_are_paired_by_all_that_names_them(seeds):
     assert len(found) == len(group.lines)
 
 
+def test_lines_without_a_partner_are_named(seeds, capsys):
+    (ours,), (theirs,) = (group_rows(seeds[seeds["model"] == model]) for model in ("ddpm", "vae"))
+    compare.show_group(ours, theirs, by_model=True)
+    text = capsys.readouterr().out
+    assert "only in A: ddpm" in text and "only in B: vae" in text
+
+
 def test_models_without_a_common_sampler_are_compared_each_with_each(line):
     one, two = line(sampler="decoder"), line(sampler="generator")
     assert pairs([one], [two], by_model=False) == [(one, two)]
