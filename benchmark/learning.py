@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from PIL import Image
 
 from benchmark.drawing import figures
 from benchmark.results import RunFolder
@@ -37,18 +38,24 @@ class LearningPictures:
         """Whether there is a picture of checkpoint number `checkpoint`, counted from 1."""
         return checkpoint % self.every == 0 or checkpoint == num_checkpoints
 
-    def take(self, checkpoint: int, *, step: int, images_seen: int) -> None:
-        """Samples by the model's weights as they are now."""
+    def take(self, checkpoint: int, *, step: int, images_seen: int) -> Image.Image | None:
+        """Samples by the model's weights as they are now; `None` if the samples are not finite."""
         try:
             images = generate(self.sampler, self.inputs)
-        except NotFinite:  # there is nothing to be seen
-            return
+        except NotFinite:
+            return None
         arrays = {
             "images": images,
             "step": np.array(step),
             "images_seen": np.array(images_seen),
         }
         self.run.write_arrays(f"{SHARDS}/{checkpoint:05d}.npz", arrays)
+        return figures.image_grid(images, columns=NUM_COLUMNS, scale=scale_of(images))
+
+
+def scale_of(images: np.ndarray) -> int:
+    """By how much images of shape (count, height, width, channels) are enlarged."""
+    return 2 if images.shape[1] <= LARGEST_DOUBLED else 1
 
 
 def build_pictures(builder: Any, model: keras.Model, folder: RunFolder) -> LearningPictures | None:
@@ -76,7 +83,7 @@ def write_animation(run: RunFolder) -> None:
     gif = figures.animation(
         frames,
         columns=NUM_COLUMNS,
-        scale=2 if frames.shape[2] <= LARGEST_DOUBLED else 1,
+        scale=scale_of(frames[0]),
         captions=captions,
         frame_ms=FRAME_MS,
         hold_ms=HOLD_MS,

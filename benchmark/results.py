@@ -3,6 +3,7 @@
     results/runs/<dataset>/<model>/<key>/   one trained model
         config.yaml  run.json  history.csv  weights.npz  weights_best.npz  *.png  learning.gif
         checkpoints/  pictures/ while it trains
+        tensorboard/  where TensorBoard is installed
         samplers/<sampler>/   samples of the last weights; <sampler>@best/ of the best ones,
             <sampler>@sampling1/ of another sampling seed
             samples.npy  samples.json  features/  latency.json  grid.png  process.gif

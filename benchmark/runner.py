@@ -48,6 +48,7 @@ from benchmark.sampling import (
 )
 from benchmark.stages import OF_SAMPLERS, summary, timed
 from benchmark.teacher import take_teacher
+from benchmark.tensorboard import EVENTS, EventWriter
 from benchmark.training import load_weights, train, weights
 from benchmark.training_cost import cost_notes, train_cost
 from benchmark.validation import build_validation
@@ -264,6 +265,7 @@ def trained(builder, model, evaluator, folder) -> bool:
         seed=settings["seed"],
         validation=validation,
         pictures=pictures,
+        events=EventWriter(folder.path / EVENTS),
         **{name: settings["training"][name] for name in TRAIN_OPTIONS},
     )
     folder.write_history(training.history)

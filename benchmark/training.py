@@ -24,6 +24,7 @@ from benchmark.pipeline import build_pipeline
 from benchmark.report.columns import column
 from benchmark.results import RunFolder
 from benchmark.sampling import NotFinite
+from benchmark.tensorboard import EventWriter
 from benchmark.training_cost import counted_step
 from benchmark.validation import (
     Best,
@@ -73,6 +74,7 @@ def train(
     num_checkpoints: int,
     validation: Validation | None = None,
     pictures: LearningPictures | None = None,
+    events: EventWriter | None = None,
 ) -> Training:
     """Trains `model`, from the run's last checkpoint on if there is one.
 
@@ -90,6 +92,7 @@ def train(
         num_checkpoints: How many times the state is saved.
         validation: What chooses the best weights, or `None`.
         pictures: What shows how the model learns, or `None`.
+        events: What writes for TensorBoard, or `None`.
 
     Returns:
         The `Training`. The model holds the final weights: the averages, if its optimizer keeps any.
@@ -112,6 +115,7 @@ def train(
         run=run,
         validation=validation,
         pictures=pictures,
+        events=events,
     )
     data = functools.partial(batches, model, dataset, batch_size=batch_size, seed=seed)
     if len(progress.history) < num_checkpoints:
@@ -178,6 +182,7 @@ class TrainingMonitor(keras.callbacks.Callback):
         run: Where the checkpoints go.
         validation: What chooses the best weights, or `None`.
         pictures: What shows how the model learns, or `None`.
+        events: What writes for TensorBoard, or `None`.
 
     Attributes:
         diverged: Why training was stopped; empty if it was not.
@@ -186,7 +191,16 @@ class TrainingMonitor(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, progress, *, batch_size, steps_per_epoch, num_checkpoints, run, validation, pictures
+        self,
+        progress,
+        *,
+        batch_size,
+        steps_per_epoch,
+        num_checkpoints,
+        run,
+        validation,
+        pictures,
+        events,
     ):
         super().__init__()
         self.progress = progress
@@ -196,6 +210,7 @@ class TrainingMonitor(keras.callbacks.Callback):
         self.run = run
         self.validation = validation
         self.pictures = pictures
+        self.events = events
         self.diverged = ""
         self.update = self.cost = None
         self._first_step = progress.step
@@ -265,12 +280,14 @@ class TrainingMonitor(keras.callbacks.Callback):
         )
         if validates:
             self._save()  # as a signal stops a validation
-        looked = self._validate_and_draw(checkpoint, validates=validates, draws=draws)
+        looked, samples = self._validate_and_draw(checkpoint, validates=validates, draws=draws)
         counts = {"step": self.step, "images_seen": self.step * self.batch_size}
         losses = {name: float(value) for name, value in logs.items()}
         seconds = round(self.progress.seconds, 3)
         self.history.append({**counts, "seconds": seconds, **losses, **looked})
         self._save()
+        if self.events is not None:
+            self.events.write(self.step, {**losses, **looked}, samples)
         interruption.check()
 
     def _save(self):
@@ -293,16 +310,20 @@ class TrainingMonitor(keras.callbacks.Callback):
         """Validates and takes pictures where these are due, both of the averaged weights.
 
         Their time does not count as training's.
+
+        Returns:
+            What was measured, by name, and a picture or `None`.
         """
         if not validates and not draws:
-            return {}
+            return {}, None
         start = working_seconds()
         with averaged_weights(self.model):
             values = self._validate() if validates else {}
             drawing = working_seconds()
+            samples = None
             if draws:
                 images_seen = self.step * self.batch_size
-                self.pictures.take(checkpoint, step=self.step, images_seen=images_seen)
+                samples = self.pictures.take(checkpoint, step=self.step, images_seen=images_seen)
             drawn = working_seconds() - drawing
         seconds = working_seconds() - start
         self._leave_out(seconds)
@@ -310,7 +331,7 @@ class TrainingMonitor(keras.callbacks.Callback):
             self.run.add_seconds("validation", seconds - drawn)
         if draws:
             self.run.add_seconds("pictures", drawn if validates else seconds)
-        return values
+        return values, samples
 
     def _validate(self):
         """Measures the headline of the weights as they are, and keeps them if they are the best."""

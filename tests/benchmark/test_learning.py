@@ -7,8 +7,9 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
+from tensorflow import make_ndarray
 
-from benchmark import checkpoints, learning, training
+from benchmark import checkpoints, learning, tensorboard, training
 from benchmark import config as configuration
 from benchmark.checkpoints import Progress
 from benchmark.cli import RunBuilder
@@ -16,6 +17,7 @@ from benchmark.datasets import ImageDataset
 from benchmark.learning import SHARDS, LearningPictures, write_animation
 from benchmark.results import Folder, RunFolder
 from benchmark.runner import run_folder
+from benchmark.tensorboard import EVENTS, EventWriter
 from benchmark.training import weights
 from benchmark.validation import Validation
 from models.base import to_uint8
@@ -121,6 +123,50 @@ def test_pictures_leave_no_trace_in_training_and_validation(build, run_of, tmp_p
     for key in ("loss", "validation_fid"):
         assert [row[key] for row in received.history] == [row[key] for row in expected.history]
     assert len(shards_of(run)) == 3
+
+
+def test_tensorboard_gets_the_history_and_samples_of_a_training_that_was_killed(
+    build, run_of, monkeypatch
+):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    model, run = build("vae"), run_of("events")
+
+    def watched(model):
+        events = EventWriter(run.path / EVENTS)
+        return {"pictures": pictures_of(model, run, every=2), "events": events}
+
+    def kill(monitor, batch, logs=None):
+        end(monitor, batch, logs)
+        if monitor.step == 9:
+            raise Killed
+
+    end = training.TrainingMonitor.on_train_batch_end
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(training.TrainingMonitor, "on_train_batch_end", kill)
+        train(model, run, **watched(model))
+    model = build("vae")
+    history = train(model, run, **watched(model)).history
+
+    shown = accumulator.EventAccumulator(str(run.path / EVENTS), size_guidance={"tensors": 0})
+    shown.Reload()
+    losses = history[0].keys() - {"step", "images_seen", "seconds"}
+    assert losses and set(shown.Tags()["tensors"]) == losses | {"samples"}
+    for name in losses:
+        curve = [(each.step, make_ndarray(each.tensor_proto)) for each in shown.Tensors(name)]
+        assert [step for step, _ in curve] == [4, 8, 12]
+        np.testing.assert_allclose([value for _, value in curve], [row[name] for row in history])
+    pictures = shown.Tensors("samples")
+    assert [each.step for each in pictures] == [8, 12]
+    _, _, png = make_ndarray(pictures[-1].tensor_proto)
+    pixels = np.asarray(Image.open(io.BytesIO(png)))
+    last = shards_of(run)["00003.npz"]["images"]
+    np.testing.assert_array_equal(pixels[2:58:2, 2:58:2], last[0, :, :, 0])  # the first, doubled
+
+
+def test_nothing_is_written_for_tensorboard_where_it_is_not_installed(tmp_path, monkeypatch):
+    monkeypatch.setattr(tensorboard.importlib.util, "find_spec", lambda name: None)
+    EventWriter(tmp_path / EVENTS).write(1, {"loss": 1.0})
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("every", "steps"), [(1, [4, 8, 12]), (2, [8, 12]), (5, [12])])
