@@ -1,6 +1,7 @@
 """Tables as Markdown and as LaTeX: best cells bold, ties with a dagger."""
 
 import re
+import unicodedata
 
 from benchmark.report.formats import two_lines
 from benchmark.report.tables import BEST, TIE
@@ -12,7 +13,15 @@ _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "±": r"$\pm$", "×": r"$\times$", "–": "--", "−": "$-$", "↓": r"$\downarrow$",
-    "↑": r"$\uparrow$", DAGGER: r"$^\dagger$", "ń": r"\'n", "ä": r"\"a", "é": r"\'e",
+    "↑": r"$\uparrow$", DAGGER: r"$^\dagger$",
+    "ß": r"\ss{}", "ø": r"\o{}", "Ø": r"\O{}", "ł": r"\l{}", "Ł": r"\L{}", "æ": r"\ae{}",
+    "‘": "`", "’": "'", "“": "``", "”": "''",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+}  # fmt: skip
+_ACCENTS = {
+    "GRAVE ACCENT": "`", "ACUTE ACCENT": "'", "CIRCUMFLEX ACCENT": "^", "TILDE": "~", "MACRON": "=",
+    "BREVE": "u", "DOT ABOVE": ".", "DIAERESIS": '"', "RING ABOVE": "r", "CARON": "v",
+    "DOUBLE ACUTE ACCENT": "H", "DOT BELOW": "d", "CEDILLA": "c",
 }  # fmt: skip
 
 
@@ -66,7 +75,18 @@ def tex(text):
     """Escapes text for LaTeX, on one line, and sets a leading minus in mathematics."""
     text = " ".join(text.split())
     text = re.sub(r"(?<![\w)])-(?=\d)", "−", text)
-    return "".join(_TEX.get(letter, letter) for letter in text)
+    return "".join(_TEX.get(letter) or _tex_letter(letter) for letter in text)
+
+
+def _tex_letter(letter):
+    """Writes a letter in ASCII, accents as commands; one that TeX has no sign for as its code."""
+    if letter.isascii():
+        return letter
+    written, *marks = unicodedata.normalize("NFD", letter)
+    for mark in marks:
+        accent = _ACCENTS.get(unicodedata.name(mark, "").removeprefix("COMBINING "))
+        written = rf"\{accent}{{{written}}}" if accent else letter
+    return written if written.isascii() else rf"\texttt{{U+{ord(letter):04X}}}"
 
 
 def tex_title(title):

@@ -126,6 +126,7 @@ def _part(group, title, histories):
         "warnings": grouping.warnings(group),
         "table": by_model,
         "panels": tables.split(by_model),
+        "corners_apart": tables.split_by_corner(by_model),
         "corners": winners(group),
         "verdict": [why_headline(group), *verdict(group)],
         "components": seeds_table(group),

@@ -1,5 +1,6 @@
 """Tables of a group's results: by model, and row by row."""
 
+import itertools
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -10,8 +11,10 @@ import pandas as pd
 from benchmark.report import formats
 from benchmark.report.columns import (
     COST,
+    DIVERSITY,
     IDENTITY,
     MODELS,
+    QUALITY,
     SEEDS,
     SPEED,
     TERMINAL,
@@ -179,11 +182,40 @@ def _table(cells, lines, checks, notes, marks, note):
 
 def split(table):
     """Splits a table that is too wide for a page: quality and diversity, then speed and cost."""
+    return [part for _, part in _parts(table, {SPEED: (SPEED, COST)})]
+
+
+def split_by_corner(table):
+    """Splits a table for print: quality, then what there is of diversity, speed and cost.
+
+    Returns:
+        Pairs of a part's name and the part.
+    """
+    return _parts(table, {corner: (corner,) for corner in (DIVERSITY, SPEED, COST)})
+
+
+def _parts(table, apart):
+    """Takes the columns of some groups apart; the first part, quality, has all others.
+
+    Only images have sanity rows: their speed and cost are nothing.
+    """
+    groups = [column(key).group for key in table.keys]
     names = [index for index, key in enumerate(table.keys) if _is_name(key)]
-    fast = [index for index, key in enumerate(table.keys) if column(key).group in (SPEED, COST)]
-    good = [index for index in range(len(table.keys)) if index not in (*names, *fast)]
-    parts = [_select(table, [*names, *good])] if good else []
-    return [*parts, *([replace(_select(table, [*names, *fast]), sanity=[])] if fast else [])]
+    chosen = {
+        part: [index for index, group in enumerate(groups) if group in members]
+        for part, members in apart.items()
+    }
+    taken = [*names, *itertools.chain(*chosen.values())]
+    chosen = {QUALITY: [index for index in range(len(groups)) if index not in taken], **chosen}
+    parts = [
+        (part.title(), _select(table, [*names, *indices]))
+        for part, indices in chosen.items()
+        if indices
+    ]
+    return [
+        (name, replace(part, sanity=[]) if name.lower() in (SPEED, COST) else part)
+        for name, part in parts
+    ]
 
 
 def summarize(table, headline=""):

@@ -37,13 +37,14 @@ def test_markdown_is_aligned_as_plain_text(seeds):
 
 
 def test_latex_sets_the_best_bold_and_marks_ties(marked):
-    assert tex_body(marked) == [r"a|b & 1.0$^\dagger$", r"c & \textbf{$-$1.5}", "d & 9"]
+    assert tex_body(marked) == [r"a\textbar{}b & 1.0$^\dagger$", r"c & \textbf{$-$1.5}", "d & 9"]
 
 
 def test_latex_is_ascii_and_escaped():
     text = tex("50 % of {a_b} & \\c ~ ^ #1 $ ± × – ↓ ↑ † Bińkowski")
     assert text.isascii()
     assert r"50 \% of \{a\_b\} \& \textbackslash{}c \textasciitilde{}" in text
+    assert tex("Bińkowski Ø ǖ €") == r"Bi\'{n}kowski \O{} \={\"{u}} \texttt{U+20AC}"
     assert tex("0.1 ± 0.2") == r"0.1 $\pm$ 0.2" and tex("a-1") == "a-1"
 
 
