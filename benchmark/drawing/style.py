@@ -7,6 +7,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+matplotlib.rcParams["pdf.fonttype"] = 42  # TrueType: some publishers refuse Type 3
 matplotlib.rcParams["text.parse_math"] = False  # the name of a model may have a dollar sign
 
 DPI = 150

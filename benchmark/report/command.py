@@ -4,6 +4,9 @@ import sys
 from pathlib import Path
 
 from benchmark.errors import EnvironmentProblem, UserError
+from benchmark.report.choice import CHOICES, choose
+from benchmark.report.group_figures import KINDS
+from benchmark.report.groups import complete
 from benchmark.report.page import write_report
 from benchmark.report.publish import publish
 from benchmark.report.readme import update
@@ -11,12 +14,15 @@ from benchmark.report.trials import write_trials
 from benchmark.stored_results import collect_rows
 
 USAGE = """\
-Usage: python -m benchmark.report [results_dir] [readme=README.md]
+Usage: python -m benchmark.report [results_dir] [dataset=...] [model=vae,ddpm] [seed=10,11] ...
+       python -m benchmark.report [results_dir] readme=README.md
        python -m benchmark.report [results_dir] publish=results/reference [seed=10,11] [preset=...]
        python -m benchmark.report [results_dir] trials=results/tuning/trials.csv
-The first derives tables, figures and the page again, and writes them into a README if one is named;
-the second copies what they are derived from to where it is committed; the third lists the trials
-that options were chosen by, each with its command."""
+The first rebuilds tables, figures (as PNG and PDF) and the page, of the chosen rows only if any are
+chosen, by dataset, preset, model, sampler, checkpoint or seed. The second writes them into a README
+too. The third copies what they are derived from to where it is committed. The fourth lists the
+trials by which options were chosen, each with its command."""
+WRITTEN = ("readme", "publish", "trials")
 
 
 def main(arguments=None):
@@ -42,12 +48,14 @@ def run(results_dir, options):
             f"no results in '{results_dir}'. Make some first: "
             "python -m benchmark model=ddpm dataset=mnist"
         )
+    chosen = {name: text.split(",") for name, text in options.items() if name in CHOICES}
     if "publish" in options:
-        chosen = {name: text.split(",") for name, text in options.items() if name != "publish"}
         return publish(results_dir, options["publish"], chosen)
     if "trials" in options:
         return [write_trials(rows, options["trials"])]
-    paths = write_report(results_dir, rows)
+    paths = write_report(
+        results_dir, choose(complete(rows), chosen) if chosen else rows, kinds=KINDS
+    )
     if "readme" in options:
         update(options["readme"], results_dir)
         paths.append(Path(options["readme"]))
@@ -62,9 +70,18 @@ def parse(arguments):
     """
     options = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     folders = [argument for argument in arguments if "=" not in argument]
-    written = {"readme", "trials"}
-    unknown = set(options) - written if "publish" not in options else written & set(options)
-    if unknown or len(folders) > 1 or any(name.startswith("-") for name in arguments):
+    if "results_dir" in options:
+        folders.append(options.pop("results_dir"))
+    written = [name for name in WRITTEN if name in options]
+    chooses = len(options) > len(written)
+    is_wrong = (
+        len(written) > 1
+        or (chooses and written not in ([], ["publish"]))
+        or set(options) - {*WRITTEN, *CHOICES}
+        or len(folders) > 1
+        or any(name.startswith("-") for name in arguments)
+    )
+    if is_wrong:
         raise UserError(f"cannot read the arguments {' '.join(arguments)}\n{USAGE}")
     results_dir = Path(folders[0] if folders else "results")
     if not results_dir.is_dir():

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmark import drawing, report
-from benchmark.report.group_figures import CAPTIONS, SWEEP
+from benchmark.report.group_figures import CAPTIONS, KINDS, SWEEP
 from benchmark.report.stored import NUM_SAMPLES_SHOWN
 from benchmark.results import write_atomically
 from benchmark.stored_results import StoredRow
@@ -25,37 +25,41 @@ class DrawnFigures:
         self._folder = Path(folder)
         self._record = _recorded(self._folder / RECORD)
 
-    def recall(self, stem, sources):
+    def recall(self, stem, sources, kinds=("png",)):
         """The figures of a group, if they were drawn from the same sources.
 
         Args:
             stem: What the names of the group's files start with.
             sources: Result of `digest_of`.
+            kinds: The kinds of files that are needed.
 
         Returns:
-            The bytes of the PNG files by the figures' names, in the order in which they were drawn;
-            `None` if they must be drawn.
+            The bytes of the files by their names, in the order in which they were drawn; `None` if
+            they must be drawn.
         """
         entry = self._record.get(stem, {})
         if entry.get("sources") != sources:
             return None
         pictures = {}
         for name, digest in entry["pictures"].items():
-            if (name not in CAPTIONS and not name.startswith(SWEEP)) or "/" in name:
-                return None  # no name of ours
-            path = self._folder / f"{stem}_{name}.png"
+            figure, _, kind = name.rpartition(".")
+            is_ours = figure in CAPTIONS or figure.startswith(SWEEP)
+            if not is_ours or kind not in KINDS or "/" in name:
+                return None
+            path = self._folder / f"{stem}_{name}"
             content = path.read_bytes() if path.is_file() else b""
             if _hash(content) != digest:
                 return None
             pictures[name] = content
-        return pictures
+        has_all = set(kinds) <= {name.rpartition(".")[2] for name in pictures}
+        return pictures if has_all or not pictures else None
 
     def record(self, sources, pictures):
         """Writes what the figures were drawn from.
 
         Args:
             sources: Results of `digest_of` by stem.
-            pictures: By stem, the bytes of the PNG files by the figures' names.
+            pictures: By stem, the bytes of the files by their names.
         """
         entries = {
             stem: {

@@ -1,4 +1,4 @@
-"""The figures of a group: which there are, what they show, and their PNG files."""
+"""The figures of a group: which there are, what they show, and their PNG and PDF files."""
 
 import functools
 import hashlib
@@ -33,10 +33,11 @@ CAPTIONS = {
 }
 OF_ONE_SEED = ("samples", "class_histograms", "loss")
 SWEEP = "sweep_"
+KINDS = ("png", "pdf")  # for the page, and for papers
 DIGEST = "Digest"  # the key in a PNG file of the digest of the numbers that it shows
 
 
-def draw_group(results_dir, group, styles, histories, real_images):
+def draw_group(results_dir, group, styles, histories, real_images, kinds):
     """Draws each figure of a group for which there is something to show.
 
     Args:
@@ -48,7 +49,7 @@ def draw_group(results_dir, group, styles, histories, real_images):
             `test_images` row, if it has any.
 
     Returns:
-        The bytes of the PNG files by the figures' names, in the page's order.
+        The bytes of the files `<figure>.png` and `<figure>.pdf` by name, in the page's order.
     """
     figures = {
         "pareto": pareto(group, styles=styles),
@@ -61,7 +62,12 @@ def draw_group(results_dir, group, styles, histories, real_images):
         **_draw_sweeps(results_dir, group),
     }
     digest = numbers_digest(group)
-    return {name: _png(figure, digest) for name, figure in figures.items() if figure is not None}
+    return {
+        f"{name}.{kind}": _rendered(figure, kind, digest)
+        for name, figure in figures.items()
+        if figure is not None
+        for kind in kinds
+    }
 
 
 def caption(name, group):
@@ -167,11 +173,9 @@ def _draw_sweeps(results_dir, group):
     return {SWEEP + option: figure for option, figure in drawn.items()}
 
 
-def _png(figure, digest):
+def _rendered(figure, kind, digest):
     pause()  # a run that measures its speed goes first
+    metadata = {"Software": None, DIGEST: digest} if kind == "png" else {"CreationDate": None}
     buffer = io.BytesIO()
-    figure.savefig(
-        buffer, format="png", bbox_inches="tight", pad_inches=0.08,
-        metadata={"Software": None, DIGEST: digest},
-    )  # fmt: skip
+    figure.savefig(buffer, format=kind, bbox_inches="tight", pad_inches=0.08, metadata=metadata)
     return buffer.getvalue()

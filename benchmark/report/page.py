@@ -13,7 +13,7 @@ from benchmark.report.columns import COLUMNS, definitions
 from benchmark.report.drawn import DrawnFigures, digest_of
 from benchmark.report.explorer import explorer
 from benchmark.report.gallery import Gallery, data_uri
-from benchmark.report.group_figures import CAPTIONS, SWEEP, caption, draw_group
+from benchmark.report.group_figures import CAPTIONS, KINDS, SWEEP, caption, draw_group
 from benchmark.report.learning import histories_of
 from benchmark.report.rows import row_styles
 from benchmark.report.speedrun import speedrun_table
@@ -36,7 +36,7 @@ _PROVENANCE = (
 )
 
 
-def write_report(results_dir, rows, *, real_images=None):
+def write_report(results_dir, rows, *, real_images=None, kinds=("png",)):
     """Writes all that is derived from the run folders, each file atomically.
 
     Args:
@@ -44,6 +44,7 @@ def write_report(results_dir, rows, *, real_images=None):
         rows: DataFrame of results, as `benchmark.stored_results.collect_rows` returns it.
         real_images: Optional mapping from a dataset's name to uint8 NHWC test images, shown above
             the samples. Without it, the samples of the `test_images` row are shown if it has any.
+        kinds: The kinds of files that figures are drawn as; the page needs png.
 
     Returns:
         List of the paths written: the CSV, Markdown and LaTeX tables, the figures, the HTML page.
@@ -56,9 +57,9 @@ def write_report(results_dir, rows, *, real_images=None):
     for group in groups:
         stem, real = group.stem, (real_images or {}).get(group.dataset)
         sources[stem] = digest_of(results_dir, group, styles, real)
-        pictures[stem] = drawn.recall(stem, sources[stem])
+        pictures[stem] = drawn.recall(stem, sources[stem], kinds)
         if pictures[stem] is None:
-            pictures[stem] = draw_group(results_dir, group, styles, histories[stem], real)
+            pictures[stem] = draw_group(results_dir, group, styles, histories[stem], real, kinds)
     _remove_stale_figures(results_dir / "figures", groups, pictures)
     context = _context(groups, histories)
     html = _html(results_dir, context, pictures, styles, histories)
@@ -68,7 +69,7 @@ def write_report(results_dir, rows, *, real_images=None):
         "trilemma.md": _markdown(context),
         "trilemma.tex": _latex(context),
         **{
-            f"figures/{stem}_{name}.png": content
+            f"figures/{stem}_{name}": content
             for stem, drawn in pictures.items()
             for name, content in drawn.items()
         },
@@ -87,11 +88,13 @@ def _write(path, content):
 
 def _remove_stale_figures(folder, groups, pictures):
     """Removes figures of these datasets and presets that this report no longer draws."""
-    current = {f"{stem}_{name}.png" for stem, drawn in pictures.items() for name in drawn}
+    current = {f"{stem}_{name}" for stem, drawn in pictures.items() for name in drawn}
     for group in groups:
         start = re.escape(grouping.figure_stem(group.dataset, group.preset))
-        pattern = re.compile(rf"{start}(_[0-9a-f]{{4}})?_({'|'.join(CAPTIONS)}|{SWEEP}.+)\.png")
-        for path in folder.glob("*.png"):
+        pattern = re.compile(
+            rf"{start}(_[0-9a-f]{{4}})?_({'|'.join(CAPTIONS)}|{SWEEP}.+)\.({'|'.join(KINDS)})"
+        )
+        for path in folder.glob("*"):
             if pattern.fullmatch(path.name) and path.name not in current:
                 path.unlink()
 
@@ -154,6 +157,11 @@ def _latex(context):
     return environment.get_template("trilemma.tex.j2").render(**context)
 
 
+def _png_files(pictures):
+    files = ((Path(name), content) for name, content in pictures.items())
+    return [(path.stem, content) for path, content in files if path.suffix == ".png"]
+
+
 def _html(results_dir, context, pictures, styles, histories):
     gallery = Gallery(results_dir)
     for part in context["parts"]:
@@ -165,7 +173,7 @@ def _html(results_dir, context, pictures, styles, histories):
                 "uri": data_uri("png", content),
                 "is_wide": name in _WIDE,
             }
-            for name, content in pictures[group.stem].items()
+            for name, content in _png_files(pictures[group.stem])
         ]
         part["galleries"] = gallery.show(shown_runs(results_dir, group))
         part["explorer"] = explorer(group, styles, histories[group.stem])

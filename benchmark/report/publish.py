@@ -12,7 +12,7 @@ import yaml
 
 from benchmark.errors import UserError
 from benchmark.outcomes import settled
-from benchmark.report.columns import TEXTS
+from benchmark.report.choice import choose
 from benchmark.report.groups import complete
 from benchmark.report.page import write_report
 from benchmark.report.rows import is_sanity, line_identities
@@ -23,7 +23,6 @@ NUM_IMAGES = 20
 MOST_BYTES = 6_000_000
 _FOLDERS = ("results_dir", "cache_dir")  # of the machine that it ran on
 _DERIVED = ("runs", "external", "sanity", "figures")
-_CHOICES = ("seed", "dataset", "preset", "model", "sampler", "checkpoint")
 
 
 def publish(results_dir, target_dir, chosen=None):
@@ -45,7 +44,7 @@ def publish(results_dir, target_dir, chosen=None):
     results_dir, target_dir = Path(results_dir), Path(target_dir)
     if target_dir.resolve() == results_dir.resolve():
         raise UserError(f"'{target_dir}' is where the results lie; publish them in another folder")
-    rows = _choose(complete(collect_rows(results_dir)), chosen or {})
+    rows = choose(complete(collect_rows(results_dir)), chosen or {})
     for name in _DERIVED:
         shutil.rmtree(target_dir / name, ignore_errors=True)
     for path, is_shown in zip(rows["path"], _are_shown(rows), strict=True):
@@ -103,21 +102,6 @@ def without_folders(config):
     if not isinstance(config, dict):
         return config
     return {key: without_folders(value) for key, value in config.items() if key not in _FOLDERS}
-
-
-def _choose(rows, chosen):
-    for name, wanted in chosen.items():
-        if name not in _CHOICES:
-            raise UserError(f"expected one of {', '.join(_CHOICES)}. Received: {name}=")
-        texts = rows[name] if name in TEXTS else rows[name].map("{:g}".format)
-        rows = rows[texts.isin(wanted) | (is_sanity(rows) & (name != "dataset"))]
-    trained = rows[~is_sanity(rows)]
-    if trained.empty:
-        asked = " ".join(f"{name}={','.join(wanted)}" for name, wanted in chosen.items())
-        raise UserError(f"no results to publish{asked and f' with {asked}'}")
-    alike = ["dataset", "protocol"]
-    belongs = rows[alike].agg("\n".join, axis=1).isin(trained[alike].agg("\n".join, axis=1))
-    return rows[belongs | ~is_sanity(rows)]
 
 
 def _readme(results_dir, target_dir, rows):

@@ -20,7 +20,15 @@ def test_no_results_is_one_line_and_exit_code_2(tmp_path, capsys, folder):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["a", "b"], ["seed=1"], ["publish=a", "readme=b"], ["--seed=1"]]
+    "arguments",
+    [
+        ["a", "b"],
+        ["a", "results_dir=b"],
+        ["colour=1"],
+        ["readme=a", "seed=1"],
+        ["publish=a", "readme=b"],
+        ["--seed=1"],
+    ],
 )
 def test_wrong_arguments_show_the_usage(capsys, arguments):
     assert command.main(arguments) == 2
@@ -38,6 +46,24 @@ def test_main_writes_the_report_of_a_folder(results_dir, capsys, undrawn):
     assert str(results_dir / "report.html") in capsys.readouterr().out
 
 
+def test_main_writes_the_report_of_the_chosen_rows(results_dir, capsys, undrawn):
+    assert command.main([f"results_dir={results_dir}", "model=vae,ddpm", "dataset=mnist"]) == 0
+    text = (results_dir / "trilemma.md").read_text()
+    assert "| vae " in text and "| ddpm " in text and "| dcgan " not in text
+    assert command.main([str(results_dir), "model=flow"]) == 2
+    assert capsys.readouterr().err == "error: no results of trained models with model=flow\n"
+
+
+def test_the_report_has_figures_for_papers(results_dir, capsys):
+    assert command.main([str(results_dir)]) == 0
+    figures = results_dir / "figures"
+    names = {path.stem for path in figures.glob("*.png")}
+    assert len(names) > 2 and names == {path.stem for path in figures.glob("*.pdf")}
+    for path in figures.glob("*.pdf"):
+        content = path.read_bytes()
+        assert content.startswith(b"%PDF") and b"/Type3" not in content
+
+
 def test_main_publishes_and_writes_the_readme(results_dir, tmp_path, capsys, undrawn):
     target, readme = tmp_path / "reference", tmp_path / "README.md"
     assert command.main([str(results_dir), f"publish={target}", "model=vae,ddpm"]) == 0
@@ -51,4 +77,4 @@ def test_main_publishes_and_writes_the_readme(results_dir, tmp_path, capsys, und
 def test_a_mistake_in_publishing_is_one_line(results_dir, tmp_path, capsys):
     arguments = [str(results_dir), f"publish={tmp_path / 'reference'}", "seed=99"]
     assert command.main(arguments) == 2
-    assert capsys.readouterr().err == "error: no results to publish with seed=99\n"
+    assert capsys.readouterr().err == "error: no results of trained models with seed=99\n"

@@ -27,14 +27,14 @@ def drawn(monkeypatch):
 
     def draw(results_dir, group, *arguments):
         stems.append(group.stem)
-        return {"pareto": b"png"}
+        return {"pareto.png": b"png"}
 
     monkeypatch.setattr(page, "draw_group", draw)
     return stems
 
 
 def figures(folder):
-    return {path.name: path.read_bytes() for path in (folder / "figures").glob("*.png")}
+    return {path.name: path.read_bytes() for path in (folder / "figures").glob("*.p*")}
 
 
 def report(folder, **options):
@@ -85,7 +85,7 @@ def name_a_figure(folder, name):
     """Has the record name one more figure, which is there."""
     path = folder / "figures" / RECORD
     record = json.loads(path.read_text())
-    figure = folder / "figures" / f"mnist_quick_{name}.png"
+    figure = folder / "figures" / f"mnist_quick_{name}"
     figure.parent.mkdir(exist_ok=True)
     figure.write_bytes(b"foreign")
     digest = hashlib.sha256(b"foreign").hexdigest()
@@ -94,11 +94,15 @@ def name_a_figure(folder, name):
 
 
 def name_a_foreign_figure(folder):
-    name_a_figure(folder, "portrait")
+    name_a_figure(folder, "portrait.png")
+
+
+def name_a_file_of_another_kind(folder):
+    name_a_figure(folder, "pareto.html")
 
 
 def name_a_figure_of_another_folder(folder):
-    name_a_figure(folder, "sweep_a/portrait")
+    name_a_figure(folder, "sweep_a/portrait.png")
 
 
 CHANGES = (
@@ -110,6 +114,7 @@ CHANGES = (
     remove_a_run,
     damage_the_record,
     name_a_foreign_figure,
+    name_a_file_of_another_kind,
     name_a_figure_of_another_folder,
 )
 

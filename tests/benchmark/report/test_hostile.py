@@ -54,7 +54,7 @@ def told(monkeypatch):
 @pytest.fixture
 def unrendered(monkeypatch):
     """Figures are put together but not drawn, which takes most of a report's time."""
-    monkeypatch.setattr(group_figures, "_png", lambda figure, digest: b"png")
+    monkeypatch.setattr(group_figures, "_rendered", lambda *arguments: b"png")
 
 
 def reported(folder, rows):

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdfl
 def test_the_tables_compile_and_fit_the_page(
     tmp_path, monkeypatch, seeds, diverged_row, document_class
 ):
-    monkeypatch.setattr(group_figures, "_png", lambda figure, digest: b"png")
+    monkeypatch.setattr(group_figures, "_rendered", lambda *arguments: b"png")
     stacked = diverged_row.assign(dataset="stacked_mnist", notes=NOTES)
     write_report(tmp_path, pd.concat([seeds, stacked], ignore_index=True))
     (tmp_path / "paper.tex").write_text(DOCUMENT % document_class)

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from benchmark.report import group_figures, page, published
+from benchmark.report.drawn import RECORD
 from benchmark.report.gallery import CAPTIONS
 from benchmark.report.group_figures import CAPTIONS as CAPTIONS_OF_FIGURES
 from benchmark.report.groups import group_rows
@@ -45,7 +46,7 @@ class Page(HTMLParser):
 @pytest.fixture
 def undrawn(monkeypatch):
     """With one empty file for all figures, which take most of a report's time."""
-    monkeypatch.setattr(page, "draw_group", lambda *arguments: {"pareto": b"png"})
+    monkeypatch.setattr(page, "draw_group", lambda *arguments: {"pareto.png": b"png"})
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_report_writes_tables_figures_and_page(seeds_dir):
         "trilemma.csv", "trilemma_by_model.csv", "trilemma.md", "trilemma.tex", "report.html",
     }  # fmt: skip
     assert {path.name for path in seeds_dir.iterdir() if path.is_file()} == names
-    figures = {path.name: path for path in (seeds_dir / "figures").glob("*.png")}
+    figures = {path.name: path for path in (seeds_dir / "figures").glob("*.p*")}
     assert set(figures) == {f"mnist_quick_{kind}.png" for kind in KINDS}
     for path in figures.values():
         assert min(Image.open(path).size) > 300 and path.stat().st_size < 300_000
@@ -219,12 +220,13 @@ def test_tables_of_two_protocols_are_kept_apart(results_dir, rows, undrawn):
 
 def test_figures_that_no_longer_hold_are_removed(results_dir, rows, undrawn):
     (results_dir / "figures").mkdir()
-    kept, stale = ("cifar10_quick_pareto.png", "mine.png"), ("mnist_quick_radar.png",)
+    kept = ("cifar10_quick_pareto.png", "mine.png", "mine.pdf")
+    stale = ("mnist_quick_radar.png", "mnist_quick_pareto.pdf")
     for name in (*kept, *stale):
         (results_dir / "figures" / name).write_bytes(b"")
     write_report(results_dir, rows)
-    names = {path.name for path in (results_dir / "figures").glob("*.png")}
-    assert names == {*kept, "mnist_quick_pareto.png"}
+    names = {path.name for path in (results_dir / "figures").iterdir()}
+    assert names == {*kept, "mnist_quick_pareto.png", RECORD}
 
 
 def test_a_diverged_run_is_shown_with_its_losses(results_dir, rows, diverged_row, undrawn):

@@ -119,7 +119,7 @@ def test_samples_of_other_sampling_seeds_are_not_published(seeds_dir, tmp_path, 
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [
-        ({"seed": ["99"]}, "no results to publish with seed=99"),
+        ({"seed": ["99"]}, "no results of trained models with seed=99"),
         ({"colour": ["red"]}, "expected one of seed, dataset"),
     ],
 )
