@@ -1,9 +1,11 @@
-"""The pictures that runs made of themselves, embedded in the report's page, grouped by run."""
+"""The pictures that runs made of themselves: on the report's page, or linked where it is full."""
 
 import base64
+import urllib.parse
 from pathlib import Path
 
 CAPTIONS = {
+    "grid": "Samples, not selected.",
     "learning": "Samples from the same latents while the model trains.",
     "reconstructions": "Real images, and what the model makes of them.",
     "reconstruction": "Real images, and beside or below them their way into the noise and back.",
@@ -19,60 +21,74 @@ CAPTIONS = {
     "denoising": "Images on their way out of the noise.",
     "interpolation": "Images on the way from one latent to another, a row for each pair.",
     "neighbours": "The samples likeliest to be copies, and their nearest training images.",
+    "loss": "Losses of the training over the images seen.",
 }
-MAX_PICTURE_BYTES = 4_000_000
-MAX_PAGE_BYTES = 12_000_000
-MOST_OPEN = 4
-_SHOWN_ELSEWHERE = ("loss.png", "grid.png")
+EMBEDDED_BYTES = 1_800_000  # of a page's figures and pictures, so that it is light enough to send
 
 
 class Gallery:
-    """Collects the pictures of a page's runs, within what a page may weigh."""
+    """Collects the pictures of a page's runs.
 
-    def __init__(self, results_dir):
+    Args:
+        results_dir: The results folder, in which the page lies.
+        num_groups: How many groups share what a page may weigh.
+        num_bytes: What its figures weigh.
+    """
+
+    def __init__(self, results_dir, num_groups=1, num_bytes=0):
         self._results_dir = Path(results_dir)
-        self._left = MAX_PAGE_BYTES
+        self._room = (EMBEDDED_BYTES - num_bytes) // max(1, num_groups)
 
     def show(self, runs):
-        """Returns the pictures of each run that has any.
+        """The pictures of the runs of a group, embedded as far as there is room: grids come first.
 
         Args:
             runs: Mapping from a run's title to its `StoredRun` and its `StoredRow`s.
 
         Returns:
-            List of dicts: `title`, `folder`, `is_open` (whether to show them at once), `pictures`
-            (dicts of `caption` and `uri`) and `num_left_out` for want of room.
+            By title, a list of dicts of `caption`, `uri` and `is_linked`, a file beside the page.
         """
-        shown = [self._of_run(title, *stored) for title, stored in runs.items()]
-        shown = [run for run in shown if run["pictures"] or run["num_left_out"]]
-        for index, run in enumerate(shown):
-            run["is_open"] = index < MOST_OPEN
-        return shown
-
-    def _of_run(self, title, run, rows):
-        found = [(file, caption(file.stem)) for file in _in_order(run.pictures)]
-        samplers = {row.name: row for row in reversed(rows)}
-        for name, row in reversed(samplers.items()):
-            start = f"{name}: " if len(samplers) > 1 else ""
-            found += [(file, start + caption(file.stem)) for file in _in_order(row.pictures)]
-        pictures = [
-            {"caption": text, "uri": data_uri(file.suffix[1:], file.read_bytes())}
-            for file, text in found
-            if self._has_room(file)
-        ]
+        found = {title: _pictures_of(*stored) for title, stored in runs.items()}
+        embedded = self._embedded([file for pictures in found.values() for file, _ in pictures])
         return {
-            "title": title,
-            "folder": run.path.relative_to(self._results_dir),
-            "pictures": pictures,
-            "num_left_out": len(found) - len(pictures),
+            title: [
+                {
+                    "caption": text,
+                    "uri": data_uri(file.suffix[1:], file.read_bytes())
+                    if file in embedded
+                    else urllib.parse.quote(file.relative_to(self._results_dir).as_posix()),
+                    "is_linked": file not in embedded,
+                }
+                for file, text in pictures
+            ]
+            for title, pictures in found.items()
         }
 
-    def _has_room(self, file):
-        size = file.stat().st_size
-        if size > min(MAX_PICTURE_BYTES, self._left):
-            return False
-        self._left -= size
-        return True
+    def _embedded(self, files):
+        chosen, room = set(), self._room
+        for file in sorted(files, key=_rank):  # stable: by kind, then by model
+            size = file.stat().st_size
+            if size <= room:
+                chosen.add(file)
+                room -= size
+        return chosen
+
+
+def _pictures_of(run, rows):
+    """The pictures of a run and of its samplers, each with its caption, the grids first."""
+    found = [(file, caption(file.stem)) for file in run.pictures]
+    samplers = {row.name: row for row in reversed(rows)}
+    for name, row in reversed(samplers.items()):
+        start = f"{name}: " if len(samplers) > 1 else ""
+        found += [(file, start + caption(file.stem)) for file in row.pictures]
+    return sorted(found, key=lambda entry: _rank(entry[0]))
+
+
+def _rank(file):
+    """The place of a picture: the known ones in the order of their captions, then by name."""
+    known = list(CAPTIONS)
+    is_known = file.stem in CAPTIONS
+    return (known.index(file.stem) if is_known else len(known), "" if is_known else file.name)
 
 
 def caption(stem):
@@ -82,16 +98,3 @@ def caption(stem):
 
 def data_uri(kind, content):
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def _in_order(files):
-    """The known pictures in the order of their captions, then the others by name."""
-    known = list(CAPTIONS)
-    shown = [file for file in files if file.name not in _SHOWN_ELSEWHERE]
-    return sorted(
-        shown,
-        key=lambda file: (
-            known.index(file.stem) if file.stem in known else len(known),
-            file.name,
-        ),
-    )

@@ -9,6 +9,7 @@ from matplotlib.colors import to_hex
 
 from benchmark.report import groups as grouping
 from benchmark.report import markup, published, tables
+from benchmark.report.cards import cards, facts
 from benchmark.report.columns import COLUMNS, definitions
 from benchmark.report.drawn import DrawnFigures, digest_of
 from benchmark.report.explorer import explorer
@@ -18,22 +19,12 @@ from benchmark.report.learning import histories_of
 from benchmark.report.rows import row_styles
 from benchmark.report.speedrun import speedrun_table
 from benchmark.report.stages import NOTE, stage_table
-from benchmark.report.stored import shown_runs, stored_runs
+from benchmark.report.stored import stored_runs
 from benchmark.report.verdict import seeds_table, verdict, why_headline, winners
 from benchmark.results import write_atomically
 from benchmark.stored_results import damages
 
 _WIDE = ("samples", "class_histograms", "learning", "loss")
-_PROVENANCE = (
-    "source",
-    "environment",
-    "versions",
-    "packages",
-    "git",
-    "device",
-    "python",
-    "platform",
-)
 
 
 def write_report(results_dir, rows, *, real_images=None, kinds=("png",)):
@@ -163,7 +154,8 @@ def _png_files(pictures):
 
 
 def _html(results_dir, context, pictures, styles, histories):
-    gallery = Gallery(results_dir)
+    drawn = [content for found in pictures.values() for _, content in _png_files(found)]
+    gallery = Gallery(results_dir, len(context["parts"]), sum(map(len, drawn)))
     for part in context["parts"]:
         group = part["group"]
         part["figures"] = [
@@ -175,17 +167,22 @@ def _html(results_dir, context, pictures, styles, histories):
             }
             for name, content in _png_files(pictures[group.stem])
         ]
-        part["galleries"] = gallery.show(shown_runs(results_dir, group))
+        part["cards"] = cards(results_dir, group, gallery)
         part["explorer"] = explorer(group, styles, histories[group.stem])
         lines = [line for line in group.lines if not line.is_check]
         part["colors"] = [to_hex(styles[line.label].color) for line in lines]
-        runs = stored_runs(results_dir, group)
-        part["provenance"] = [
-            {"run": title, "key": run.key, "facts": _facts(run.state)}
-            for title, run in runs.items()
+        keys = {card["key"] for card in part["cards"]}
+        others = {
+            title: run
+            for title, run in stored_runs(results_dir, group).items()
+            if run.key not in keys
+        }
+        part["other_runs"] = [
+            {"title": title, "key": run.key, "facts": facts(run.state)}
+            for title, run in others.items()
         ]
         part["stages"] = stage_table(
-            {title: run.state.get("stage_seconds", {}) for title, run in runs.items()}
+            {title: run.state.get("stage_seconds", {}) for title, run in others.items()}
         )
     context["damages"] = _damages(results_dir)  # here, as the page's files are the last ones read
     template = _environment(autoescape=True).get_template("report.html.j2")
@@ -210,18 +207,3 @@ def _environment(**options):
         keep_trailing_newline=True,
         **options,
     )
-
-
-def _facts(value, name=""):
-    """Flattens the parts of `run.json` that name the environment into (name, text) pairs."""
-    if isinstance(value, dict):
-        chosen = value if name else {
-            key: part for key, part in value.items() if any(word in key for word in _PROVENANCE)
-        }  # fmt: skip
-        return [
-            fact
-            for key, part in chosen.items()
-            for fact in _facts(part, f"{name} {key}".strip().replace("_", " "))
-        ]
-    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return [(name, text)] if value not in (None, "", []) else []

@@ -43,6 +43,25 @@ function explain(element, text) {
 
 addEventListener("keydown", (event) => { if (event.key === "Escape") tip.hidden = true; });
 
+// ---- pictures that are enlarged by a click ----
+
+const viewer = make("dialog", { class: "viewer" }, document.body);
+viewer.addEventListener("click", () => viewer.close());
+
+function makeZoomable(image) {
+  const button = make("button", { class: "zoom", type: "button", title: "Enlarge" });
+  image.replaceWith(button);
+  button.append(image);
+  button.addEventListener("click", () => {
+    const large = image.cloneNode();
+    const room = Math.min(innerWidth * 0.92 / image.naturalWidth, innerHeight * 0.8 / image.naturalHeight);
+    large.width = image.naturalWidth * (room > 1 ? Math.floor(room) : room);
+    viewer.replaceChildren(large);
+    make("p", {}, viewer, image.alt);
+    viewer.showModal();
+  });
+}
+
 // ---- tables ----
 
 function numberOf(cell) {
@@ -365,3 +384,5 @@ for (const section of document.querySelectorAll("section")) {
   const element = section.querySelector(".explorer");
   if (element) addExplorer(section, element);
 }
+
+for (const image of document.querySelectorAll(".pictures img")) makeZoomable(image);

@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from PIL import Image
 
 from benchmark.report.page import write_report
 
@@ -167,3 +168,24 @@ def test_hostile_names_are_text(show, rows):
     rows.loc[0, "model"] = "</script><script>console.log('run')</script>"
     page = show(rows)
     assert any("<script>" in text for text in column(page, "Model"))
+
+
+def test_a_picture_is_enlarged_by_a_click_and_by_the_keyboard(show, rows, tmp_path):
+    folder = tmp_path / "runs/mnist/vae/0e0e0e0e/samplers/decoder"
+    folder.mkdir(parents=True)
+    Image.new("L", (60, 60)).save(folder / "grid.png")
+    page = show(rows)
+    button, viewer = page.locator(".pictures button.zoom").first, page.locator("dialog.viewer")
+    assert not viewer.is_visible()
+    button.scroll_into_view_if_needed()
+    button.click()
+    assert viewer.is_visible() and viewer.locator("img").count() == 1
+    small, large = button.locator("img"), viewer.locator("img")
+    assert large.bounding_box()["width"] > small.bounding_box()["width"]
+    page.keyboard.press("Escape")
+    assert not viewer.is_visible()
+    button.focus()
+    page.keyboard.press("Enter")
+    assert viewer.is_visible()
+    viewer.click()
+    assert not viewer.is_visible()

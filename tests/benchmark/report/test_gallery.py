@@ -36,8 +36,8 @@ def run(tmp_path):
     return write
 
 
-def captions(shown):
-    return [picture["caption"] for picture in shown["pictures"]]
+def captions(pictures):
+    return [picture["caption"] for picture in pictures]
 
 
 def test_pictures_have_captions_and_stand_in_their_order(tmp_path, run):
@@ -45,59 +45,56 @@ def test_pictures_have_captions_and_stand_in_their_order(tmp_path, run):
         "zebra.png",
         "another_view.png",
         "latents.png",
+        "loss.png",
         "manifold.png",
         "samplers/ddim-10/interpolation.png",
         "samplers/ddpm-200/process.gif",
         "samplers/ddpm-200/zebra.png",
+        "samplers/ddim-10/grid.png",
+        "weights.npz",
+        "run.json",
     )
-    (shown,) = Gallery(tmp_path).show({"ddpm": run(*files)})
-    assert shown["title"] == "ddpm"
+    shown = Gallery(tmp_path).show({"ddpm": run(*files)})["ddpm"]
     assert captions(shown) == [
+        f"ddim-10: {gallery.CAPTIONS['grid']}",
         gallery.CAPTIONS["manifold"],
         gallery.CAPTIONS["latents"],
+        f"ddpm-200: {gallery.CAPTIONS['process']}",
+        f"ddim-10: {gallery.CAPTIONS['interpolation']}",
+        gallery.CAPTIONS["loss"],
         "Another view.",
         "Zebra.",
-        f"ddpm-200: {gallery.CAPTIONS['process']}",
         "ddpm-200: Zebra.",
-        f"ddim-10: {gallery.CAPTIONS['interpolation']}",
     ]
-    assert shown["pictures"][4]["uri"].startswith("data:image/gif;base64,")
+    assert shown[3]["uri"].startswith("data:image/gif;base64,")
+    assert not any(picture["is_linked"] for picture in shown)
 
 
 def test_the_only_sampler_needs_no_name(tmp_path, run):
     folders = run("samplers/decoder/interpolation.png", samplers=["decoder"])
-    (shown,) = Gallery(tmp_path).show({"vae": folders})
-    assert captions(shown) == [gallery.CAPTIONS["interpolation"]]
+    assert captions(Gallery(tmp_path).show({"vae": folders})["vae"]) == [
+        gallery.CAPTIONS["interpolation"]
+    ]
 
 
-def test_what_the_page_shows_elsewhere_is_not_repeated(tmp_path, run):
-    folders = run("loss.png", "samplers/ddim-10/grid.png", "weights.npz", "run.json")
-    assert Gallery(tmp_path).show({"ddpm": folders}) == []
-
-
-def test_pictures_for_which_there_is_no_room_are_counted(tmp_path, run, monkeypatch):
-    monkeypatch.setattr(gallery, "MAX_PAGE_BYTES", 5 * SIZE // 2)
-    files = ("latents.png", "manifold.png")
-    runs = {name: run(*files, key=name) for name in ("first", "second")}
-    first, second = Gallery(tmp_path).show(runs)
-    assert (len(first["pictures"]), first["num_left_out"]) == (2, 0)
-    assert (len(second["pictures"]), second["num_left_out"]) == (0, 2)
-    assert second["folder"].as_posix() == "runs/mnist/ddpm/second"
-
-
-def test_a_picture_that_is_too_large_is_left_out(tmp_path, run, monkeypatch):
-    monkeypatch.setattr(gallery, "MAX_PICTURE_BYTES", SIZE - 1)
-    (shown,) = Gallery(tmp_path).show({"vae": run("manifold.png")})
-    assert (shown["pictures"], shown["num_left_out"]) == ([], 1)
-
-
-def test_of_many_runs_the_first_are_open(tmp_path, run):
-    runs = {str(number): run("manifold.png", key=str(number)) for number in range(6)}
-    shown = Gallery(tmp_path).show(runs)
-    assert [each["is_open"] for each in shown] == [True] * 4 + [False] * 2
+def test_what_has_no_room_is_linked_and_grids_come_first(tmp_path, run, monkeypatch):
+    monkeypatch.setattr(gallery, "EMBEDDED_BYTES", 100 + 2 * 7 * SIZE // 2)
+    names = ("first", "second with % and #")
+    runs = {
+        name: run("manifold.png", "latents.png", "samplers/ddim-10/grid.png", key=name)
+        for name in names
+    }
+    shown = Gallery(tmp_path, num_groups=2, num_bytes=100).show(runs)
+    assert [[picture["is_linked"] for picture in shown[name]] for name in names] == [
+        [False, False, True],
+        [False, True, True],
+    ]
+    assert shown[names[1]][1]["uri"] == (
+        "runs/mnist/ddpm/second%20with%20%25%20and%20%23/manifold.png"
+    )
 
 
 def test_rows_that_measure_the_same_samples_show_their_pictures_once(tmp_path, run):
     stored, rows = run("samplers/decoder/interpolation.png", samplers=["decoder"])
-    (shown,) = Gallery(tmp_path).show({"vae": (stored, [*rows, *rows])})
-    assert captions(shown) == [gallery.CAPTIONS["interpolation"]]
+    shown = Gallery(tmp_path).show({"vae": (stored, [*rows, *rows])})
+    assert captions(shown["vae"]) == [gallery.CAPTIONS["interpolation"]]

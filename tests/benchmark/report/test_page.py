@@ -80,7 +80,8 @@ def test_report_is_the_same_when_written_again(seeds_dir, tmp_path):
 def test_page_is_self_contained(seeds_dir):
     text = (seeds_dir / "report.html").read_text()
     page = Page(text)
-    assert len(page.sources) == len(KINDS) + 1
+    cards = text.split("<h3>Model by model</h3>")[1]
+    assert len(page.sources) == len(KINDS) + cards.count("<img ") > len(KINDS)
     assert all(source.startswith("data:image/") for source in page.sources)
     assert any(source.startswith("data:image/gif") for source in page.sources)
     assert "http" not in re.sub(r"data:[^\"]*", "", text)
@@ -120,7 +121,7 @@ def test_seeds_stand_in_tables_of_their_own(seeds_dir):
 def test_page_tells_the_time_by_stage(results_dir, rows, undrawn):
     write_report(results_dir, rows)
     text = (results_dir / "report.html").read_text()
-    assert text.count("<h3>Time by stage</h3>") == 1 and "Training</th>" in text
+    assert text.count("<summary>Time by stage</summary>") == 3 and "Training</th>" in text
     assert text.count('<td class="right">1.2 min</td>') == 2 * 3  # of three runs, and their totals
     for path in results_dir.glob("runs/*/*/*/run.json"):
         path.write_text("{}")
@@ -136,27 +137,26 @@ def test_page_escapes_what_runs_say(results_dir, rows, undrawn):
 
 def pictures_of(text):
     """The captions of the pictures of each run on a page, by the run's title."""
-    runs = re.findall(r'<details class="run".*?<summary>(.*?)</summary>(.*?)</details>', text, re.S)
+    runs = re.findall(r'<details class="run".*?<summary>(.*?)</summary>(.*?)<details>', text, re.S)
     return {
         title: re.findall(r"<figcaption>(.*?)</figcaption>", content) for title, content in runs
     }
 
 
-def test_page_embeds_the_pictures_of_the_runs_but_no_second_loss(results_dir, rows, undrawn):
+def test_page_has_a_card_with_the_pictures_of_each_run(results_dir, rows, undrawn):
     folder = results_dir / "runs/mnist/vae/0e0e0e0e"
     for name in ("manifold", "loss", "samplers/decoder/grid", "samplers/decoder/interpolation"):
         Image.new("L", (4, 4)).save(folder / f"{name}.png")
     write_report(results_dir, rows)
     found = pictures_of((results_dir / "report.html").read_text())
-    assert found == {
-        "ddpm": [f"ddpm-200: {CAPTIONS['process']}"],
-        "vae": [CAPTIONS["manifold"], CAPTIONS["interpolation"]],
-    }
+    names = ("grid", "manifold", "interpolation", "loss")
+    assert found["vae"] == [CAPTIONS[name] for name in names]
+    assert f"ddpm-200: {CAPTIONS['process']}" in found["ddpm"]
 
 
 def test_of_seeds_the_first_shows_its_pictures_losses_and_samples(seeds_dir):
     found = pictures_of((seeds_dir / "report.html").read_text())
-    assert set(found) == {"ddpm seed 10"}
+    assert set(found) == {f"{model} seed 10" for model in ("dcgan", "ddpm", "vae")}
     text = (seeds_dir / "report.html").read_text()
     for kind in ("samples", "class_histograms", "loss"):
         assert f"{CAPTIONS_OF_FIGURES[kind]} Of seed 10." in text
@@ -263,8 +263,8 @@ def test_samples_made_elsewhere_are_shown_with_their_source(
     strips = group_figures._of_lines(results_dir, group, lambda row: row.samples(10))
     assert (strips["my_model external"] == 99).all()
     text = (results_dir / "report.html").read_text()
-    assert "my_model (run e0e0e0e0)" in text and "5a5a5a5a" in text
-    assert "my_model: grid" not in text
+    assert "Environment (run e0e0e0e0)" in text and "5a5a5a5a" in text
+    assert pictures_of(text)["my_model"] == [CAPTIONS["grid"]]
     write_report(results_dir / "alone", external_row.assign(path=""))
     assert "my model" in (results_dir / "alone/trilemma.tex").read_text()
 
@@ -343,3 +343,29 @@ def test_published_figures_are_those_of_the_papers():
 def test_report_runs_as_a_module_without_tensorflow(tmp_path):
     code = "import sys, benchmark.report.command; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_page_of_thirty_runs_weighs_less_than_three_megabytes(tmp_path, rows):
+    vae, noise = rows[rows["model"] == "vae"], np.random.default_rng(0)
+    runs = []
+    for number in range(30):
+        folder = tmp_path / f"runs/mnist/vae/{number:08d}"
+        samples = folder / "samplers/decoder"
+        path = samples / "measurements/0a0a0a0a"
+        path.mkdir(parents=True)
+        for picture in (
+            samples / "grid.png",
+            samples / "interpolation.png",
+            folder / "latents.png",
+        ):
+            Image.fromarray(noise.integers(0, 255, (300, 300), "uint8")).save(picture)
+        (folder / "config.yaml").write_text("model:\n  name: vae\ncache_dir: /somewhere\n" * 100)
+        names = {"overrides": f"model.beta={number}", "run": f"{number:08d}"}
+        runs.append(vae.assign(path=path.relative_to(tmp_path).as_posix(), **names))
+    write_report(tmp_path, pd.concat(runs))
+    text = (tmp_path / "report.html").read_text()
+    assert len(text) < 3_000_000 and "/somewhere" not in text
+    pictures = re.findall(r'<img src="([^"]*)" alt="vae', text)
+    assert len(pictures) == 90
+    linked = [path for path in pictures if not path.startswith("data:")]
+    assert 60 < len(linked) < 90 and all((tmp_path / path).is_file() for path in linked)
