@@ -8,9 +8,10 @@ import pandas as pd
 from matplotlib.colors import to_hex
 
 from benchmark.report import groups as grouping
-from benchmark.report import markup, published, tables
+from benchmark.report import markup, panels, published, tables
 from benchmark.report.cards import cards, facts
-from benchmark.report.columns import COLUMNS, definitions
+from benchmark.report.columns import COLUMNS
+from benchmark.report.definitions import definitions
 from benchmark.report.drawn import DrawnFigures, digest_of
 from benchmark.report.explorer import explorer
 from benchmark.report.gallery import Gallery, data_uri
@@ -119,14 +120,14 @@ def _part(group, title, histories):
         "description": grouping.describe(group),
         "warnings": grouping.warnings(group),
         "table": by_model,
-        "panels": tables.split(by_model),
-        "corners_apart": tables.split_by_corner(by_model),
+        "panels": panels.split(by_model),
+        "corners_apart": panels.split_by_corner(by_model),
         "corners": winners(group),
         "verdict": [why_headline(group), *verdict(group)],
         "components": seeds_table(group),
         "speedrun": speedrun_table(histories, group),
         "by_row": by_row if has_seeds else None,
-        "row_panels": tables.split(by_row) if has_seeds else [],
+        "row_panels": panels.split(by_row) if has_seeds else [],
         "published": published.published_table(group.dataset),
     }
 

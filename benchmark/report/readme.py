@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from benchmark.errors import UserError
-from benchmark.report import tables
+from benchmark.report import panels, tables
 from benchmark.report.group_figures import caption, numbers_digest, read_digest
 from benchmark.report.groups import describe, group_rows, titles, warnings
 from benchmark.report.markup import to_markdown
@@ -80,13 +80,13 @@ def results_block(results_dir, root):
 
 def _section(group, title, folder, results_dir):
     table = tables.table_by_model(group)
-    panels = "\n\n".join(to_markdown(panel) for panel in tables.split(table))
+    parts = "\n\n".join(to_markdown(panel) for panel in panels.split(table))
     told = "\n".join(f"- {text}" for text in [why_headline(group), *verdict(group)])
     warned = "".join(f"**{sentence}**\n\n" for sentence in warnings(group))
     notes = "".join(f"[{index + 1}] {text}\n\n" for index, text in enumerate(table.footnotes))
     above = f"### {title}\n\n{describe(group)}.\n\n{warned}"
     below = f"{table.note}\n\n{notes}{told}\n\n"
-    return f"{above}{panels}\n\n{below}" + _figures(group, folder, results_dir)
+    return f"{above}{parts}\n\n{below}" + _figures(group, folder, results_dir)
 
 
 def _figures(group, folder, results_dir):

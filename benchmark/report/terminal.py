@@ -6,7 +6,7 @@ import pandas as pd
 
 from benchmark import console
 from benchmark.files import Folder, sweep
-from benchmark.report import groups, tables
+from benchmark.report import groups, panels, tables
 from benchmark.report.page import write_report
 from benchmark.stored_results import collect_rows
 
@@ -46,7 +46,7 @@ def report(
     ours = complete[(complete["run"] == run) | (complete["status"] == "sanity")]
     ours = ours[(ours["dataset"] == dataset) & ours["protocol"].isin([protocol, ""])]
     for group in groups.group_rows(ours):
-        for table in tables.summarize(tables.build_table(group), group.headline):
+        for table in panels.summarize(tables.build_table(group), group.headline):
             console.table(table.titles, table.right, table.body, table.sanity)
     for path in paths:
         console.say(str(path))

@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from benchmark.report import columns, tables
-from benchmark.report.columns import COLUMNS, column, definitions, shown_in
+from benchmark.report.columns import COLUMNS, column, shown_in
+from benchmark.report.definitions import TERMS, definitions
 
 
 def test_keys_and_titles_are_distinct():
@@ -70,4 +71,4 @@ def test_a_new_column_is_described_in_no_second_place():
 
 
 def test_definitions_of_nothing_are_the_terms():
-    assert definitions(pd.DataFrame()) == list(columns.TERMS)
+    assert definitions(pd.DataFrame()) == list(TERMS)

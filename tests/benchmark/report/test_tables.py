@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.report import tables
+from benchmark.report import panels, tables
 from benchmark.report.columns import KEYS
 from benchmark.report.groups import group_rows
 from benchmark.report.verdict import verdict
@@ -137,7 +137,7 @@ def test_the_headline_stands_first_among_the_quality(seeds):
 def test_a_metric_without_an_entry_stands_under_its_key_at_the_end(seeds):
     for table in (by_model(seeds.assign(novelty=0.25)), table_of(seeds.assign(novelty=0.25))):
         assert table.titles[-1] == "novelty" and cell(table, "novelty") == "0.250"
-        assert tables.split(table)[0].titles[-1] == "novelty"
+        assert panels.split(table)[0].titles[-1] == "novelty"
     assert "remark" not in table_of(seeds.assign(remark="good")).titles
 
 
@@ -253,7 +253,7 @@ def test_different_floors_stand_in_the_cells(rows):
 
 def test_split_keeps_every_column_once_and_marks_with_their_cells(seeds):
     table = by_model(seeds)
-    quality, speed = tables.split(table)
+    quality, speed = panels.split(table)
     assert speed.titles[:3] == quality.titles[:3] == ["Model", "Sampler", "n"]
     assert sorted(speed.titles + quality.titles[3:]) == sorted(table.titles)
     assert speed.titles[-2:] == ["Parameters", "Train time ↓"]
@@ -267,12 +267,12 @@ def test_what_training_takes_stands_beside_its_time(seeds):
     table = by_model(seeds.assign(images_seen=576_000.0, train_pflops=0.0663))
     assert table.titles[-3:] == ["Train time ↓", "Images seen", "Training PFLOPs"]
     assert cell(table, "Images seen") == "576 k"
-    assert table.titles[-3:] == tables.split(table)[1].titles[-3:]
+    assert table.titles[-3:] == panels.split(table)[1].titles[-3:]
 
 
 def test_the_terminal_shows_the_headline_first_and_no_size(rows):
     table = table_of(rows.assign(fid_digits=1.5, headline="fid_digits"))
-    quality, speed = tables.summarize(table, "fid_digits")
+    quality, speed = panels.summarize(table, "fid_digits")
     assert "images/s ↑" in speed.titles and "Coverage ↑" in quality.titles
     assert quality.keys[2] == "fid_digits"
     assert not {"gflops_per_pass", "peak_memory_mb"} & {*speed.keys, *quality.keys}
@@ -280,7 +280,7 @@ def test_the_terminal_shows_the_headline_first_and_no_size(rows):
 
 def test_numbers_fit_a_terminal_without_their_errors(rows):
     table = table_of(rows.assign(kid_digits_mean=13.4, kid_digits_se=1))
-    quality, speed = tables.summarize(table, "kid_digits_mean")
+    quality, speed = panels.summarize(table, "kid_digits_mean")
     assert cell(quality, "KID\n×1000 ↓") == "35.60" and cell(quality, "Rejected\n% ↓") == "5.0"
     assert cell(quality, "classifier\nKID ×1000 ↓") == "13,400.00" and "KL ↓" in quality.titles
     for table in (quality, speed):
@@ -293,8 +293,8 @@ def test_numbers_fit_a_terminal_without_their_errors(rows):
 
 
 def test_the_terminal_shows_speed_only_where_there_is_one(rows, external_row):
-    assert [len(part.body) for part in tables.summarize(table_of(rows))] == [5, 5]
-    (quality,) = tables.summarize(table_of(external_row))
+    assert [len(part.body) for part in panels.summarize(table_of(rows))] == [5, 5]
+    (quality,) = panels.summarize(table_of(external_row))
     assert "kid_mean" in quality.keys
 
 
@@ -307,7 +307,7 @@ def test_checkpoints_are_shown_where_a_row_is_of_the_best_weights(rows):
         assert [cell(table, "Checkpoint", line) for line in (1, 2, 3)] == ["last", "best", "last"]
         assert "Run" not in table.titles
         assert {line[table.titles.index("Checkpoint")] for line in table.sanity} == {"–"}
-        assert all("Checkpoint" in part.titles for part in tables.summarize(table))
+        assert all("Checkpoint" in part.titles for part in panels.summarize(table))
 
 
 def test_samples_made_elsewhere_stand_among_the_models(rows, external_row):
