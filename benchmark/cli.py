@@ -250,14 +250,14 @@ def start(command: Callable[[], None], schema: type[MeasurementConfig]) -> None:
         return
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
     try:
-        with exit_on_user_error(schema):
+        with exit_on_user_error(schema, resumes=schema is RunConfig):
             command()
     finally:
         del os.environ["HYDRA_FULL_ERROR"]
 
 
 @contextlib.contextmanager
-def exit_on_user_error(schema: type[MeasurementConfig] = RunConfig):
+def exit_on_user_error(schema: type[MeasurementConfig] = RunConfig, *, resumes: bool = False):
     """Turns an error of the user or of the environment into one line and an exit code."""
     try:
         yield
@@ -272,8 +272,7 @@ def exit_on_user_error(schema: type[MeasurementConfig] = RunConfig):
             raise
         exit_with(f"error: {error.filename or 'a file'} cannot be used ({error.strerror})", 3)
     except KeyboardInterrupt as stop:
-        goes_on = schema is RunConfig
-        last = "; the same command goes on from the last checkpoint" if goes_on else ""
+        last = "; the same command goes on from the last checkpoint" if resumes else ""
         number = stop.number if isinstance(stop, Interruption) else signal.SIGINT
         exit_with(f"stopped{last}", SIGNALLED + number)
 
@@ -282,7 +281,7 @@ def exit_on_user_error(schema: type[MeasurementConfig] = RunConfig):
 def record_errors_of_a_sweep(schema: type[MeasurementConfig]):
     """As `exit_on_user_error`; in a sweep the others go on, and errors are listed at the end."""
     if not is_sweep():
-        with exit_on_user_error(schema):
+        with exit_on_user_error(schema, resumes=schema is RunConfig):
             yield
         return
     try:

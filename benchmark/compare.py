@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pandas as pd
 from scipy import stats
 
-from benchmark import cli, console
+from benchmark import console
 from benchmark.errors import UserError
 from benchmark.report import comparison, formats
 from benchmark.report.columns import HIGHER, TERMINAL, Column, shown_in
@@ -24,6 +24,7 @@ from benchmark.report.groups import Group, group_rows
 from benchmark.report.lines import Line, comparable, competing, devices
 from benchmark.report.rows import SANITY_MODELS, is_sanity
 from benchmark.stored_results import collect_rows
+from benchmark.tool import command
 
 USAGE = """\
 Usage: python -m benchmark.compare A B [results_dir=results]
@@ -51,15 +52,10 @@ class Side(NamedTuple):
     is_folder: bool
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Runs `python -m benchmark.compare`; users' errors end with one line, as a run's do."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if {"-h", "--help"} & set(arguments):
-        print(USAGE)
-        return 0
-    with cli.exit_on_user_error():
-        compare(*parse(arguments))
-    return 0
+@command(USAGE)
+def main(arguments: list[str]) -> None:
+    """Runs `python -m benchmark.compare`."""
+    compare(*parse(arguments))
 
 
 def parse(arguments: list[str]) -> tuple[Side, Side]:

@@ -17,6 +17,7 @@ from benchmark.datasets.tfds_builder import find_builder
 from benchmark.errors import EnvironmentProblem, UserError
 from benchmark.files import free_bytes
 from benchmark.machine import GPUS, num_gpus, num_seats
+from benchmark.tool import command
 from metrics.encoders import is_imagenet_cached
 from metrics.host import physical_bytes, processor_name, usable_processors
 
@@ -48,27 +49,23 @@ class Finding:
     fix: str = ""
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command(USAGE)
+def main(arguments: list[str]) -> int:
     """Runs `python -m benchmark.doctor`; returns 0, or 3 if a problem was found."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if {"-h", "--help"} & set(arguments):
-        print(USAGE)
-        return 0
-    with cli.exit_on_user_error():
-        folders = parse(arguments)
-        checks = {
-            "Software": check_software,
-            "Processors and GPUs": check_devices,
-            "Memory and disk": lambda: check_room(folders),
-            "Data and weights that need no network": check_data,
-            "What runs choose on this machine": check_choices,
-        }
-        problems = 0
-        for title, check in checks.items():
-            console.stage(title)
-            for finding in check():
-                show(finding)
-                problems += finding.kind == PROBLEM
+    folders = parse(arguments)
+    checks = {
+        "Software": check_software,
+        "Processors and GPUs": check_devices,
+        "Memory and disk": lambda: check_room(folders),
+        "Data and weights that need no network": check_data,
+        "What runs choose on this machine": check_choices,
+    }
+    problems = 0
+    for title, check in checks.items():
+        console.stage(title)
+        for finding in check():
+            show(finding)
+            problems += finding.kind == PROBLEM
     if problems:
         console.stage(f"To mend before a run can work: {problems} of the above")
         return 3

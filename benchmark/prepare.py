@@ -7,6 +7,7 @@ weights, and trains the dataset's classifier where the package has none; it trai
 import sys
 
 from benchmark import cli, console, interruption
+from benchmark.tool import command
 
 USAGE = """\
 Usage: python -m benchmark.prepare [dataset=cifar10] [encoder=inception_v3] [preset=...]
@@ -37,15 +38,11 @@ def prepare(builder: cli.RunBuilder) -> None:
         console.say("ready: runs with these options need no network")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Runs `python -m benchmark.prepare`; users' errors end with one line, as a run's do."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if {"-h", "--help"} & set(arguments):
-        print(USAGE)
-        return 0
-    with cli.exit_on_user_error(), interruption.handled():
+@command(USAGE)
+def main(arguments: list[str]) -> None:
+    """Runs `python -m benchmark.prepare`."""
+    with interruption.handled():
         prepare(cli.compose(*arguments))
-    return 0
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ All that it needs is the folder's config.yaml, so a run whose weights were never
 again too. The new run lies in `rerun/` within the folder, or where `results_dir=` says.
 """
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from benchmark.errors import UserError
 from benchmark.report.columns import column
 from benchmark.results import Folder, RunFolder
 from benchmark.stored_results import StoredRun, collect_rows
+from benchmark.tool import command
 
 USAGE = "Usage: python -m benchmark.rerun <run folder> [results_dir=<folder>] [cache_dir=<folder>]"
 RERUN = "rerun"
@@ -23,14 +23,11 @@ OPTIONS = ("results_dir", "cache_dir")
 ALIKE = ("sampler", "checkpoint", "sampling_seed", "preset", "protocol", "headline")
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Runs `python -m benchmark.rerun`; users' errors end with one line, as a run's do."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if {"-h", "--help"} & set(arguments):
-        print(USAGE)
-        return
+@command(USAGE, resumes=True)
+def main(arguments: list[str]) -> None:
+    """Runs `python -m benchmark.rerun`."""
     configuration.register()
-    with cli.exit_on_user_error(), interruption.handled():
+    with interruption.handled():
         rerun(*parse(arguments))
 
 

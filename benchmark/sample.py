@@ -17,6 +17,7 @@ from benchmark.files import Folder
 from benchmark.pretrained import PACKAGED, load, set_weights, weights_of
 from benchmark.stored_results import StoredRun
 from benchmark.teacher import run_folder_of
+from benchmark.tool import command, whole_number
 
 USAGE = """\
 Usage: python -m benchmark.sample model=ddpm [count=64] [out=grid.png] [seed=0] [sampler=ddim-25]
@@ -28,19 +29,19 @@ BATCH = 100
 MOST = 1_000_000
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Runs `python -m benchmark.sample`; users' errors end with one line, as a run's do."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if {"-h", "--help"} & set(arguments):
-        print(USAGE)
-        print(f"Weights in the package: {', '.join(PACKAGED) or 'none in this version'}")
-        return 0
-    with cli.exit_on_user_error(), interruption.handled():
-        options = parse(arguments)
-        cli.choose_device({"device": "auto"})
-        cli.import_backend()
+def usage() -> str:
+    """How the command is used, and what it can draw from."""
+    return f"{USAGE}\nWeights in the package: {', '.join(PACKAGED) or 'none in this version'}"
+
+
+@command(usage)
+def main(arguments: list[str]) -> None:
+    """Runs `python -m benchmark.sample`."""
+    options = parse(arguments)
+    cli.choose_device({"device": "auto"})
+    cli.import_backend()
+    with interruption.handled():
         draw(options)
-    return 0
 
 
 def parse(arguments: list[str]) -> dict[str, Any]:
@@ -54,14 +55,8 @@ def parse(arguments: list[str]) -> dict[str, Any]:
     if not all(given.values()) or given.keys() - known or len({"model", "run"} & given.keys()) != 1:
         raise UserError(f"cannot read the arguments {' '.join(arguments)}. {USAGE}")
     options: dict[str, Any] = {**DEFAULTS, **given}
-    for name in ("count", "seed"):
-        if not options[name].isdecimal() or not (name == "count") <= int(options[name]) <= MOST:
-            least = int(name == "count")
-            raise UserError(
-                f"`{name}` must be a whole number from {least} to {MOST:,}. "
-                f"Received: {name}={options[name]}"
-            )
-        options[name] = int(options[name])
+    for name, least in {"count": 1, "seed": 0}.items():
+        options[name] = whole_number(name, options[name], least, MOST)
     if Path(options["out"]).suffix not in (".png", ".npy"):
         raise UserError(f"`out` must end in .png or .npy. Received: out={options['out']}")
     return options

@@ -13,6 +13,7 @@ from benchmark.errors import UserError
 from benchmark.humans.server import Server
 from benchmark.humans.sitting import Sitting, arrange, choose_samples, rows_of_dataset
 from benchmark.stored_results import StoredRow, collect_rows
+from benchmark.tool import command, whole_number
 
 USAGE = """\
 Usage: python -m benchmark.humans [model=ddpm,vae] [dataset=mnist] [count=100] [seconds=0.5]
@@ -26,23 +27,18 @@ DEFAULTS = {
 LIMITS = {"count": (4, 10_000), "port": (0, 65_535)}
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Runs `python -m benchmark.humans`; users' errors end with one line, as a run's do."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if {"-h", "--help"} & set(arguments):
-        print(USAGE)
-        return 0
-    with cli.exit_on_user_error():
-        options = parse(arguments)
-        sitting = prepare(options)
-        with Server(sitting, options["port"]) as server:
-            console.say(f"open {server.url}   (Ctrl-C ends; answers are kept)")
-            try:
-                server.serve_forever()
-            except KeyboardInterrupt:
-                console.say("stopped")
-        report(sitting)
-    return 0
+@command(USAGE)
+def main(arguments: list[str]) -> None:
+    """Runs `python -m benchmark.humans`."""
+    options = parse(arguments)
+    sitting = prepare(options)
+    with Server(sitting, options["port"]) as server:
+        console.say(f"open {server.url}   (Ctrl-C ends; answers are kept)")
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            console.say("stopped")
+    report(sitting)
 
 
 def parse(arguments: list[str]) -> dict[str, Any]:
@@ -56,12 +52,7 @@ def parse(arguments: list[str]) -> dict[str, Any]:
         raise UserError(f"cannot read the arguments {' '.join(arguments)}. {USAGE}")
     options: dict[str, Any] = {**DEFAULTS, **given}
     for name, (least, most) in LIMITS.items():
-        text = options[name]
-        if not text.isdecimal() or not least <= int(text) <= most:
-            raise UserError(
-                f"`{name}` must be a whole number from {least} to {most:,}. Received: {name}={text}"
-            )
-        options[name] = int(text)
+        options[name] = whole_number(name, options[name], least, most)
     options["seconds"] = parse_seconds(options["seconds"])
     if not Path(options["results_dir"]).is_dir():
         raise UserError(f"no results folder '{options['results_dir']}'")

@@ -9,24 +9,24 @@ from benchmark.errors import UserError
 from benchmark.files import write_atomically
 from benchmark.pretrained import pack
 from benchmark.sample import trained
+from benchmark.tool import command
 
 USAGE = "Usage: python -m benchmark.pretrained <run folder>"
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command(USAGE)
+def main(arguments: list[str]) -> None:
     """Writes `<model>.npz` into the working folder, and prints its SHA-256."""
-    with cli.exit_on_user_error():
-        folder = parse(sys.argv[1:] if arguments is None else arguments)
-        cli.choose_device({"device": "auto"})
-        cli.import_backend()
-        settings, image_shape, model = trained(folder)
-        builder = cli.RunBuilder(settings, ())
-        content = pack(settings, image_shape, model.sampler(builder.build_methods()[0]))
-        path = Path(f"{settings['model']['name']}.npz")
-        write_atomically(path, content)
-        sha256 = hashlib.sha256(content).hexdigest()
-        console.say(f"{path}: {len(content):,} bytes, SHA-256 {sha256}")
-    return 0
+    folder = parse(arguments)
+    cli.choose_device({"device": "auto"})
+    cli.import_backend()
+    settings, image_shape, model = trained(folder)
+    builder = cli.RunBuilder(settings, ())
+    content = pack(settings, image_shape, model.sampler(builder.build_methods()[0]))
+    path = Path(f"{settings['model']['name']}.npz")
+    write_atomically(path, content)
+    sha256 = hashlib.sha256(content).hexdigest()
+    console.say(f"{path}: {len(content):,} bytes, SHA-256 {sha256}")
 
 
 def parse(arguments: list[str]) -> Path:

@@ -1,9 +1,8 @@
 """`python -m benchmark.report`: tables, figures and the page again, from the run folders."""
 
-import sys
 from pathlib import Path
 
-from benchmark.errors import EnvironmentProblem, UserError
+from benchmark.errors import UserError
 from benchmark.report.choice import CHOICES, choose
 from benchmark.report.group_figures import KINDS
 from benchmark.report.groups import complete
@@ -12,6 +11,7 @@ from benchmark.report.publish import publish
 from benchmark.report.readme import update
 from benchmark.report.trials import write_trials
 from benchmark.stored_results import collect_rows
+from benchmark.tool import command
 
 USAGE = """\
 Usage: python -m benchmark.report [results_dir] [dataset=...] [model=vae,ddpm] [seed=10,11] ...
@@ -25,19 +25,11 @@ trials by which options were chosen, each with its command."""
 WRITTEN = ("readme", "publish", "trials")
 
 
-def main(arguments=None):
-    """Runs `python -m benchmark.report` and returns its exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if {"-h", "--help"} & set(arguments):
-        print(USAGE)
-        return 0
-    try:
-        for path in run(*parse(arguments)):
-            print(path)
-    except (UserError, EnvironmentProblem) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UserError) else 3
-    return 0
+@command(USAGE)
+def main(arguments: list[str]) -> None:
+    """Runs `python -m benchmark.report`."""
+    for path in run(*parse(arguments)):
+        print(path)
 
 
 def run(results_dir, options):

@@ -9,10 +9,16 @@ def undrawn(monkeypatch):
     monkeypatch.setattr(page, "draw_group", lambda *arguments: {})
 
 
+def exit_code(arguments):
+    with pytest.raises(SystemExit) as end:
+        command.main(arguments)
+    return end.value.code
+
+
 @pytest.mark.parametrize("folder", ["missing", "empty"])
 def test_no_results_is_one_line_and_exit_code_2(tmp_path, capsys, folder):
     (tmp_path / "empty").mkdir()
-    assert command.main([str(tmp_path / folder)]) == 2
+    assert exit_code([str(tmp_path / folder)]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.count("\n") == 1
@@ -31,7 +37,7 @@ def test_no_results_is_one_line_and_exit_code_2(tmp_path, capsys, folder):
     ],
 )
 def test_wrong_arguments_show_the_usage(capsys, arguments):
-    assert command.main(arguments) == 2
+    assert exit_code(arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"error: cannot read the arguments {arguments[0]}") and "Usage" in error
 
@@ -50,7 +56,7 @@ def test_main_writes_the_report_of_the_chosen_rows(results_dir, capsys, undrawn)
     assert command.main([f"results_dir={results_dir}", "model=vae,ddpm", "dataset=mnist"]) == 0
     text = (results_dir / "trilemma.md").read_text()
     assert "| vae " in text and "| ddpm " in text and "| dcgan " not in text
-    assert command.main([str(results_dir), "model=flow"]) == 2
+    assert exit_code([str(results_dir), "model=flow"]) == 2
     assert capsys.readouterr().err == "error: no results of trained models with model=flow\n"
 
 
@@ -76,5 +82,5 @@ def test_main_publishes_and_writes_the_readme(results_dir, tmp_path, capsys, und
 
 def test_a_mistake_in_publishing_is_one_line(results_dir, tmp_path, capsys):
     arguments = [str(results_dir), f"publish={tmp_path / 'reference'}", "seed=99"]
-    assert command.main(arguments) == 2
+    assert exit_code(arguments) == 2
     assert capsys.readouterr().err == "error: no results of trained models with seed=99\n"

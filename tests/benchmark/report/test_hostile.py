@@ -94,11 +94,12 @@ def test_a_disk_without_room_for_the_report_is_one_line(results_dir, capsys):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
-        code = command.main([str(results_dir)])
+        with pytest.raises(SystemExit) as end:
+            command.main([str(results_dir)])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     error = capsys.readouterr().err
-    assert code == 3 and error.startswith("error: ") and error.count("\n") == 1
+    assert end.value.code == 3 and error.startswith("error: ") and error.count("\n") == 1
     assert "trilemma.csv cannot be written (File too large): it needs " in error
 
 
