@@ -7,7 +7,7 @@ results/validity.json disagree. On MNIST, N = 2,000:
   and every collapse, and orders all of them rightly (Kendall's tau 1.00). The kernel distances in
   the same space are as sharp on damaged images, but what they say of twenty repeated images depends
   so much on which twenty that single sets are not told apart by three standard errors. Precision,
-  density and the rejected share do not see collapse at all.
+  density and the rejected fraction do not see collapse at all.
 - Without, the Fréchet distance in the encoder's space, for the same reason. It misses dropped
   classes, as all numbers of that space do, and a tenth of swapped or holed images, as all do but
   density; the kernel distances there miss few images as well.

@@ -71,7 +71,7 @@ class Evaluation:
         reference_images: uint8 `(R, H, W, C)`, the large reference for distances between
             distributions; by default `real_images`.
         seed: seed of the run, an integer.
-        real_labels: integers `(L,)`, whose histogram gives the real shares of the classes (of
+        real_labels: integers `(L,)`, whose histogram gives the real fractions of the classes (of
             `real_images` or of the whole split); of stacked images, the labels of the images that
             are stacked; `None` where the dataset has none.
         num_classes: number of classes, or `None`.

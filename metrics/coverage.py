@@ -53,7 +53,7 @@ def expected_kl(
 
 
 def _expected_entropy_terms(shares: np.ndarray, num_samples: int) -> np.ndarray:
-    """E[n / N log(n / N)] of a binomial n for each share in (0, 1]."""
+    """E[n / N log(n / N)] of a binomial n for each fraction in (0, 1]."""
     counts = np.arange(1, num_samples + 1)
     log_factorials = np.concatenate([[0.0], np.cumsum(np.log(counts))])
     log_choices = log_factorials[-1] - log_factorials - log_factorials[::-1]
@@ -84,10 +84,10 @@ def mode_coverage(
     minimum_share: float = 0.1,
     confusion: np.ndarray | None = None,
 ) -> dict[str, float]:
-    """Modes covered, divergence of the class histogram and share of unrecognisable samples.
+    """Modes covered, divergence of the class histogram and fraction of unrecognisable samples.
 
-    A class is covered when its share among the samples that the classifier is sure of is at least
-    `minimum_share` of its real share (with `minimum_share=0`: when one such sample is there).
+    A class is covered when its fraction among the samples that the classifier is sure of is at
+    least `minimum_share` of its real share (with `minimum_share=0`: when one such sample is there).
 
     The divergence is taken over the most probable class of *all* samples, sure or not, as is the
     field's custom (Metz et al. 2017; Lin et al. 2018). Sureness differs between classes even on
@@ -95,7 +95,7 @@ def mode_coverage(
     classifier's taste; what is unrecognisable shows in `rejected_share` instead.
 
     With a `confusion` matrix, the histogram is first corrected for the classifier's mistakes, and
-    the floor is that of corrected shares, which is higher; `modes_covered` stays as it is.
+    the floor is that of corrected fractions, which is higher; `modes_covered` stays as it is.
 
     Args:
         generated_classes: integers `(N,)`, the most probable class of each sample.
@@ -104,7 +104,7 @@ def mode_coverage(
         minimum_confidence: from here on the classifier is sure (`>=`).
         minimum_share: part of the real share that makes a class covered (`>=`).
         confusion: integers `(K, K)`, test images by true class (row) and prediction (column);
-            `None` leaves the shares as they are counted.
+            `None` leaves the fractions as they are counted.
 
     Returns:
         `modes_covered`, `num_modes` (classes that real images have), `mode_kl` and `mode_kl_floor`
@@ -163,8 +163,8 @@ def stacked_mode_coverage(
     """Mode coverage by the rule of Stacked MNIST (Metz et al. 2017; Lin et al. 2018).
 
     One sample covers a class, whether the classifier is sure of it or not. The divergence is taken
-    from equal shares of all classes, which the real images do not have: the floor is what a
-    perfect sampler of the *real* shares gets.
+    from the uniform distribution over classes, which the real images do not have: the floor is what
+    a perfect sampler of the *real* fractions gets.
 
     Args:
         generated_classes: integers `(N,)`, the most probable class of each sample.
@@ -197,7 +197,7 @@ def stacked_mode_coverage(
 
 
 def conditional_accuracy(*, generated_classes: np.ndarray, generated_labels: np.ndarray) -> float:
-    """Share of the samples that show the class they were asked for, sure or not.
+    """Fraction of the samples that show the class they were asked for, sure or not.
 
     A perfect sampler scores the classifier's test accuracy.
 
@@ -283,8 +283,9 @@ class ModeCoverage:
 
     Args:
         minimum_accuracy: a classifier below this test accuracy is not believed.
-        corrected_below: below this test accuracy the class shares are corrected by the classifier's
-            confusion matrix; those of stacked images cannot be, and are not measured then.
+        corrected_below: below this test accuracy the class fractions are corrected by the
+            classifier's confusion matrix; those of stacked images cannot be, and are not measured
+            then.
         minimum_confidence: from here on the classifier is sure of a sample.
         minimum_share: part of its real share at which a class counts as covered; 0: one sample.
     """
@@ -371,7 +372,7 @@ class ModeCoverage:
 
 
 def describe_correction(classes: np.ndarray, confusion: np.ndarray) -> dict[str, Any]:
-    """What corrected class shares are and how far they are known, ready for JSON."""
+    """What corrected class fractions are and how far they are known, ready for JSON."""
     shares = correct_shares(
         counts=np.bincount(classes, minlength=len(confusion)), confusion=confusion
     )

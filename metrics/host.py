@@ -80,7 +80,7 @@ def share_of_others(before: HostReading | None, after: HostReading | None) -> fl
         after: the later one.
 
     Returns:
-        Share of the processors' capacity, in [0, 1]; `None` where there are no readings.
+        Fraction of the processors' capacity, in [0, 1]; `None` where there are no readings.
     """
     if before is None or after is None:
         return None

@@ -1,12 +1,12 @@
-"""Intervals of binomial shares."""
+"""Intervals of binomial proportions."""
 
 from statistics import NormalDist
 
 
 def wilson_interval(count: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a share (Wilson 1927, eq. 13), without continuity correction.
+    """Wilson's score interval of a proportion (Wilson 1927, eq. 13), without continuity correction.
 
-    It stays within [0, 1] and keeps its coverage near 0 and 1, where most shares of a table lie.
+    It stays within [0, 1] and keeps its coverage near 0 and 1, where most of a table's lie.
     It holds for independent samples that each are counted or not, such as rejected ones.
 
     Args:
@@ -37,6 +37,6 @@ def wilson_interval(count: int, total: int, confidence: float = 0.95) -> tuple[f
 
 
 def with_interval(name: str, share: float, total: int) -> dict[str, float]:
-    """A share of `total` samples as `{name}`, and its 95 % interval `{name}_low`, `{name}_high`."""
+    """A proportion of `total` samples, `{name}`, and its 95 % interval, `{name}_low`, `_high`."""
     low, high = wilson_interval(round(share * total), total)
     return {name: share, f"{name}_low": low, f"{name}_high": high}

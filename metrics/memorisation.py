@@ -65,8 +65,8 @@ class Memorisation:
     """Authenticity of the samples against all training images, in pixels.
 
     Beside the fixed training images each sample is counted or not, whatever the others are: both
-    shares have a binomial interval. The nearest training images of the samples that are likeliest
-    copied are left in the details.
+    fractions have a binomial interval. The nearest training images of the samples that are the
+    likeliest copies are left in the details.
     """
 
     requires_sampler = False

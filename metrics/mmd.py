@@ -222,7 +222,7 @@ def squared_mmd(
 
     where z is the variance of a row's mean kernel within its set less that across the sets, and
     s that of the doubly centred kernel of a pair. As Sutherland and Deka (2019) do it, each is
-    estimated without bias: from the variance of the row means the share is taken that is noise of
+    estimated without bias: from the variance of the row means the part is taken that is noise of
     these means. Without that the variance comes out twice as large where the sets are of one
     population, as that of a jackknife does. Estimates of z below zero count as zero.
 

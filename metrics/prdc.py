@@ -20,10 +20,10 @@ def prdc(
         nearest_k: k, from 1 to one less than the smaller of N and M.
 
     Returns:
-        `precision`: share of generated points inside any real ball (their eq. 1);
-        `recall`: share of real points inside any generated ball (eq. 2);
+        `precision`: fraction of generated points inside any real ball (their eq. 1);
+        `recall`: fraction of real points inside any generated ball (eq. 2);
         `density`: mean number of real balls around a generated point, divided by k (eq. 4); it may
-        exceed 1; `coverage`: share of real balls that hold a generated point (eq. 5).
+        exceed 1; `coverage`: fraction of real balls that hold a generated point (eq. 5).
 
     Raises:
         ValueError: if there are no more than `nearest_k` rows on either side.
@@ -57,8 +57,8 @@ def prdc(
 class PRDC:
     """Precision, recall, density and coverage of the samples in one feature space.
 
-    They have no interval. Each is a share of points inside balls whose centres and radii are drawn
-    too, and which overlap: for that a binomial interval is too narrow.
+    They have no interval. Each is a fraction of points inside balls whose centres and radii are
+    drawn too, and which overlap: for that a binomial interval is too narrow.
 
     Args:
         encoder: name of the encoder; `None` means the run's encoder, `"digits"` the classifier.

@@ -99,13 +99,13 @@ def pareto_front(costs):
 
 
 def class_histograms(histograms, real, class_names, *, styles=None):
-    """Compares the share of each class among the generated images with its real share.
+    """Compares the fraction of each class among the generated images with its real one.
 
     Args:
         histograms: Mapping from a row's label to its counts per class.
         real: Counts per class of the real images.
-        class_names: Names of the classes. Beyond 40 classes the names are left out and the shares
-            are sorted, on a logarithmic axis, so that missing modes show as the empty end.
+        class_names: Names of the classes. Beyond 40 classes the names are left out, and the
+            fractions are sorted, on a logarithmic axis: missing modes show as the empty end.
         styles: Result of `row_styles`, to match other charts.
 
     Returns:
@@ -318,5 +318,5 @@ def _draw_sorted_shares(axes, generated, real, bottom, color):
     )  # fmt: skip
     axes.plot(ranks[1:], real, color=INK, linewidth=1.4)
     axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("modes, sorted by share", fontsize=TICK_SIZE)
+    axes.set_xlabel("modes, sorted by fraction", fontsize=TICK_SIZE)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))

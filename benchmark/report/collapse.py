@@ -7,8 +7,8 @@ from benchmark.report.lines import lines_of
 from benchmark.report.rows import is_sanity, sanity_value
 
 COLLAPSE = "mode collapse"
-MOST_MODES = 0.5  # as a share of the modes that as many test images cover
-LEAST_VENDI = 1 / 3  # as a share of the test images' score
+MOST_MODES = 0.5  # as a fraction of the modes that as many test images cover
+LEAST_VENDI = 1 / 3  # as a fraction of the test images' score
 MOSTLY_REJECTED = 0.5
 OF_TEST_IMAGES = ("modes_covered", "vendi")  # what samples are compared with
 NEEDED = [*OF_TEST_IMAGES, "num_modes", "rejected_share", "notes"]  # columns

@@ -226,22 +226,22 @@ COLUMNS = (
     whole(
         "modes_covered", "Modes", group=DIVERSITY, better=HIGHER, tables=ALL,
         beside=("num_modes", "of"), paper="after Metz et al. 2017",
-        meaning="Classes that hold at least a tenth of their real share among the samples of which "
-        "the classifier is sure. On Stacked MNIST, where each channel is judged alone: classes of "
-        "at least one sample.",
+        meaning="Classes that hold at least a tenth of their real fraction among the samples of "
+        "which the classifier is sure. On Stacked MNIST, where each channel is judged alone: "
+        "classes of at least one sample.",
     ),
     whole("num_modes", group=DIVERSITY),
     Column(
         "mode_kl", "KL", DIVERSITY, LOWER, ALL, rounded(4), beside=("mode_kl_floor", "floor"),
         meaning="Kullback-Leibler divergence of the generated from the real class histogram (on "
-        "Stacked MNIST: from equal shares), in nats. The floor is what a perfect sampler would "
-        "score at the same number of samples.",
+        "Stacked MNIST: from the uniform distribution), in nats. The floor is what a perfect "
+        "sampler would score at the same number of samples.",
     ),
     Column("mode_kl_floor", group=DIVERSITY),
     Column(
         "shares_corrected", group=DIVERSITY,
-        meaning="1 where the class shares were corrected by the classifier's confusion matrix, as "
-        "is done below 99.2 % of test accuracy.",
+        meaning="1 where the class fractions were corrected by the classifier's confusion matrix, "
+        "as is done below 99.2 % of test accuracy.",
     ),
     percentage(
         "conditional_accuracy", "Right class", group=DIVERSITY, better=HIGHER, tables=ALL,

@@ -27,7 +27,7 @@ CAPTIONS = {
     "each curve; lower is better.",
     "radar": "The trilemma: quality, speed and diversity, each from 0 (centre) to 1.",
     "samples": "The first samples of each model and sampler, not selected.",
-    "class_histograms": "Share of each class among the generated images and among the real ones.",
+    "class_histograms": "Fraction of each class among the generated and among the real images.",
     "learning": "How the models learn: {} of few samples against as many test images, by the time "
     "of training; lower is better. The samplers: {}.",
     "loss": "Losses of the training over the images seen.",

@@ -124,7 +124,7 @@ def describe(group):
         f"preset {group.preset}",
         f"encoder {protocol}" if named else protocol,
         " or ".join(classifiers),
-        "class shares corrected by the classifier's confusion matrix" if corrected else "",
+        "class fractions corrected by the classifier's confusion matrix" if corrected else "",
         "times from " + " or ".join(names) if names else "",
     ]
     if chosen := validation_samplers(trained[trained["checkpoint"] == "best"]):

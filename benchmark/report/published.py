@@ -20,7 +20,7 @@ class PublishedRow:
     Attributes:
         model: Name of the model.
         modes: Modes covered, of 1,000.
-        kl: KL(generated || equal shares) in nats, with the digits that were published.
+        kl: KL(generated || uniform) in nats, with the digits that were published.
         source: The model's paper, and the table of the figures.
     """
 

@@ -61,16 +61,16 @@ def speedrun_table(histories, group):
         right=[False] + [True] * (1 + len(goals)),
         body=[[label, f"{len(times[label][0])}", *map(_cell, times[label])] for label in order],
         note=(
-            f"Time of training until the validation's {quality.name} and rejected share, both of "
-            "the same few samples against as many test images, are at most as large. Median over n "
-            "training seeds, in brackets the fastest and the slowest; the time of validation does "
-            "not count, and what lies between two validations is not known."
+            f"Time of training until the validation's {quality.name} and rejected fraction, both "
+            "of the same few samples against as many test images, are at most as large. Median "
+            "over n training seeds, in brackets the fastest and the slowest; the time of validation "
+            "does not count, and what lies between two validations is not known."
         ),
     )
 
 
 def _runs_of(checkpoints):
-    """The checkpoints of each run that measured the rejected share too."""
+    """The checkpoints of each run that measured the rejected fraction too."""
     if VALIDATION_REJECTED not in checkpoints:
         return []
     complete = checkpoints[checkpoints[VALIDATION_REJECTED].notna()]

@@ -80,7 +80,7 @@ def compare_tutorial_loop() -> Iterator[Comparison]:
 def compare_machine() -> Iterator[Comparison]:
     """Floating-point operations a second of a pass, against those of a large matrix product.
 
-    The ratio is the share of the machine's rate that the pass reaches.
+    The ratio is the fraction of the machine's rate that the pass reaches.
     """
     from metrics.cost import count_flops
     from models.samplers import DDIM

@@ -35,7 +35,7 @@ COPIED_OF = (
     sets.UNDAMAGED,
     (sets.FEW.name, 20.0),
     (sets.MEMORISED.name, 1.0),
-)  # the sets of which the copied share is measured, once each: it takes long
+)  # the sets of which the copied fraction is measured, once each: it takes long
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Measured:
         damages: Those that the dataset allows.
         num_test_images: All that the draws are taken from.
         values: By set and column, a value for each draw.
-        copied: Copied share by set, of the first draw.
+        copied: Copied fraction by set, of the first draw.
         seconds: Of all measuring, whenever it was.
     """
 
@@ -177,7 +177,7 @@ class Experiment:
 
     @cached_property
     def class_shares(self) -> np.ndarray:
-        """Shares of the classes in the training split."""
+        """Fractions of the classes in the training split."""
         dataset = self.pools.dataset
         counts = np.bincount(dataset.train_labels, minlength=dataset.num_classes)
         return counts / counts.sum()
