@@ -62,9 +62,9 @@ def speedrun_table(histories, group):
         body=[[label, f"{len(times[label][0])}", *map(_cell, times[label])] for label in order],
         note=(
             f"Time of training until the validation's {quality.name} and rejected fraction, both "
-            "of the same few samples against as many test images, are at most as large. Median "
-            "over n training seeds, in brackets the fastest and the slowest; the time of validation "
-            "does not count, and what lies between two validations is not known."
+            "of the same few samples against as many test images, are at most as large: the median "
+            "over n training seeds, and in brackets the fastest and the slowest. Validation does not "
+            "count; what lies between two validations is not known."
         ),
     )
 
