@@ -63,8 +63,8 @@ def speedrun_table(histories, group):
         note=(
             f"Time of training until the validation's {quality.name} and rejected fraction, both "
             "of the same few samples against as many test images, are at most as large: the median "
-            "over n training seeds, and in brackets the fastest and the slowest. Validation does not "
-            "count; what lies between two validations is not known."
+            "over n training seeds, and in brackets the fastest and the slowest. Validation does "
+            "not count; what lies between two validations is not known."
         ),
     )
 
