@@ -48,9 +48,10 @@ def draw_group(results_dir, group, styles, histories, real_images, kinds):
         histories: Result of `histories_of`.
         real_images: uint8 NHWC test images to stand above the samples; `None` for those of the
             `test_images` row, if it has any.
+        kinds: The kinds of files, some of `KINDS`.
 
     Returns:
-        The bytes of the files `<figure>.png` and `<figure>.pdf` by name, in the page's order.
+        The bytes of the files, `<figure>.<kind>`, by name and in the page's order.
     """
     figures = {
         "pareto": pareto(group, styles=styles),
