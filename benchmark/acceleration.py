@@ -115,4 +115,7 @@ def check_device(device: str) -> None:
     """
     if device == "gpu" and not has_gpu():
         backend = keras.backend.backend()
-        raise EnvironmentProblem(f"device=gpu, but {backend} finds no GPU; see device=auto")
+        raise EnvironmentProblem(
+            f"device=gpu, but {backend} finds no GPU; "
+            "python -m benchmark.doctor says why, and device=auto does without"
+        )

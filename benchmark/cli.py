@@ -272,7 +272,7 @@ def exit_on_user_error(schema: type[MeasurementConfig] = RunConfig, *, resumes: 
             raise
         exit_with(f"error: {error.filename or 'a file'} cannot be used ({error.strerror})", 3)
     except KeyboardInterrupt as stop:
-        last = "; the same command goes on from the last checkpoint" if resumes else ""
+        last = "; the same command resumes from the last checkpoint" if resumes else ""
         number = stop.number if isinstance(stop, Interruption) else signal.SIGINT
         exit_with(f"stopped{last}", SIGNALLED + number)
 
@@ -316,7 +316,7 @@ class EndOfSweep(Callback):
         if failures:
             listed = "".join(f"  {path.read_text()}" for path in failures)
             count = "1 run" if len(failures) == 1 else f"{len(failures)} runs"
-            exit_with(f"\n{count} of this sweep failed; the others have ended well:\n{listed}", 1)
+            exit_with(f"\n{count} of this sweep failed; the others finished:\n{listed}", 1)
 
 
 def error_line(error: Exception, schema: type[MeasurementConfig]) -> tuple[str, int]:

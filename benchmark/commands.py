@@ -12,7 +12,7 @@ from benchmark.config import RunConfig
 
 # The module whose `main` each command calls, and what it does.
 COMMANDS = {
-    "doctor": ("benchmark.doctor", "checks this machine and says how to mend what it lacks"),
+    "doctor": ("benchmark.doctor", "checks this machine and says how to fix what it lacks"),
     "prepare": ("benchmark.prepare", "fetches what a run needs, for machines without a network"),
     "sample": ("benchmark.sample", "draws images with trained weights, in seconds"),
     "report": ("benchmark.report.command", "rebuilds tables, figures and the page"),

@@ -91,7 +91,7 @@ def find(name: str, results_dir: str) -> Side:
     if chosen.empty:
         within = f"; {model} has {_listed(rows, model)}" if model in known else ""
         raise UserError(
-            f"'{name}' is no folder, and no model with results in '{results_dir}', which has "
+            f"'{name}' is neither a folder nor a model with results in '{results_dir}', which has "
             f"{', '.join(known) or 'none'}{within}"
         )
     return Side(name, _trained(chosen, name), False)

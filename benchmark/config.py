@@ -210,7 +210,7 @@ def check_numbers(node: Any, key: str = "") -> None:
             check_numbers(value, f"{key}.{part}" if key else part)
     elif isinstance(node, list):
         if name.endswith("widths") and not node:
-            raise UserError(f"`{key}` must have one level at the least. Received: {key}=[]")
+            raise UserError(f"`{key}` must have at least one level. Received: {key}=[]")
         for value in [] if key.endswith("_levels") else node:
             check_numbers(value, key)
     elif isinstance(node, str) and counts:
@@ -235,8 +235,8 @@ def check_preset(settings: dict[str, Any]) -> None:
     """A preset named `paper` is a paper's, and not all models follow one to the letter."""
     if settings["preset"] not in settings["presets"]:
         raise UserError(
-            f"model={settings['model']['name']} follows no paper in all that it does and has no "
-            f"preset={settings['preset']}; choose one of {', '.join(settings['presets'])}"
+            f"model={settings['model']['name']} does not follow one paper in everything, and has "
+            f"no preset={settings['preset']}; choose one of {', '.join(settings['presets'])}"
         )
 
 
@@ -327,7 +327,7 @@ def check_writable(key: str, folder: str) -> None:
     except OSError as error:
         raise EnvironmentProblem(
             f"`{key}` cannot be written: {folder} ({error.strerror}). "
-            f"Give a folder that can: {key}=<folder>"
+            f"Give another folder: {key}=<folder>"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""`python -m benchmark.doctor`: whether a machine has what runs need, and how to mend it if not."""
+"""`python -m benchmark.doctor`: whether a machine has what runs need, and how to fix it if not."""
 
 import importlib.metadata
 import os
@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> int:
             show(finding)
             problems += finding.kind == PROBLEM
     if problems:
-        console.stage(f"To mend before a run can work: {problems} of the above")
+        console.stage(f"To fix before a run can work: {problems} of the above")
         return 3
     console.stage("Ready: python -m benchmark model=vae")
     return 0

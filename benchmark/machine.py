@@ -46,7 +46,7 @@ def lock_folder() -> Path:
     """A folder that all runs of this user share, whatever their own folders.
 
     Raises:
-        EnvironmentProblem: If somebody else has made it, or it cannot be made.
+        EnvironmentProblem: If another user has made it, or it cannot be made.
     """
     user = getattr(os, "getuid", lambda: 0)()  # not the name, which some users lack
     folder = Path(tempfile.gettempdir()) / f"generative-trilemma-{user}"
@@ -57,7 +57,7 @@ def lock_folder() -> Path:
             f"{folder} cannot be made ({error.strerror}): set TMPDIR to another folder"
         ) from error
     if folder.is_symlink() or folder.stat().st_uid != user:
-        raise EnvironmentProblem(f"{folder} belongs to somebody else: set TMPDIR to another folder")
+        raise EnvironmentProblem(f"{folder} belongs to another user: set TMPDIR to another folder")
     return folder
 
 
@@ -119,7 +119,9 @@ def _take_seat() -> tuple[int, FileLock]:
                 lock.acquire(timeout=0)
                 return seat, lock
         if not is_told:
-            console.say(f"waiting: {num_seats()} other runs work on this machine", style="yellow")
+            console.say(
+                f"waiting: {num_seats()} other runs are active on this machine", style="yellow"
+            )
             is_told = True
         time.sleep(SECONDS_BETWEEN_LOOKS)
 

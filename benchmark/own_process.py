@@ -61,7 +61,7 @@ def in_own_process(work: Callable[[], None]) -> None:
         raise EnvironmentProblem(
             f"the process of this run was killed by {signal.Signals(-code).name}"
             + (", as a system does where memory runs out" if -code == signal.SIGKILL else "")
-            + "; the same command goes on from its last checkpoint"
+            + "; the same command resumes from its last checkpoint"
         )
     if code > 0:
         raise EnvironmentProblem(f"the process of this run ended with code {code}")

@@ -138,7 +138,7 @@ def way_out() -> Iterator[None]:
     try:
         yield
     except EnvironmentProblem as problem:
-        raise EnvironmentProblem(f"{problem}; force=true does this run again") from problem
+        raise EnvironmentProblem(f"{problem}; force=true repeats this run") from problem
 
 
 def sanity_folder(results_dir: str | Path, dataset: str, row: str, key: str) -> Folder:

@@ -93,7 +93,7 @@ def run(builder: Any) -> RunFolder:
             folder.clear()
         forget_failure(folder)
         if is_finished(builder, model, samplings, evaluator, folder):
-            console.say("this run is finished already; force=true does it again")
+            console.say("this run is already finished; force=true repeats it")
             measure_sanity_rows(evaluator, settings["results_dir"])
             show(builder, evaluator, folder)
             check_divergence(folder)

@@ -146,7 +146,7 @@ def sample_within_memory(sampler: Any, latents: np.ndarray, seeds: np.ndarray) -
         except Exception as error:
             if batch_size == 1 and is_out_of_memory(error):
                 raise EnvironmentProblem(
-                    "the memory does not suffice to sample a single image"
+                    "there is not enough memory to sample a single image"
                 ) from error
             batch_size = fewer_after(error, batch_size)
             sampler.fitting_batch_size = batch_size

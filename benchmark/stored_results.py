@@ -112,7 +112,7 @@ class StoredRun:
         config = self.config
         if foreign := sorted(foreign_parts(config)):
             raise UserError(
-                f"{self.path / 'config.yaml'} names what is no part of this program, "
+                f"{self.path / 'config.yaml'} names parts that are not this program's, "
                 f"{', '.join(foreign)}; it is not built"
             )
         return config

@@ -12,7 +12,7 @@ from metrics.base import NotMeasured
 from metrics.cost import graph_flops
 
 # Trainings that a run rests on, by their names in its run.json.
-EARLIER = {"teacher": "its teacher", "started_from": "the run that it goes on from"}
+EARLIER = {"teacher": "its teacher", "started_from": "the run that it continues"}
 
 
 @dataclass

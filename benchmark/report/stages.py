@@ -7,10 +7,10 @@ from benchmark.report.tables import Table
 from benchmark.stages import OF_RUNS, OF_SAMPLERS, WAITING, total
 
 NOTE = (
-    "Of each run and its samplers, stops left out. Instruments are the encoder and the digit "
-    "classifier; who trains it or encodes the real images first saves the others the time, as with "
-    "the sanity rows. The total includes neither this report nor the time that a run waited for "
-    "others."
+    "The time of each run and its samplers, without interruptions. Instruments are the encoder and "
+    "the digit classifier. The first run trains the classifier, encodes the real images and "
+    "measures the sanity rows; later runs reuse them. The total excludes this report and the time "
+    "that a run waited for others."
 )
 
 

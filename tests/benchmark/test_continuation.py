@@ -68,7 +68,7 @@ def test_both_trainings_are_the_cost_and_stand_in_the_notes(settings_of, finishe
         "images_seen": 7000,
         "train_pflops": pytest.approx((6400e9 + 1200e9) / 1e15),
     }
-    note = "trained 40 s besides the 100 s of the run that it goes on from, run aaaa"
+    note = "trained 40 s besides the 100 s of the run that it continues, run aaaa"
     assert cost_notes(state) == [note]
     chain = {**STATE, "started_from": {"run": "bbbb", **train_cost(state)}}
     assert train_cost(chain)["train_seconds"] == 240.0

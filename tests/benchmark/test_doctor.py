@@ -23,7 +23,7 @@ def test_a_backend_that_is_not_there_is_a_problem(capsys, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "nosuch")
     assert doctor.main([]) == 3
     text = capsys.readouterr().out
-    assert "KERAS_BACKEND=nosuch" in text and "To mend before a run can work: 1" in text
+    assert "KERAS_BACKEND=nosuch" in text and "To fix before a run can work: 1" in text
 
 
 @pytest.mark.parametrize("arguments", [["results"], ["seed=1"], ["results_dir="]])

@@ -75,14 +75,14 @@ def test_the_folder_of_the_locks_is_the_users_own(tmp_path):
     assert folder.name.endswith(f"-{os.getuid()}")  # some users have no name
     folder.rmdir()
     folder.symlink_to(tmp_path)
-    with pytest.raises(EnvironmentProblem, match="belongs to somebody else: set TMPDIR"):
+    with pytest.raises(EnvironmentProblem, match="belongs to another user: set TMPDIR"):
         machine.lock_folder()
 
 
 def test_a_folder_that_somebody_else_has_made_is_refused(monkeypatch):
     maker = os.getuid()
     monkeypatch.setattr(os, "getuid", lambda: maker + 1)
-    with pytest.raises(EnvironmentProblem, match="belongs to somebody else: set TMPDIR"):
+    with pytest.raises(EnvironmentProblem, match="belongs to another user: set TMPDIR"):
         machine.lock_folder()
 
 
@@ -152,7 +152,7 @@ def test_no_more_runs_work_at_a_time_than_there_are_seats(start, monkeypatch):
     monkeypatch.setattr(console, "say", say)
     with machine.seated():
         assert first.wait(10) == -signal.SIGKILL
-    assert told == ["waiting: 2 other runs work on this machine"]
+    assert told == ["waiting: 2 other runs are active here"]
 
 
 def test_runs_that_measure_in_turn_and_wait_for_each_others_files_all_end(start, tmp_path):

@@ -168,5 +168,5 @@ def test_a_sweep_that_is_stopped_stops_its_run_after_a_save(folder):
     process.terminate()
     ended = end(process)
     assert ended.returncode == 128 + signal.SIGTERM
-    assert ended.stderr.strip() == "stopped; the same command goes on from the last checkpoint"
+    assert ended.stderr.strip() == "stopped; the same command resumes from the last checkpoint"
     assert not list((folder / "stopped").glob("runs/*/*/*/.holder"))

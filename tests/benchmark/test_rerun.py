@@ -55,7 +55,7 @@ def test_other_arguments_are_refused(arguments):
 )
 def test_a_configuration_that_names_other_code_is_not_built(tmp_path, part):
     path = write_config(tmp_path, training={"schedules": [part]})
-    with pytest.raises(UserError, match="no part of this program"):
+    with pytest.raises(UserError, match="not this program's"):
         parse([str(path)])
 
 

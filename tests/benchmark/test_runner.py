@@ -138,7 +138,7 @@ def test_a_run_writes_its_rows_files_and_report(start, folders, model):
 def test_a_finished_run_is_found(start):
     start(*VAE)
     _, text = start(*VAE)
-    assert "finished already" in text
+    assert "already finished" in text
     assert "Training" not in text and "Measuring" not in text
 
 
@@ -200,7 +200,7 @@ def test_sampling_seeds_are_rows_of_which_the_first_is_timed(start, folders):
     )
     assert len(other) == 24 and (own[:24] != other).any()
     _, again = start(*VAE, "sampling.seeds=2")
-    assert "finished already" in again
+    assert "already finished" in again
 
 
 BRIGHTNESS = """
@@ -234,7 +234,7 @@ def test_a_metric_is_added_by_one_file_and_its_options(start, folders, more_metr
     assert row["brightness_mean"] == images.mean()
     assert (samples_folder(folders, row) / "neighbours.png").exists()
     _, text = start(*VAE)
-    assert "finished already" in text  # of the metrics that are asked for now
+    assert "already finished" in text  # of the metrics that are asked for now
 
 
 def test_weights_and_samples_of_the_older_layout_are_found(start, folders, tmp_path, monkeypatch):
@@ -283,7 +283,7 @@ def test_the_best_weights_are_measured_beside_the_last_ones(start, folders):
     assert same == (best["step"] == history["step"].iloc[-1])
 
     _, again = start(*VAE, "sampling.checkpoint=best")
-    assert "finished already" in again
+    assert "already finished" in again
 
 
 def test_missing_best_weights_are_told(tmp_path):
@@ -401,7 +401,7 @@ def test_classes_need_labels():
 def test_ddim_takes_the_weights_of_ddpm(start):
     start(*shrunk("ddpm"))
     rows, text = start(*shrunk("ddim"))
-    assert "finished already" in text
+    assert "already finished" in text
     assert set(rows.loc[rows["model"] == "ddpm", "run"].unique()).__len__() == 1
 
 
@@ -482,7 +482,7 @@ def test_the_row_of_a_run_that_went_on_from_another_says_from_which(start, folde
     rows, text = start(*VAE, "seed=5", f"start_from={key}")
     (row,) = rows[rows["overrides"] == f"start_from={key}"].to_dict("records")
     assert row["status"] == "finished" and row["run"] != key
-    assert f"the run that it goes on from, run {key}" in row["notes"]
+    assert f"the run that it continues, run {key}" in row["notes"]
     assert row["images_seen"] == 2 * 64
 
 

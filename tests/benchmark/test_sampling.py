@@ -230,5 +230,5 @@ def test_where_memory_does_not_suffice_fewer_images_are_made_at_a_time(tmp_path,
 
 
 def test_no_memory_for_a_single_image_is_told(tmp_path):
-    with pytest.raises(EnvironmentProblem, match="does not suffice to sample a single image"):
+    with pytest.raises(EnvironmentProblem, match="not enough memory to sample a single image"):
         sample(Tight(0), folder=Folder(tmp_path), num_samples=10, batch_size=4)

@@ -160,7 +160,7 @@ def test_a_signal_saves_says_how_to_go_on_and_tells_the_exit_code(commands, tmp_
     output = finish(process, 128 + number)
     assert time.monotonic() - start < 10
     assert "stopping after this step" in output
-    assert output.rstrip().endswith("stopped; the same command goes on from the last checkpoint")
+    assert output.rstrip().endswith("stopped; the same command resumes from the last checkpoint")
     (path,) = tmp_path.glob("runs/mnist/vae/*/checkpoints/*.npz")
     assert int(path.stem) >= 50
     assert leftovers(tmp_path) == [path.parent]
@@ -201,4 +201,4 @@ def test_the_second_run_says_who_holds_the_folder_and_then_finds_it_done(command
     finish(first)
     output = finish(second)
     assert f"is in use by process {first.pid} on " in output
-    assert "this run is finished already" in output
+    assert "this run is already finished" in output
