@@ -152,7 +152,7 @@ def test_no_more_runs_work_at_a_time_than_there_are_seats(start, monkeypatch):
     monkeypatch.setattr(console, "say", say)
     with machine.seated():
         assert first.wait(10) == -signal.SIGKILL
-    assert told == ["waiting: 2 other runs are active here"]
+    assert told == ["waiting: 2 other runs are active on this machine"]
 
 
 def test_runs_that_measure_in_turn_and_wait_for_each_others_files_all_end(start, tmp_path):
