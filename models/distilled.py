@@ -32,7 +32,9 @@ class DistilledModel(GenerativeModel):
         seed: Integer.
         teacher: Function that builds the teacher, a `models.diffusion.DiffusionModel`, from
             `image_shape` and `seed`. Its weights are put in by `learn_from`.
-        num_levels: Number of steps of the teacher's walk, at least 2.
+        num_levels: Number of noise levels at which the student learns, at least 2.
+        teacher_steps: Number of steps that the teacher takes from one level to the next: more lead
+            to better images, and take longer.
         num_classes: Number of classes that the teacher is conditioned on; `None` for none.
         optimizer: A `keras.optimizers.Optimizer`.
         name: Name of the model.
@@ -49,18 +51,21 @@ class DistilledModel(GenerativeModel):
         seed,
         teacher,
         num_levels,
+        teacher_steps=1,
         num_classes=None,
         optimizer=None,
         name="distilled",
     ):
         check_at_least(2, num_levels=num_levels)
+        check_at_least(1, teacher_steps=teacher_steps)
         super().__init__(image_shape=image_shape, seed=seed, optimizer=optimizer, name=name)
         taught, student = (teacher(image_shape=self.image_shape, seed=seed) for _ in range(2))
         check_teacher(taught, num_classes)
         self.schedule = taught.schedule
         self.prediction = taught.prediction
         self.num_classes = num_classes
-        self.steps = DDIM(num_steps=num_levels).reverse_steps(self.schedule)
+        self.num_levels, self.teacher_steps = num_levels, teacher_steps
+        self.steps = DDIM(num_steps=num_levels * teacher_steps).reverse_steps(self.schedule)
         self.teacher, self.student = taught.unet, student.unet
         self.teacher.trainable = False
 
@@ -89,17 +94,20 @@ class DistilledModel(GenerativeModel):
         """
         images, *labels = inputs if self.num_classes else (inputs,)
         images = to_float(images)
-        num_levels = len(self.steps.times)
         shape = (ops.shape(images)[0],)
-        indices = keras.random.randint(shape, 0, num_levels, seed=self.seed_generator)
+        levels = keras.random.randint(shape, 0, self.num_levels, seed=self.seed_generator)
+        indices = self.teacher_steps * levels
         noises = keras.random.normal(ops.shape(images), seed=self.seed_generator)
         states = self.coefficients("signal_rates", indices) * images
         states = states + self.coefficients("noise_rates", indices) * noises
         predicted_images = self.predict(self.student, states, indices, labels, training=training)
-        taught, next_states = self.teachers_step(states, indices, labels)
-        next_indices = ops.minimum(indices + 1, num_levels - 1)
+        next_states = states
+        for step in range(self.teacher_steps):
+            taught, next_states = self.teachers_step(next_states, indices + step, labels)
+        last = self.num_levels - 1
+        next_indices = self.teacher_steps * ops.minimum(levels + 1, last)
         said = self.predict(self.student, next_states, next_indices, labels)
-        is_last = ops.equal(indices, num_levels - 1)[:, None, None, None]
+        is_last = ops.equal(levels, last)[:, None, None, None]
         targets = ops.where(is_last, taught, said)
         return predicted_images, ops.stop_gradient(targets)
 

@@ -20,13 +20,14 @@ def teacher(**options):
     )
 
 
-def build_model(num_levels=5, optimizer=None, num_classes=None, **options):
+def build_model(num_levels=5, optimizer=None, num_classes=None, teacher_steps=1, **options):
     keras.utils.clear_session(free_memory=False)
     return DistilledModel(
         image_shape=(8, 8, 1),
         seed=0,
         teacher=teacher(num_classes=num_classes, **options),
         num_levels=num_levels,
+        teacher_steps=teacher_steps,
         num_classes=num_classes,
         optimizer=optimizer,
     )
@@ -136,6 +137,33 @@ def test_one_step_of_the_student_tells_what_many_of_the_teacher_lead_to():
     for _ in range(200):
         model.train_on_batch(images)
     assert distance() < 0.85 * before, before
+
+
+def test_the_teacher_takes_several_steps_from_a_level_to_the_next(monkeypatch):
+    model = build_model(num_levels=3, teacher_steps=2)
+    np.testing.assert_array_equal(
+        model.steps.times[::2], DDIM(num_steps=3).reverse_steps(SCHEDULE).times
+    )
+    trained = teacher()(image_shape=(8, 8, 1), seed=3)
+    perturb(trained.unet)
+    model.learn_from(trained.get_weights())
+    monkeypatch.setattr(keras.random, "randint", lambda *args, **kwargs: np.array([0, 1, 2]))
+    monkeypatch.setattr(keras.random, "normal", lambda *args, **kwargs: noises)
+    noises = np.random.default_rng(0).standard_normal((3, 8, 8, 1)).astype("float32")
+    _, targets = model(np.full((3, 8, 8, 1), 200, "uint8"))
+    sampler = trained.sampler(DDIM(num_steps=6))
+    _, seeds = map(ops.convert_to_tensor, sampler.inputs(0, 3))
+    for level in range(3):
+        index = 2 * level
+        states = model.steps.signal_rates[index] * (200 / 127.5 - 1.0)
+        states = ops.cast(states + model.steps.noise_rates[index] * noises, "float32")
+        for step in (index, index + 1):
+            states, images = sampler.reverse_step(step, states, states, seeds)[:2]
+        expected = images
+        if level < 2:
+            next_indices = ops.full((3,), index + 2, "int32")
+            expected = model.predict(model.student, states, next_indices, [])
+        np.testing.assert_allclose(targets[level], expected[level], atol=1e-4)
 
 
 def test_more_steps_noise_the_image_anew():
