@@ -1,6 +1,5 @@
 """What the smaller commands share: help, errors as one line, options that are whole numbers."""
 
-import functools
 import sys
 from collections.abc import Callable
 
@@ -23,7 +22,6 @@ def command(usage: str | Callable[[], str], *, resumes: bool = False) -> Callabl
     """
 
     def decorate(work: Work) -> Main:
-        @functools.wraps(work)
         def main(arguments: list[str] | None = None) -> int:
             arguments = sys.argv[1:] if arguments is None else arguments
             if {"-h", "--help"} & set(arguments):
@@ -32,6 +30,7 @@ def command(usage: str | Callable[[], str], *, resumes: bool = False) -> Callabl
             with cli.exit_on_user_error(resumes=resumes):
                 return work(arguments) or 0
 
+        main.__doc__ = work.__doc__
         return main
 
     return decorate
