@@ -90,7 +90,7 @@ class TestPublishedResults:
     def test_models_and_samplers_are_found_by_name(self):
         assert set(find("ddpm", REFERENCE).rows["sampler"]) >= {"ddpm-100", "ddim-25"}
         assert set(find("ddpm/ddim-25", REFERENCE).rows["sampler"]) == {"ddim-25"}
-        with pytest.raises(UserError, match="no model with results in 'results/reference'.*vae"):
+        with pytest.raises(UserError, match="nor a model with results in 'results/reference'.*vae"):
             find("vea", REFERENCE)
         with pytest.raises(UserError, match="ddpm has ddim-25, ddpm-100"):
             find("ddpm/nosuch", REFERENCE)
