@@ -159,7 +159,7 @@ def _check_pair(images: np.ndarray, labels: np.ndarray, path: Path) -> None:
 def _find(folder: Path, stem: str) -> Path:
     folder = folder.expanduser()
     if not folder.is_dir():
-        raise UserError(f"There is no folder {folder}. Correct dataset.source=<folder of IDX files>.")
+        raise UserError(f"There is no folder {folder}. Check dataset.source=<folder of IDX files>.")
     for name in (stem, stem.replace("-idx", ".idx")):  # Both spellings are in circulation.
         for suffix in ("", ".gz"):
             if (folder / f"{name}{suffix}").is_file():

@@ -68,7 +68,7 @@ def find_pictures(source: str | Path | None) -> PictureFolder:
             f"Received: a {path.suffix or 'file without suffix'}."
         )
     if not path.is_dir():
-        raise UserError(f"There is no folder {path}. Correct dataset.source=<folder>.")
+        raise UserError(f"There is no folder {path}. Check dataset.source=<folder>.")
     pictures, folders, others = _list(path)
     if pictures and folders:
         raise UserError(

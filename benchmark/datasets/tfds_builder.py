@@ -40,7 +40,7 @@ def find_builder(name: str, source: str | Path | None) -> Any:
         return _build(name)
     folder = Path(source).expanduser()
     if not folder.is_dir():
-        raise UserError(f"There is no folder {folder}. Correct dataset.source=<folder>.")
+        raise UserError(f"There is no folder {folder}. Check dataset.source=<folder>.")
     stem = _stem(name)
     if (folder / "dataset_info.json").is_file():
         return _check_name(tfds.builder_from_directory(folder), stem, folder)
@@ -106,7 +106,7 @@ def _check_name(builder: Any, stem: str, folder: Path) -> Any:
     if builder.info.name != stem:
         raise UserError(
             f"{folder} holds the dataset {builder.info.name}, not {stem}. "
-            f"Correct dataset.source=<folder>, or take dataset=tfds dataset.name={builder.info.name}."
+            f"Check dataset.source=<folder>, or take dataset=tfds dataset.name={builder.info.name}."
         )
     return builder
 

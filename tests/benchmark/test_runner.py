@@ -450,7 +450,7 @@ def test_a_damaged_file_of_the_run_itself_is_told_with_the_way_out(start, folder
     (run_path / name).write_bytes(b"{")
     for path in run_path.glob("samplers/*/samples.npy"):
         path.unlink()
-    with pytest.raises(EnvironmentProblem, match=f"{name} is damaged .*force=true repeats this run"):
+    with pytest.raises(EnvironmentProblem, match=f"{name} is damaged .*force=true repeats"):
         start(*VAE, "seed=4")
     rows, text = start(*VAE, "seed=4", "force=true")
     assert "Training vae" in text
