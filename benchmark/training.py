@@ -176,13 +176,8 @@ class TrainingMonitor(keras.callbacks.Callback):
 
     Args:
         progress: How far the training is; it is brought up to date.
-        batch_size: Images a step.
         steps_per_epoch: Steps from one entry of the history to the next.
-        num_checkpoints: Entries of the history in all.
-        run: Where the checkpoints go.
-        validation: What chooses the best weights, or `None`.
-        pictures: What shows how the model learns, or `None`.
-        events: What writes for TensorBoard, or `None`.
+        batch_size, num_checkpoints, run, validation, pictures, events: As `train` takes them.
 
     Attributes:
         diverged: Why training was stopped; empty if it was not.

@@ -21,7 +21,8 @@ Usage: python -m benchmark.report [results_dir] [dataset=...] [model=vae,ddpm] [
 The first rebuilds tables, figures (as PNG and PDF) and the page, of the chosen rows only if any are
 chosen, by dataset, preset, model, sampler, checkpoint or seed. The second writes them into a README
 too. The third copies what they are derived from to where it is committed. The fourth lists the
-trials by which options were chosen, each with its command."""
+trials by which options were chosen, each with its command. The report at the end of the next run
+removes PDF files that no longer show what the tables do."""
 WRITTEN = ("readme", "publish", "trials")
 
 

@@ -25,7 +25,7 @@ class DrawnFigures:
         self._folder = Path(folder)
         self._record = _recorded(self._folder / RECORD)
 
-    def recall(self, stem, sources, kinds=("png",)):
+    def recall(self, stem, sources, kinds):
         """The figures of a group, if they were drawn from the same sources.
 
         Args:

@@ -26,7 +26,7 @@ def split_by_corner(table):
 def _parts(table, apart):
     """Takes the columns of some groups apart; the first part, quality, has all others.
 
-    Only images have sanity rows: their speed and cost are nothing.
+    Sanity rows have neither speed nor cost, so these parts leave them out.
     """
     groups = [column(key).group for key in table.keys]
     names = [index for index, key in enumerate(table.keys) if is_name(key)]
