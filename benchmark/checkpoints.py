@@ -1,4 +1,4 @@
-"""The states that a training goes on from: the last two are kept, each in one checksummed file.
+"""The states that training resumes from: the last two are kept, each in one checksummed file.
 
 A damaged one falls back to the one before it. A state of another format or of another network is
 refused; one of another version of Keras or its backend is taken, with a warning.
@@ -20,7 +20,7 @@ from benchmark.validation import Best
 CHECKPOINTS = "checkpoints"  # their folder within a run's
 NUM_KEPT = 2
 FORMAT = 1
-MOST_DIFFERENCES = 3  # that are told of a checkpoint that does not fit
+MOST_DIFFERENCES = 3  # listed of a checkpoint that does not fit
 
 
 @dataclass
@@ -64,12 +64,12 @@ def load(run: RunFolder, model: keras.Model) -> Progress:
             problems.append(str(problem))
             continue
         if problems:
-            text = f"warning: {problems[0]}; going back to {path}"
+            text = f"warning: {problems[0]}; using {path} instead"
             console.say(text, style="yellow")
         return restore(model, arrays or {}, str(path))
     if problems:
         raise EnvironmentProblem(
-            f"{'; '.join(problems)}. There is no other checkpoint: force=true trains anew"
+            f"{'; '.join(problems)}. There is no other checkpoint: force=true trains from scratch"
         )
     return restore(model, {}, "")
 
@@ -80,7 +80,7 @@ def paths(run: RunFolder) -> list[Any]:
 
 
 def state(model: keras.Model, progress: Progress) -> dict[str, np.ndarray]:
-    """Everything that training goes on from, as arrays by name."""
+    """Everything that training resumes from, as arrays by name."""
     arrays: dict[str, Any] = {
         name: keras.ops.convert_to_numpy(variable)
         for name, variable in stateful_variables(model).items()
@@ -113,12 +113,12 @@ def restore(model: keras.Model, arrays: dict[str, np.ndarray], source: str = "")
         return Progress()
     record = json.loads(str(arrays.get("record", "{}")))
     if record.get("format") != FORMAT:
-        raise refused(source, f"its format is {record.get('format')}, not {FORMAT}")
+        raise mismatch(source, f"its format is {record.get('format')}, not {FORMAT}")
     variables = stateful_variables(model)
     if differences := differences_of(variables, arrays):
-        raise refused(source, "; ".join(differences))
+        raise mismatch(source, "; ".join(differences))
     if record["versions"] != versions():
-        console.say(f"warning: {source} is {written_by(record['versions'])}", style="yellow")
+        console.say(f"warning: {source} {written_by(record['versions'])}", style="yellow")
     for name, variable in variables.items():
         variable.assign(arrays[name])
     return Progress(
@@ -162,8 +162,8 @@ def differences_of(variables: dict[str, Any], arrays: dict[str, np.ndarray]) -> 
     return [*found[:MOST_DIFFERENCES], *([f"and {more} more"] if more > 0 else [])]
 
 
-def refused(source: str, reason: str) -> EnvironmentProblem:
-    return EnvironmentProblem(f"{source} does not fit: {reason}. force=true trains anew")
+def mismatch(source: str, reason: str) -> EnvironmentProblem:
+    return EnvironmentProblem(f"{source} does not fit: {reason}. force=true trains from scratch")
 
 
 def versions() -> dict[str, str]:
@@ -172,7 +172,7 @@ def versions() -> dict[str, str]:
 
 
 def written_by(saved: dict[str, str]) -> str:
-    """Which other versions a checkpoint is of."""
+    """Which versions wrote a checkpoint, and which go on."""
     others = ", ".join(f"{name} {version}" for name, version in saved.items())
     own = ", ".join(f"{name} {version}" for name, version in versions().items())
-    return f"of {others}; training goes on with {own}, and may differ in the last bits"
+    return f"was written by {others}; training goes on with {own}, and may differ in the last bits"

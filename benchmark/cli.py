@@ -128,7 +128,7 @@ def label_shared_output() -> None:
         return
     from benchmark import console
 
-    console.share(f"[{run.job.num}] ")
+    console.set_label(f"[{run.job.num}] ")
     console.say(" ".join(run.overrides.task))
 
 

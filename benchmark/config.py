@@ -107,7 +107,7 @@ def register() -> None:
     ConfigStore.instance().store(name="schema", node=RunConfig)
     ConfigStore.instance().store(name="evaluation_schema", node=EvaluationConfig)
     OmegaConf.register_new_resolver("by_preset", by_preset, replace=True)
-    OmegaConf.register_new_resolver("share", share, replace=True)
+    OmegaConf.register_new_resolver("fraction", fraction, replace=True)
     OmegaConf.register_new_resolver("user_cache_dir", user_cache_dir, replace=True)
     OmegaConf.register_new_resolver("options", group_options, replace=True)
 
@@ -121,8 +121,8 @@ def by_preset(values: dict, *, _root_: DictConfig) -> Any:
     raise UserError(f"no value for preset={_root_.preset} among {dict(values)}")
 
 
-def share(part: float, count: int) -> int:
-    """A part of a count, rounded up: 5 % of the steps is `${share:0.05,${training.num_steps}}`."""
+def fraction(part: float, count: int) -> int:
+    """Part of a count, rounded up: 5 % of the steps is `${fraction:0.05,${training.num_steps}}`."""
     return math.ceil(part * count)
 
 

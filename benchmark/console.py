@@ -40,7 +40,7 @@ def say(text: str, style: str = "") -> None:
     console.print(f"{label}  {text}", style=style, markup=False, soft_wrap=True)
 
 
-def share(own_label: str) -> None:
+def set_label(own_label: str) -> None:
     """Prepares for an output shared with other processes: no bars, and lines that say whose."""
     global console, label
     console = Console(highlight=False, width=WIDTH_OF_LOGS, force_terminal=False)

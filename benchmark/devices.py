@@ -65,7 +65,7 @@ def num_devices(model: keras.Model) -> int:
     return model.distribute_strategy.num_replicas_in_sync
 
 
-def part_noises(model: keras.Model) -> None:
+def give_each_device_its_own_noise(model: keras.Model) -> None:
     """Lets each device draw noise of its own: as built or restored, all would draw the same.
 
     A device's copy of a seed generator's state is `(seed, draws so far)` and only ever counts up.

@@ -20,7 +20,7 @@ Both are biased by the number of samples, which therefore must be equal in a tab
 
 WITH_CLASSIFIER = "fid_digits"
 WITHOUT_CLASSIFIER = "fid"
-VALIDATION_REJECTED = "validation_rejected_share"  # of the history, beside the headline
+VALIDATION_REJECTED = "validation_rejected_fraction"  # of the history, beside the headline
 
 
 def headline(has_classifier: bool) -> str:

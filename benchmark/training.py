@@ -1,4 +1,4 @@
-"""Training under plain `fit` that can stop after any step and go on bit for bit.
+"""Training under plain `fit` that can stop after any step and resume bit for bit.
 
 An epoch is the stretch between two entries of the history. The state is saved at its end and about
 once a minute (see `benchmark.checkpoints`): weights, optimizer, random seeds, running means,
@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmark import checkpoints, console, interruption
 from benchmark.datasets import ImageDataset
-from benchmark.devices import part_noises
+from benchmark.devices import give_each_device_its_own_noise
 from benchmark.learning import LearningPictures
 from benchmark.machine import working_seconds
 from benchmark.pipeline import build_pipeline
@@ -31,7 +31,7 @@ from benchmark.validation import (
     Validation,
     averaged_weights,
     is_better,
-    kept_raw,
+    without_final_averages,
     swap_in_ema,
 )
 
@@ -99,11 +99,11 @@ def train(
     """
     steps_per_epoch = math.ceil(num_steps / num_checkpoints)
     progress = checkpoints.load(run, model)
-    part_noises(model)
+    give_each_device_its_own_noise(model)
     if not progress.step:
         model.adapt(dataset.train_images)
     else:
-        console.say(f"going on from the checkpoint at step {progress.step}")
+        console.say(f"resuming from the checkpoint at step {progress.step}")
     # It divides what is left of an epoch too, where a training stopped within one.
     whole_epochs = math.gcd(steps_per_epoch, progress.step)
     model.steps_per_execution = largest_divisor(whole_epochs, model.steps_per_execution)
@@ -136,7 +136,7 @@ def fit(model: keras.Model, data: Callable[..., Any], monitor: "TrainingMonitor"
         counted_step(model) as monitor.cost,
         console.progress("step", monitor.num_steps, start=monitor.step) as monitor.update,
         interruption.saves_first(),
-        kept_raw(model),
+        without_final_averages(model),
     ):
         monitor.set_model(model)
         monitor.end_stopped_epoch()
@@ -212,7 +212,7 @@ class TrainingMonitor(keras.callbacks.Callback):
         self._recorded_seconds = progress.seconds  # in run.json
         self._clock = self._saved = working_seconds()
         self._estimate_start = None
-        self._estimate_step, self._is_told = 0, False
+        self._estimate_step, self._has_shown_time_left = 0, False
 
     @property
     def step(self):
@@ -246,8 +246,8 @@ class TrainingMonitor(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self.progress.step += self.model.steps_per_execution
-        self._guard(logs)
-        self._estimate()
+        self._stop_unless_finite(logs)
+        self._show_time_left()
         self.update(self.step, "  ".join(f"{name} {value:.4g}" for name, value in logs.items()))
         if self.diverged or self.is_at_end_of_epoch:
             return
@@ -275,14 +275,14 @@ class TrainingMonitor(keras.callbacks.Callback):
         )
         if validates:
             self._save()  # as a signal stops a validation
-        looked, samples = self._validate_and_draw(checkpoint, validates=validates, draws=draws)
+        measured, samples = self._validate_and_draw(checkpoint, validates=validates, draws=draws)
         counts = {"step": self.step, "images_seen": self.step * self.batch_size}
         losses = {name: float(value) for name, value in logs.items()}
         seconds = round(self.progress.seconds, 3)
-        self.history.append({**counts, "seconds": seconds, **losses, **looked})
+        self.history.append({**counts, "seconds": seconds, **losses, **measured})
         self._save()
         if self.events is not None:
-            self.events.write(self.step, {**losses, **looked}, samples)
+            self.events.write(self.step, {**losses, **measured}, samples)
         interruption.check()
 
     def _save(self):
@@ -321,7 +321,7 @@ class TrainingMonitor(keras.callbacks.Callback):
                 samples = self.pictures.take(checkpoint, step=self.step, images_seen=images_seen)
             drawn = working_seconds() - drawing
         seconds = working_seconds() - start
-        self._leave_out(seconds)
+        self._exclude_time(seconds)
         if validates:
             self.run.add_seconds("validation", seconds - drawn)
         if draws:
@@ -346,7 +346,7 @@ class TrainingMonitor(keras.callbacks.Callback):
             best = Best(self.step, measure, value, instrument, weights(self.model))
             self.progress.best = best
         earlier = self.progress.best.step
-        verdict = "the best so far" if better else f"the best is that of step {earlier}"
+        verdict = "the best so far" if better else f"the best was at step {earlier}"
         console.say(f"step {self.step}: validation {column(measure).name} {value:.2f}, {verdict}")
         return {validation.history_column: value, **validation.rejected_fraction_of(images)}
 
@@ -356,32 +356,32 @@ class TrainingMonitor(keras.callbacks.Callback):
         if any(column_name in row for row in self.history):
             console.say(
                 f"warning: {column_name} was measured with {instrument} so far; those values "
-                "are taken out of history.csv",
+                "are removed from history.csv",
                 style="yellow",
             )
         for row in self.history:
             row.pop(column_name, None)
 
-    def _leave_out(self, seconds):
+    def _exclude_time(self, seconds):
         self._clock += seconds
         if self._estimate_start is not None:
             self._estimate_start += seconds
 
-    def _guard(self, logs):
+    def _stop_unless_finite(self, logs):
         broken = [name for name, value in logs.items() if not np.isfinite(value)]
         if broken:
             self.diverged = f"{broken[0]} was {logs[broken[0]]} at step {self.step}"
             self.model.stop_training = True
 
-    def _estimate(self):
+    def _show_time_left(self):
         done = self.step - self._first_step
         if self._estimate_start is None and done >= STEPS_BEFORE_ESTIMATE:
             self._estimate_start, self._estimate_step = working_seconds(), done
-        elif not self._is_told and done >= 2 * STEPS_BEFORE_ESTIMATE:
-            self._is_told = True
+        elif not self._has_shown_time_left and done >= 2 * STEPS_BEFORE_ESTIMATE:
+            self._has_shown_time_left = True
             seconds = (working_seconds() - self._estimate_start) / (done - self._estimate_step)
             console.say(
-                f"{1000 * seconds / self.batch_size:.2f} ms an image: "
+                f"{1000 * seconds / self.batch_size:.2f} ms per image: "
                 f"training will take about {console.duration(self.steps_left * seconds)} more"
             )
 

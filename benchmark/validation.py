@@ -62,7 +62,7 @@ class Validation:
         images = draw(dataset.test_images, num_samples, REFERENCE_SEED)
         if len(images) < 2:
             raise UserError(
-                f"a validation needs 2 test images at least, dataset {dataset.name} has 1: "
+                f"validation needs at least 2 test images, and dataset {dataset.name} has 1: "
                 "set training.validation.every=null"
             )
         source = {
@@ -209,7 +209,7 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def kept_raw(model: keras.Model) -> Iterator[None]:
+def without_final_averages(model: keras.Model) -> Iterator[None]:
     """Within the block `fit` leaves the weights as they are, where it would end with the averages.
 
     Training that is stopped goes on by more than one `fit`.
@@ -229,7 +229,9 @@ def swap_in_ema(model: keras.Model) -> None:
     compiled program takes away from both.
     """
     variables, optimizer = model.trainable_variables, model.optimizer
-    type(optimizer).finalize_variable_values(optimizer, variables)  # in spite of `kept_raw`
+    type(optimizer).finalize_variable_values(
+        optimizer, variables
+    )  # in spite of `without_final_averages`
     for variable in variables:
         variable.assign(keras.ops.copy(variable))
     model.update_statistics()

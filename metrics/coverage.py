@@ -7,26 +7,26 @@ from typing import Any
 import numpy as np
 
 from metrics.base import Evaluation, NotMeasured
-from metrics.class_shares import correct_shares, corrected_covariance, expected_corrected_kl
+from metrics.class_fractions import correct_fractions, corrected_covariance, expected_corrected_kl
 from metrics.intervals import wilson_interval
 
 
-def kl_divergence(*, generated_shares: np.ndarray, reference_shares: np.ndarray) -> float:
+def kl_divergence(*, generated_fractions: np.ndarray, reference_fractions: np.ndarray) -> float:
     """KL(generated || reference) in nats; infinite if a class is generated that it lacks.
 
     Args:
-        generated_shares: `(K,)`, sums to one.
-        reference_shares: `(K,)`, sums to one.
+        generated_fractions: `(K,)`, sums to one.
+        reference_fractions: `(K,)`, sums to one.
     """
-    present = generated_shares > 0
-    if np.any(reference_shares[present] == 0):
+    present = generated_fractions > 0
+    if np.any(reference_fractions[present] == 0):
         return math.inf
-    ratios = generated_shares[present] / reference_shares[present]
-    return float(np.sum(generated_shares[present] * np.log(ratios)))
+    ratios = generated_fractions[present] / reference_fractions[present]
+    return float(np.sum(generated_fractions[present] * np.log(ratios)))
 
 
 def expected_kl(
-    *, true_shares: np.ndarray, reference_shares: np.ndarray, num_samples: int
+    *, true_fractions: np.ndarray, reference_fractions: np.ndarray, num_samples: int
 ) -> float:
     """What KL(generated || reference) a perfect sampler gets on average from so many samples.
 
@@ -35,64 +35,65 @@ def expected_kl(
     where every class is expected often (Miller 1955).
 
     Args:
-        true_shares: `(K,)`, p, the shares that a perfect sampler draws from, sums to one.
-        reference_shares: `(K,)`, q, the shares that are compared with, sums to one.
+        true_fractions: `(K,)`, p, the fractions that a perfect sampler draws from, sums to one.
+        reference_fractions: `(K,)`, q, the fractions that are compared with, sums to one.
         num_samples: N, 1 or more.
 
     Returns:
         Nats.
     """
-    present = true_shares > 0
-    if np.any(reference_shares[present] == 0):
+    present = true_fractions > 0
+    if np.any(reference_fractions[present] == 0):
         return math.inf
-    values, repeats = np.unique(true_shares[present], return_counts=True)
+    values, repeats = np.unique(true_fractions[present], return_counts=True)
     negative_entropy = np.sum(repeats * _expected_entropy_terms(values, num_samples))
     return float(
-        negative_entropy - np.sum(true_shares[present] * np.log(reference_shares[present]))
+        negative_entropy - np.sum(true_fractions[present] * np.log(reference_fractions[present]))
     )
 
 
-def _expected_entropy_terms(shares: np.ndarray, num_samples: int) -> np.ndarray:
+def _expected_entropy_terms(fractions: np.ndarray, num_samples: int) -> np.ndarray:
     """E[n / N log(n / N)] of a binomial n for each fraction in (0, 1]."""
     counts = np.arange(1, num_samples + 1)
     log_factorials = np.concatenate([[0.0], np.cumsum(np.log(counts))])
     log_choices = log_factorials[-1] - log_factorials - log_factorials[::-1]
     terms = counts / num_samples * np.log(counts / num_samples)
-    expectations = np.zeros(len(shares))  # of a share of 1: n = N always
-    for index, share in enumerate(shares):
-        if share < 1.0:
+    expectations = np.zeros(len(fractions))  # of a fraction of 1: n = N always
+    for index, fraction in enumerate(fractions):
+        if fraction < 1.0:
             log_probabilities = (
                 log_choices[1:]
-                + counts * math.log(share)
-                + (num_samples - counts) * math.log1p(-share)
+                + counts * math.log(fraction)
+                + (num_samples - counts) * math.log1p(-fraction)
             )
             expectations[index] = np.sum(np.exp(log_probabilities) * terms)
     return expectations
 
 
-def expected_modes(*, true_shares: np.ndarray, num_samples: int) -> float:
+def expected_modes(*, true_fractions: np.ndarray, num_samples: int) -> float:
     """How many classes a perfect sampler hits at least once, on average, with so many samples."""
-    return float(np.sum(1.0 - (1.0 - true_shares) ** num_samples))
+    return float(np.sum(1.0 - (1.0 - true_fractions) ** num_samples))
 
 
 def mode_coverage(
     *,
     generated_classes: np.ndarray,
     confidences: np.ndarray,
-    real_shares: np.ndarray,
+    real_fractions: np.ndarray,
     minimum_confidence: float = 0.9,
-    minimum_share: float = 0.1,
+    minimum_fraction: float = 0.1,
     confusion: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Modes covered, divergence of the class histogram and fraction of unrecognisable samples.
 
     A class is covered when its fraction among the samples that the classifier is sure of is at
-    least `minimum_share` of its real share (with `minimum_share=0`: when one such sample is there).
+    least `minimum_fraction` of its fraction among real images (with `minimum_fraction=0`: when
+    there is one such sample).
 
     The divergence is taken over the most probable class of *all* samples, sure or not, as is the
     field's custom (Metz et al. 2017; Lin et al. 2018). Sureness differs between classes even on
     real images, so a histogram of sure samples alone would blame a perfect sampler for the
-    classifier's taste; what is unrecognisable shows in `rejected_share` instead.
+    classifier's taste; what is unrecognisable shows in `rejected_fraction` instead.
 
     With a `confusion` matrix, the histogram is first corrected for the classifier's mistakes, and
     the floor is that of corrected fractions, which is higher; `modes_covered` stays as it is.
@@ -100,56 +101,64 @@ def mode_coverage(
     Args:
         generated_classes: integers `(N,)`, the most probable class of each sample.
         confidences: `(N,)` in [0, 1], its probability.
-        real_shares: `(K,)`, the classes' shares among real images, sums to one.
+        real_fractions: `(K,)`, the classes' fractions among real images, sums to one.
         minimum_confidence: from here on the classifier is sure (`>=`).
-        minimum_share: part of the real share that makes a class covered (`>=`).
+        minimum_fraction: of its real fraction, from which on a class is covered (`>=`).
         confusion: integers `(K, K)`, test images by true class (row) and prediction (column);
             `None` leaves the fractions as they are counted.
 
     Returns:
         `modes_covered`, `num_modes` (classes that real images have), `mode_kl` and `mode_kl_floor`
-        (that of a perfect sampler at the same N) in nats, `shares_corrected` (1 or 0),
-        `rejected_share` (samples the classifier is not sure of) with its 95 % interval
-        `rejected_share_low` and `rejected_share_high`, and `confident_share`.
+        (that of a perfect sampler at the same N) in nats, `fractions_corrected` (1 or 0),
+        `rejected_fraction` (samples the classifier is not sure of) with its 95 % interval
+        `rejected_fraction_low` and `rejected_fraction_high`, and `confident_fraction`.
 
     Raises:
         ValueError: if there are no samples or the arguments do not fit together.
     """
-    _check_samples(generated_classes, confidences, real_shares)
-    num_samples, num_classes = len(generated_classes), len(real_shares)
+    _check_samples(generated_classes, confidences, real_fractions)
+    num_samples, num_classes = len(generated_classes), len(real_fractions)
     sure = np.asarray(confidences) >= minimum_confidence
     sure_counts = np.bincount(generated_classes[sure], minlength=num_classes)
-    sure_shares = sure_counts / max(1, sure.sum())
-    covered = (real_shares > 0) & (sure_counts > 0) & (sure_shares >= minimum_share * real_shares)
+    sure_fractions = sure_counts / max(1, sure.sum())
+    covered = (
+        (real_fractions > 0)
+        & (sure_counts > 0)
+        & (sure_fractions >= minimum_fraction * real_fractions)
+    )
     all_counts = np.bincount(generated_classes, minlength=num_classes)
     if confusion is None:
-        generated_shares = all_counts / num_samples
+        generated_fractions = all_counts / num_samples
         floor = expected_kl(
-            true_shares=real_shares, reference_shares=real_shares, num_samples=num_samples
+            true_fractions=real_fractions,
+            reference_fractions=real_fractions,
+            num_samples=num_samples,
         )
     else:
-        generated_shares = correct_shares(counts=all_counts, confusion=confusion)
+        generated_fractions = correct_fractions(counts=all_counts, confusion=confusion)
         floor = expected_corrected_kl(
-            real_shares=real_shares, confusion=confusion, num_samples=num_samples
+            real_fractions=real_fractions, confusion=confusion, num_samples=num_samples
         )
     return {
         "modes_covered": float(covered.sum()),
-        "num_modes": float((real_shares > 0).sum()),
-        "mode_kl": kl_divergence(generated_shares=generated_shares, reference_shares=real_shares),
+        "num_modes": float((real_fractions > 0).sum()),
+        "mode_kl": kl_divergence(
+            generated_fractions=generated_fractions, reference_fractions=real_fractions
+        ),
         "mode_kl_floor": floor,
-        "shares_corrected": float(confusion is not None),
-        **_rejected_shares(sure),
+        "fractions_corrected": float(confusion is not None),
+        **_rejected_fractions(sure),
     }
 
 
-def _rejected_shares(sure: np.ndarray) -> dict[str, float]:
+def _rejected_fractions(sure: np.ndarray) -> dict[str, float]:
     num_rejected = int(np.sum(~sure))
     low, high = wilson_interval(num_rejected, len(sure))
     return {
-        "rejected_share": num_rejected / len(sure),
-        "rejected_share_low": low,
-        "rejected_share_high": high,
-        "confident_share": float(sure.mean()),
+        "rejected_fraction": num_rejected / len(sure),
+        "rejected_fraction_low": low,
+        "rejected_fraction_high": high,
+        "confident_fraction": float(sure.mean()),
     }
 
 
@@ -157,7 +166,7 @@ def stacked_mode_coverage(
     *,
     generated_classes: np.ndarray,
     confidences: np.ndarray,
-    real_shares: np.ndarray,
+    real_fractions: np.ndarray,
     minimum_confidence: float = 0.9,
 ) -> dict[str, float]:
     """Mode coverage by the rule of Stacked MNIST (Metz et al. 2017; Lin et al. 2018).
@@ -169,7 +178,7 @@ def stacked_mode_coverage(
     Args:
         generated_classes: integers `(N,)`, the most probable class of each sample.
         confidences: `(N,)` in [0, 1], the product of the confidences of its channels.
-        real_shares: `(K,)`, the classes' shares among real images, sums to one.
+        real_fractions: `(K,)`, the classes' fractions among real images, sums to one.
         minimum_confidence: from here on the classifier is sure (`>=`).
 
     Returns:
@@ -178,21 +187,23 @@ def stacked_mode_coverage(
     Raises:
         ValueError: if there are no samples or the arguments do not fit together.
     """
-    _check_samples(generated_classes, confidences, real_shares)
-    num_samples, num_classes = len(generated_classes), len(real_shares)
+    _check_samples(generated_classes, confidences, real_fractions)
+    num_samples, num_classes = len(generated_classes), len(real_fractions)
     counts = np.bincount(generated_classes, minlength=num_classes)
-    equal_shares = np.full(num_classes, 1.0 / num_classes)
+    equal_fractions = np.full(num_classes, 1.0 / num_classes)
     return {
         "modes_covered": float(np.sum(counts > 0)),
         "num_modes": float(num_classes),
         "mode_kl": kl_divergence(
-            generated_shares=counts / num_samples, reference_shares=equal_shares
+            generated_fractions=counts / num_samples, reference_fractions=equal_fractions
         ),
         "mode_kl_floor": expected_kl(
-            true_shares=real_shares, reference_shares=equal_shares, num_samples=num_samples
+            true_fractions=real_fractions,
+            reference_fractions=equal_fractions,
+            num_samples=num_samples,
         ),
-        "shares_corrected": 0.0,
-        **_rejected_shares(np.asarray(confidences) >= minimum_confidence),
+        "fractions_corrected": 0.0,
+        **_rejected_fractions(np.asarray(confidences) >= minimum_confidence),
     }
 
 
@@ -216,14 +227,16 @@ def conditional_accuracy(*, generated_classes: np.ndarray, generated_labels: np.
     return float(np.mean(generated_classes == generated_labels))
 
 
-def _check_samples(classes: np.ndarray, confidences: np.ndarray, real_shares: np.ndarray) -> None:
+def _check_samples(
+    classes: np.ndarray, confidences: np.ndarray, real_fractions: np.ndarray
+) -> None:
     if not len(classes) or np.shape(confidences) != np.shape(classes):
         raise ValueError(
             "`generated_classes` and `confidences` must be (N,) with N >= 1. "
             f"Received: {np.shape(classes)} and {np.shape(confidences)}"
         )
-    if not math.isclose(np.sum(real_shares), 1.0, rel_tol=1e-6):
-        raise ValueError(f"`real_shares` must sum to 1. Received: sum={np.sum(real_shares)}")
+    if not math.isclose(np.sum(real_fractions), 1.0, rel_tol=1e-6):
+        raise ValueError(f"`real_fractions` must sum to 1. Received: sum={np.sum(real_fractions)}")
 
 
 def class_counts(labels: np.ndarray, *, num_classes: int, channels: int = 1) -> np.ndarray:
@@ -287,7 +300,7 @@ class ModeCoverage:
             classifier's confusion matrix; those of stacked images cannot be, and are not measured
             then.
         minimum_confidence: from here on the classifier is sure of a sample.
-        minimum_share: part of its real share at which a class counts as covered; 0: one sample.
+        minimum_fraction: of its real fraction, from which on a class is covered; 0: one sample.
     """
 
     requires_sampler = False
@@ -299,15 +312,20 @@ class ModeCoverage:
         minimum_accuracy: float = 0.8,
         corrected_below: float = 0.992,
         minimum_confidence: float = 0.9,
-        minimum_share: float = 0.1,
+        minimum_fraction: float = 0.1,
     ):
-        for name in ("minimum_accuracy", "corrected_below", "minimum_confidence", "minimum_share"):
+        for name in (
+            "minimum_accuracy",
+            "corrected_below",
+            "minimum_confidence",
+            "minimum_fraction",
+        ):
             if not 0.0 <= locals()[name] <= 1.0:
                 raise ValueError(f"`{name}` must be in [0, 1]. Received: {locals()[name]}")
         self.minimum_accuracy = minimum_accuracy
         self.corrected_below = corrected_below
         self.minimum_confidence = minimum_confidence
-        self.minimum_share = minimum_share
+        self.minimum_fraction = minimum_fraction
 
     def __call__(self, evaluation: Evaluation) -> dict[str, float]:
         classifier = self._believed_classifier(evaluation)
@@ -327,7 +345,7 @@ class ModeCoverage:
         judged: dict[str, Any] = {
             "generated_classes": classes,
             "confidences": confidences,
-            "real_shares": real_counts / real_counts.sum(),
+            "real_fractions": real_counts / real_counts.sum(),
             "minimum_confidence": self.minimum_confidence,
         }
         sure = classes[confidences >= self.minimum_confidence]
@@ -342,14 +360,16 @@ class ModeCoverage:
         if evaluation.stacked:
             numbers = stacked_mode_coverage(**judged)
             details["expected_modes"] = expected_modes(
-                true_shares=judged["real_shares"], num_samples=len(classes)
+                true_fractions=judged["real_fractions"], num_samples=len(classes)
             )
         else:
             confusion = None
             if classifier.test_accuracy < self.corrected_below:
                 confusion = classifier.confusion
                 details |= describe_correction(classes, confusion)
-            numbers = mode_coverage(**judged, minimum_share=self.minimum_share, confusion=confusion)
+            numbers = mode_coverage(
+                **judged, minimum_fraction=self.minimum_fraction, confusion=confusion
+            )
         if evaluation.generated_labels is not None:
             numbers["conditional_accuracy"] = conditional_accuracy(
                 generated_classes=classes, generated_labels=evaluation.generated_labels
@@ -373,13 +393,15 @@ class ModeCoverage:
 
 def describe_correction(classes: np.ndarray, confusion: np.ndarray) -> dict[str, Any]:
     """What corrected class fractions are and how far they are known, ready for JSON."""
-    shares = correct_shares(
+    fractions = correct_fractions(
         counts=np.bincount(classes, minlength=len(confusion)), confusion=confusion
     )
-    covariance = corrected_covariance(shares=shares, confusion=confusion, num_samples=len(classes))
+    covariance = corrected_covariance(
+        fractions=fractions, confusion=confusion, num_samples=len(classes)
+    )
     return {
-        "correction": "most likely shares under the confusion matrix of the test images",
-        "corrected_shares": shares.tolist(),
-        "corrected_share_standard_errors": np.sqrt(np.diag(covariance)).tolist(),
+        "correction": "most likely fractions under the confusion matrix of the test images",
+        "corrected_fractions": fractions.tolist(),
+        "corrected_fraction_standard_errors": np.sqrt(np.diag(covariance)).tolist(),
         "confusion": np.asarray(confusion).tolist(),
     }

@@ -72,7 +72,7 @@ def busy_seconds(stat: str, processors: list[int]) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def share_of_others(before: HostReading | None, after: HostReading | None) -> float | None:
+def fraction_of_others(before: HostReading | None, after: HostReading | None) -> float | None:
     """What other processes took of the processors between two readings.
 
     Args:

@@ -27,16 +27,16 @@ def wilson_interval(count: int, total: int, confidence: float = 0.95) -> tuple[f
     if not 0.0 < confidence < 1.0:
         raise ValueError(f"`confidence` must be in (0, 1). Received: {confidence=}")
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    share, scale = count / total, 1 + z**2 / total
-    middle = share + z**2 / (2 * total)
-    reach = z * (share * (1 - share) / total + z**2 / (4 * total**2)) ** 0.5
+    fraction, scale = count / total, 1 + z**2 / total
+    middle = fraction + z**2 / (2 * total)
+    reach = z * (fraction * (1 - fraction) / total + z**2 / (4 * total**2)) ** 0.5
     # At the ends the interval ends there exactly, and not a rounding error beside it.
     low = 0.0 if count == 0 else (middle - reach) / scale
     high = 1.0 if count == total else (middle + reach) / scale
     return float(low), float(high)
 
 
-def with_interval(name: str, share: float, total: int) -> dict[str, float]:
+def with_interval(name: str, fraction: float, total: int) -> dict[str, float]:
     """A proportion of `total` samples, `{name}`, and its 95 % interval, `{name}_low`, `_high`."""
-    low, high = wilson_interval(round(share * total), total)
-    return {name: share, f"{name}_low": low, f"{name}_high": high}
+    low, high = wilson_interval(round(fraction * total), total)
+    return {name: fraction, f"{name}_low": low, f"{name}_high": high}

@@ -16,13 +16,13 @@ import numpy as np
 
 from metrics.base import Evaluation, NotMeasured
 from metrics.cost import count_flops, peak_memory
-from metrics.host import describe_device, describe_host, read_host, share_of_others
+from metrics.host import describe_device, describe_host, fraction_of_others, read_host
 from metrics.memory import is_out_of_memory
 from metrics.timing import FEWEST_REPEATS, Timing, find_throughput_batch, measure
 
 COMMON_BATCH = 64  # at which the throughput of every sampler is measured
 BUSY_SPREAD = 1.5  # 90th percentile over 10th
-BUSY_SHARE = 0.1  # of the processors, taken by other processes
+BUSY_FRACTION = 0.1  # of the processors, taken by other processes
 SEARCH = {"min_repeats": 5, "min_seconds": 0.0, "max_seconds": 1.0, "warmup": 1}
 
 logger = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ def measure_latency(
         "images_per_second_by_batch_tried": {str(size): rate for size, rate in search.items()},
         "not_measured": not_measured,
         "protocol": describe_protocol(timings),
-        **find_disturbances(timings, share_of_others(before, read_host())),
+        **find_disturbances(timings, fraction_of_others(before, read_host())),
         **(describe_device() if device is None else {"device": device}),
     }
     if passes:
@@ -193,7 +193,7 @@ def summarize(
     return numbers
 
 
-def find_disturbances(timings: list[Timing], share: float | None) -> dict[str, Any]:
+def find_disturbances(timings: list[Timing], fraction: float | None) -> dict[str, Any]:
     """Whether the host was too busy to trust the timings, and why; warns if it was.
 
     It was where the 90th percentile of any timing is above 1.5 times its 10th, or where other
@@ -201,7 +201,7 @@ def find_disturbances(timings: list[Timing], share: float | None) -> dict[str, A
 
     Args:
         timings: all timings of the measurement.
-        share: what other processes took of the processors meanwhile; `None` if unknown.
+        fraction: what other processes took of the processors meanwhile; `None` if unknown.
 
     Returns:
         `busy_host`, `busy_reasons` and what they rest on, ready for JSON.
@@ -210,15 +210,15 @@ def find_disturbances(timings: list[Timing], share: float | None) -> dict[str, A
     reasons = []
     if spread > BUSY_SPREAD:
         reasons.append(f"the timings vary by a factor of {spread:.1f}")
-    if share is not None and share > BUSY_SHARE:
-        reasons.append(f"other processes took {share:.0%} of the processors")
+    if fraction is not None and fraction > BUSY_FRACTION:
+        reasons.append(f"other processes took {fraction:.0%} of the processors")
     if reasons:
         logger.warning("the host was busy: %s", "; ".join(reasons))
     return {
         "busy_host": bool(reasons),
         "busy_reasons": reasons,
         "largest_spread": spread,
-        "share_of_other_processes": share,
+        "fraction_of_other_processes": fraction,
     }
 
 

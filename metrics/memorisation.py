@@ -28,7 +28,7 @@ def memorisation(
         num_neighbours: nearest training images that are returned, 2 or more.
 
     Returns:
-        `authenticity` and `copied_share` in [0, 1]; and of each sample `neighbours`, the rows of
+        `authenticity` and `copied_fraction` in [0, 1]; and of each sample `neighbours`, the rows of
         its nearest training images `(N, num_neighbours)`, and `ratios` `(N,)`, its distance to the
         nearest one over that one's distance to its own nearest (infinite if that is zero).
 
@@ -55,7 +55,7 @@ def memorisation(
     copied = distances[:, 0] <= COPY_RATIO**2 * distances[:, 1]
     numbers = {
         "authenticity": float(np.mean(distances[:, 0] > spacing)),
-        "copied_share": float(np.mean(copied)),
+        "copied_fraction": float(np.mean(copied)),
     }
     ratios = np.where(distances[:, 0] == 0, 0.0, ratios)
     return numbers, {"neighbours": neighbours, "ratios": ratios}
@@ -94,6 +94,6 @@ class Memorisation:
         }
         return {
             key: number
-            for name, share in numbers.items()
-            for key, number in with_interval(name, share, len(generated)).items()
+            for name, fraction in numbers.items()
+            for key, number in with_interval(name, fraction, len(generated)).items()
         }

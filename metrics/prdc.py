@@ -88,5 +88,5 @@ class PRDC:
             **evaluation.describe_features(self.encoder),
             "nearest_k": self.nearest_k,
         }
-        shares = prdc(real_features=real, generated_features=generated, nearest_k=self.nearest_k)
-        return {f"{name}{self.suffix}": share for name, share in shares.items()}
+        fractions = prdc(real_features=real, generated_features=generated, nearest_k=self.nearest_k)
+        return {f"{name}{self.suffix}": fraction for name, fraction in fractions.items()}

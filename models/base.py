@@ -266,16 +266,16 @@ class Sampler(keras.Model):
     def interpolation(self):
         """Images along the way from one latent to another, a row for each pair of latents."""
         latents, seeds = self.inputs(0, 2 * NUM_INTERPOLATIONS)
-        shares = np.linspace(0.0, 1.0, NUM_INTERPOLATED)
+        fractions = np.linspace(0.0, 1.0, NUM_INTERPOLATED)
         pairs = zip(latents[::2], latents[1::2], strict=True)
-        paths = np.stack([slerp(start, end, shares) for start, end in pairs])
+        paths = np.stack([slerp(start, end, fractions) for start, end in pairs])
         images = self.sample(
-            paths.reshape(-1, *self.latent_shape), np.repeat(seeds[::2], len(shares), axis=0)
+            paths.reshape(-1, *self.latent_shape), np.repeat(seeds[::2], len(fractions), axis=0)
         )
         return Illustration(
             to_uint8(images).reshape(*paths.shape[:2], *images.shape[1:]),
-            column_labels=tuple(f"{share:.1f}" for share in shares),
-            x_label="share of the way from one latent to another",
+            column_labels=tuple(f"{fraction:.1f}" for fraction in fractions),
+            x_label="fraction of the way from one latent to another",
         )
 
     def sample(self, latents, seeds):
@@ -351,21 +351,21 @@ def prior_noise(seed, index, shape):
     return generator.standard_normal(shape, dtype="float32")
 
 
-def slerp(start, end, shares):
+def slerp(start, end, fractions):
     """Spherical interpolation (Shoemake 1985), which keeps the length of Gaussian latents.
 
     Args:
         start: Array of any shape.
         end: Array of the same shape.
-        shares: `(K,)`, 0 at `start` and 1 at `end`.
+        fractions: `(K,)`, 0 at `start` and 1 at `end`.
 
     Returns:
         float32 `(K, *start.shape)`.
     """
     cosine = np.vdot(start, end) / (np.linalg.norm(start) * np.linalg.norm(end))
     angle = np.arccos(np.clip(cosine, -1.0 + 1e-6, 1.0 - 1e-6))
-    shares = np.reshape(shares, (-1,) + (1,) * np.ndim(start))
-    path = np.sin((1.0 - shares) * angle) * start + np.sin(shares * angle) * end
+    fractions = np.reshape(fractions, (-1,) + (1,) * np.ndim(start))
+    path = np.sin((1.0 - fractions) * angle) * start + np.sin(fractions * angle) * end
     return (path / np.sin(angle)).astype("float32")
 
 

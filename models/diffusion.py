@@ -46,14 +46,14 @@ class DiffusionModel(GenerativeModel):
         prediction: What the network learns: `"noise"` (Ho et al. 2020), `"image"` or `"velocity"`
             (Salimans and Ho 2022).
         loss: `"mean_squared"`, `"mean_absolute"` or `"huber"` (quadratic below 1).
-        min_snr_gamma: Where the weights of the loss are cut off, as shares of the signal-to-noise
-            ratio (Hang et al. 2023, who recommend 5); `None` weighs all points alike.
+        min_snr_gamma: Weighs an image's loss by the signal-to-noise ratio, but by no more than this
+            (Hang et al. 2023, who recommend 5); `None` weighs all points alike.
         num_classes: Number of classes that the images are conditioned on; `None` for none.
-        label_dropout: Share of the training images whose class is withheld, so that guidance has
+        label_dropout: Fraction of the training images whose class is withheld, so that guidance has
             an unconditional model (Ho and Salimans 2022, p_uncond).
         stratified_times: Whether the time steps of a batch cover all of the way evenly (Kingma et
             al. 2021, appendix I.1), or are drawn independently (Ho et al. 2020, algorithm 1).
-        reconstruct_from: How far real images are noised, as shares of the way to pure noise, for
+        reconstruct_from: How far real images are noised, as fractions of the way to pure noise, for
             the pictures of what is reconstructed from there.
         learned_variance: Whether the network also learns the variance of each pixel at each step,
             by the hybrid loss (Nichol and Dhariwal 2021, section 3.1), on discrete schedules.
@@ -249,8 +249,8 @@ class DiffusionModel(GenerativeModel):
         """
         sampler = self._reconstructor()
         columns, labels = [images], ["real"]
-        for share in self.reconstruct_from:
-            noisy_images, denoised_images, level = sampler.reconstruct(images, share)
+        for fraction in self.reconstruct_from:
+            noisy_images, denoised_images, level = sampler.reconstruct(images, fraction)
             columns += [noisy_images, denoised_images]
             labels += [level, "denoised"]
         return Illustration(np.stack(columns, axis=1), column_labels=tuple(labels))
@@ -368,7 +368,9 @@ def check_options(prediction, loss, label_dropout, reconstruct_from):
         )
     if loss not in LOSSES:
         raise ValueError(f"`loss` must be one of {tuple(LOSSES)}. Received: loss={loss!r}")
-    if not 0.0 <= label_dropout <= 1.0 or not all(0.0 < share <= 1.0 for share in reconstruct_from):
+    if not 0.0 <= label_dropout <= 1.0 or not all(
+        0.0 < fraction <= 1.0 for fraction in reconstruct_from
+    ):
         raise ValueError(
             "`label_dropout` must be in [0, 1] and `reconstruct_from` in (0, 1]. Received: "
             f"label_dropout={label_dropout}, reconstruct_from={list(reconstruct_from)}"

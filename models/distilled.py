@@ -1,8 +1,8 @@
 """Consistency distillation of a diffusion model into few steps (Song et al. 2023, algorithm 2).
 
-The deterministic walk of the teacher (DDIM) leads each state to an image. The student learns to say
-that image at once: what it says of a state must be what it says of the next, less noisy one, to
-which a step of the teacher leads.
+The teacher's deterministic sampler (DDIM) leads each state to an image. The student learns to
+predict that image at once: its prediction for a state must equal its prediction for the next, less
+noisy one, to which a step of the teacher leads.
 """
 
 import math
@@ -19,7 +19,7 @@ HUBER_WIDTH = 0.00054  # c over the square root of the number of values (Song an
 
 
 class DistilledModel(GenerativeModel):
-    """A consistency model that a diffusion model teaches.
+    """A consistency model distilled from a diffusion model.
 
     The student starts as a copy of the teacher's network, and predicts in the same way. Where no
     noise is left, the image is the state itself.
@@ -59,14 +59,14 @@ class DistilledModel(GenerativeModel):
         check_at_least(2, num_levels=num_levels)
         check_at_least(1, teacher_steps=teacher_steps)
         super().__init__(image_shape=image_shape, seed=seed, optimizer=optimizer, name=name)
-        taught, student = (teacher(image_shape=self.image_shape, seed=seed) for _ in range(2))
-        check_teacher(taught, num_classes)
-        self.schedule = taught.schedule
-        self.prediction = taught.prediction
+        trained, student = (teacher(image_shape=self.image_shape, seed=seed) for _ in range(2))
+        check_teacher(trained, num_classes)
+        self.schedule = trained.schedule
+        self.prediction = trained.prediction
         self.num_classes = num_classes
         self.num_levels, self.teacher_steps = num_levels, teacher_steps
         self.steps = DDIM(num_steps=num_levels * teacher_steps).reverse_steps(self.schedule)
-        self.teacher, self.student = taught.unet, student.unet
+        self.teacher, self.student = trained.unet, student.unet
         self.teacher.trainable = False
 
     @property
@@ -83,7 +83,7 @@ class DistilledModel(GenerativeModel):
         self.student.set_weights(arrays)
 
     def call(self, inputs, training=False):
-        """Says what images (uint8) are behind random states of their way to noise.
+        """Predicts images (uint8) from noisy states of them, at random levels.
 
         Args:
             inputs: uint8 images, or pairs `(images, labels)` where there are classes.
@@ -103,16 +103,16 @@ class DistilledModel(GenerativeModel):
         predicted_images = self.predict(self.student, states, indices, labels, training=training)
         next_states = states
         for step in range(self.teacher_steps):
-            taught, next_states = self.teachers_step(next_states, indices + step, labels)
+            taught_images, next_states = self.teacher_step(next_states, indices + step, labels)
         last = self.num_levels - 1
         next_indices = self.teacher_steps * ops.minimum(levels + 1, last)
-        said = self.predict(self.student, next_states, next_indices, labels)
+        next_images = self.predict(self.student, next_states, next_indices, labels)
         is_last = ops.equal(levels, last)[:, None, None, None]
-        targets = ops.where(is_last, taught, said)
+        targets = ops.where(is_last, taught_images, next_images)
         return predicted_images, ops.stop_gradient(targets)
 
     def predict(self, network, states, indices, labels, training=False):
-        """The images that a network says are behind states at these steps of the walk."""
+        """A network's predictions of the images from states at these steps of the sampler."""
         times = ops.take(ops.convert_to_tensor(self.steps.times), indices)
         return predict_images(
             self.prediction,
@@ -122,7 +122,7 @@ class DistilledModel(GenerativeModel):
             self.coefficients("noise_rates", indices),
         )
 
-    def teachers_step(self, states, indices, labels):
+    def teacher_step(self, states, indices, labels):
         """The image that the teacher predicts, clipped, and the state to which DDIM leads."""
         images = ops.clip(self.predict(self.teacher, states, indices, labels), -1.0, 1.0)
         signal_rates = self.coefficients("signal_rates", indices)
@@ -131,7 +131,7 @@ class DistilledModel(GenerativeModel):
         return images, next_states + self.coefficients("noise_weights", indices) * noises
 
     def coefficients(self, name, indices):
-        """A column of the walk's table at steps, to be multiplied with images."""
+        """A column of the sampler's table at steps, to be multiplied with images."""
         column = ops.convert_to_tensor(getattr(self.steps, name), "float32")
         return ops.take(column, indices)[:, None, None, None]
 

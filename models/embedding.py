@@ -98,14 +98,14 @@ def embed_conditions(
     return inputs, embeddings
 
 
-def withhold_labels(labels, share, num_classes, seed_generator):
-    """Replaces labels by `num_classes`, which stands for no class, each with probability `share`.
+def withhold_labels(labels, fraction, num_classes, seed_generator):
+    """Replaces a fraction of the labels by `num_classes`, which stands for no class.
 
     So that guidance has an unconditional model (Ho and Salimans 2022, algorithm 1).
 
     Args:
         labels: Integers `(batch,)`.
-        share: In [0, 1].
+        fraction: Probability for each label, in [0, 1].
         num_classes: Number of classes.
         seed_generator: A `keras.random.SeedGenerator`.
 
@@ -113,7 +113,7 @@ def withhold_labels(labels, share, num_classes, seed_generator):
         int32 `(batch,)`.
     """
     draws = keras.random.uniform(ops.shape(labels), seed=seed_generator)
-    return ops.where(draws < share, num_classes, ops.cast(labels, "int32"))
+    return ops.where(draws < fraction, num_classes, ops.cast(labels, "int32"))
 
 
 def map_latents(latents, dim):

@@ -45,7 +45,7 @@ class MeanFlowModel(GenerativeModel):
             z - t u, `"image"` (Lu et al. 2026), which one jump from noise leads to.
         tangent: Along which velocity the average one is differentiated: the network's own,
             `"predicted"` (2025b, section 4.1), or eps - x, `"conditional"` (2025a).
-        interval_share: Share of the training images for which r and t differ, in (0, 1]. The
+        interval_fraction: Fraction of the training images for which r and t differ, in (0, 1]. The
             others have r = t, which is flow matching.
         time_distribution: Of t in training, `"uniform"` or `"logit_normal"`; r is drawn alike, and
             the larger of both is t.
@@ -75,7 +75,7 @@ class MeanFlowModel(GenerativeModel):
         seed,
         prediction="velocity",
         tangent="predicted",
-        interval_share=0.5,
+        interval_fraction=0.5,
         time_distribution="logit_normal",
         logit_mean=-0.4,
         logit_std=1.0,
@@ -93,10 +93,10 @@ class MeanFlowModel(GenerativeModel):
         check_choice("tangent", tangent, TANGENTS)
         check_choice("time_distribution", time_distribution, TIME_DISTRIBUTIONS)
         check_rate("label_dropout", label_dropout)
-        if not 0.0 < interval_share <= 1.0 or weight_power < 0.0:
+        if not 0.0 < interval_fraction <= 1.0 or weight_power < 0.0:
             raise ValueError(
-                "`interval_share` must be in (0, 1] and `weight_power` not negative. Received: "
-                f"interval_share={interval_share}, weight_power={weight_power}"
+                "`interval_fraction` must be in (0, 1] and `weight_power` not negative. Received: "
+                f"interval_fraction={interval_fraction}, weight_power={weight_power}"
             )
         if min(logit_std, weight_offset, time_scale) <= 0.0:
             raise ValueError(
@@ -106,7 +106,7 @@ class MeanFlowModel(GenerativeModel):
         super().__init__(image_shape=image_shape, seed=seed, optimizer=optimizer, name=name)
         self.prediction = prediction
         self.tangent = tangent
-        self.interval_share = interval_share
+        self.interval_fraction = interval_fraction
         self.time_distribution = time_distribution
         self.logit_mean = logit_mean
         self.logit_std = logit_std
@@ -154,7 +154,7 @@ class MeanFlowModel(GenerativeModel):
         predictions = self.velocity_by_jumps(
             *jumping, intervals=intervals, velocities=velocities[:num_jumps], training=training
         )
-        if self.interval_share < 1.0:
+        if self.interval_fraction < 1.0:
             flowing = [values[num_jumps:] for values in conditions]
             rest = self.average_velocity(*flowing, training=training)
             predictions = ops.concatenate([predictions, rest])
@@ -165,9 +165,9 @@ class MeanFlowModel(GenerativeModel):
     def count_jumps(self, count):
         """For how many images of a batch r and t differ."""
         if isinstance(count, int):
-            return round(self.interval_share * count)
+            return round(self.interval_fraction * count)
         # The part of a batch that one of several devices gets is known as it trains.
-        return ops.cast(ops.round(self.interval_share * ops.cast(count, "float32")), "int32")
+        return ops.cast(ops.round(self.interval_fraction * ops.cast(count, "float32")), "int32")
 
     def draw_intervals(self, count, num_jumps):
         """Draws t of each image and t - r of the first `num_jumps`; the others have r = t.

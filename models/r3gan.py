@@ -159,8 +159,8 @@ class R3GAN(GenerativeModel):
     def current_gamma(self):
         """The weight of the penalties at this step."""
         done = ops.cast(self.steps_done, "float32") / self.gamma_steps
-        share = 0.5 + 0.5 * ops.cos(math.pi * ops.minimum(done, 1.0))
-        return self.final_gamma + (self.gamma - self.final_gamma) * share
+        fraction = 0.5 + 0.5 * ops.cos(math.pi * ops.minimum(done, 1.0))
+        return self.final_gamma + (self.gamma - self.final_gamma) * fraction
 
     def build_sampler(self, method=None):
         """Returns a sampler that runs the generator once."""

@@ -233,29 +233,29 @@ class DiffusionSampler(Sampler):
         _, _, frames = ops.fori_loop(start, self.num_steps, body, carried)
         return self.images_of(frames)
 
-    def reconstruct(self, images, share):
+    def reconstruct(self, images, fraction):
         """Partial diffusion: noises real images part of the way and denoises them from there.
 
         No class is asked for, whatever `num_classes` and `guidance_scale`.
 
         Args:
             images: uint8 `(N, height, width, channels)`.
-            share: How far to go, in (0, 1]; 1 is pure noise.
+            fraction: How far to go, in (0, 1]; 1 is pure noise.
 
         Returns:
             The noisy and the denoised images, uint8 `(N, height, width, channels)`, and the name
             of the point: its time step, or the variance of its noise.
         """
-        start = self._start(share)
+        start = self._start(fraction)
         _, seeds = self.inputs(0, len(images))
         states = self._noised(images, start)
         inputs = states, seeds, np.full(len(images), start)
         denoised_images = self._run("_denoise_from", inputs, len(images))
         return to_uint8(self.images_of(states)), to_uint8(denoised_images), self._level(start)
 
-    def reconstruction(self, images, share):
+    def reconstruction(self, images, fraction):
         """The way of `reconstruct`, real images beside what becomes of them, as an `Animation`."""
-        start = self._start(share)
+        start = self._start(fraction)
         _, seeds = self.inputs(0, len(images))
         levels = evenly_chosen(self.num_steps - 1, start, NUM_NOISED_FRAMES)
         states = [self._noised(images, index) for index in levels]
@@ -280,9 +280,9 @@ class DiffusionSampler(Sampler):
         time = self.steps.times[index]
         return f"step {time + 1}" if np.issubdtype(type(time), np.integer) else f"{time:.2f}"
 
-    def _start(self, share):
-        """Number of the step that a way back from `share` of the way to noise begins with."""
-        return self.num_steps - max(1, round(share * self.num_steps))
+    def _start(self, fraction):
+        """Number of the step that a way back from `fraction` of the way to noise begins with."""
+        return self.num_steps - max(1, round(fraction * self.num_steps))
 
     def _noised(self, images, index):
         """The state at step number `index` of real images (uint8), always by the same noises."""

@@ -21,7 +21,7 @@ class Path:
 
     Attributes:
         times: What the network is told, `(num_steps,)`.
-        alpha_bars: The share of the signal's variance (Ho et al. 2020), float64 `(num_steps,)`.
+        alpha_bars: The fraction of the signal's variance (Ho et al. 2020), float64 `(num_steps,)`.
         num_timesteps: T of a discrete schedule, `None` for a continuous one.
     """
 
@@ -57,9 +57,9 @@ class DiscreteSchedule:
             `(times, signal_rates, noise_rates)`, each `(count,)`: time steps in 0..T-1, and
             sqrt(alpha_bar) and sqrt(1 - alpha_bar) there.
         """
-        shares = draw_fractions(count, seed_generator, stratified)
-        times = ops.cast(self.num_timesteps * shares, "int32")
-        times = ops.minimum(times, self.num_timesteps - 1)  # a share may be rounded up to 1
+        fractions = draw_fractions(count, seed_generator, stratified)
+        times = ops.cast(self.num_timesteps * fractions, "int32")
+        times = ops.minimum(times, self.num_timesteps - 1)  # a fraction may be rounded up to 1
         alpha_bars = ops.take(ops.convert_to_tensor(self.alpha_bars, "float32"), times)
         return times, ops.sqrt(alpha_bars), ops.sqrt(1.0 - alpha_bars)
 
@@ -170,8 +170,8 @@ class CosineSchedule(DiscreteSchedule):
     """
 
     def __init__(self, *, num_timesteps, offset=0.008, max_beta=0.999):
-        shares = np.arange(num_timesteps + 1) / num_timesteps
-        levels = np.cos((shares + offset) / (1.0 + offset) * math.pi / 2.0) ** 2
+        fractions = np.arange(num_timesteps + 1) / num_timesteps
+        levels = np.cos((fractions + offset) / (1.0 + offset) * math.pi / 2.0) ** 2
         betas = np.minimum(1.0 - levels[1:] / levels[:-1], max_beta)
         super().__init__(np.cumprod(1.0 - betas))
 
@@ -179,10 +179,10 @@ class CosineSchedule(DiscreteSchedule):
 class VariancePreservingSchedule(DiscreteSchedule):
     """Levels evenly spaced in the time of a diffusion in continuous time, for few large steps.
 
-    By time s, the variance-preserving diffusion of Song et al. (2021, appendix C) has left a share
-    exp(-beta_min s - (beta_max - beta_min) s^2 / 2) of the signal's variance. The levels are at
-    s = start + (1 - start) t / T for t in 1..T, and relative to that at t = 0 (Xiao et al. 2022),
-    so that no step at all is the image itself.
+    By time s, the variance-preserving diffusion of Song et al. (2021, appendix C) has left the
+    fraction exp(-beta_min s - (beta_max - beta_min) s^2 / 2) of the signal's variance. The levels
+    are at s = start + (1 - start) t / T for t in 1..T, and relative to that at t = 0 (Xiao et al.
+    2022), so that no step at all is the image itself.
 
     Args:
         num_timesteps: T, at least 1.
@@ -234,8 +234,8 @@ class ContinuousCosineSchedule:
         Returns:
             `(times, signal_rates, noise_rates)`, each `(count,)`.
         """
-        shares = draw_fractions(count, seed_generator, stratified)
-        angles = self.start_angle + shares * (self.end_angle - self.start_angle)
+        fractions = draw_fractions(count, seed_generator, stratified)
+        angles = self.start_angle + fractions * (self.end_angle - self.start_angle)
         return ops.square(ops.sin(angles)), ops.cos(angles), ops.sin(angles)
 
     def path(self, num_steps, spacing="trailing"):
@@ -252,12 +252,12 @@ class ContinuousCosineSchedule:
                 f"`num_steps` must be at least 1 and `spacing` one of {SPACINGS}. "
                 f"Received: num_steps={num_steps}, spacing={spacing!r}"
             )
-        shares = np.arange(num_steps, 0, -1) / num_steps
+        fractions = np.arange(num_steps, 0, -1) / num_steps
         if spacing == "leading":
-            shares = shares - 1.0 / num_steps
+            fractions = fractions - 1.0 / num_steps
         elif spacing == "linspace":
-            shares = np.linspace(1.0, 0.0, num_steps)
-        angles = self.start_angle + shares * (self.end_angle - self.start_angle)
+            fractions = np.linspace(1.0, 0.0, num_steps)
+        angles = self.start_angle + fractions * (self.end_angle - self.start_angle)
         if spacing == "log_snr":
             ends = np.cos([self.end_angle, self.start_angle]) ** 2
             angles = np.arctan(np.exp(-even_log_snrs(ends, num_steps)))

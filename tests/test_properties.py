@@ -89,7 +89,7 @@ def test_kid_is_that_of_the_sets_whatever_their_order(seed, count):
 
 @few
 @given(seeds, st.integers(7, 30), st.integers(7, 30), st.integers(1, 6))
-def test_shares_of_balls_are_shares(seed, num_real, num_generated, nearest_k):
+def test_fractions_of_balls_are_fractions(seed, num_real, num_generated, nearest_k):
     real, generated = features(seed, num_real), features(seed + 1, num_generated)
     found = prdc(real_features=real, generated_features=generated, nearest_k=nearest_k)
     assert all(0.0 <= found[name] <= 1.0 for name in ("precision", "recall", "coverage"))
@@ -103,17 +103,20 @@ def test_shares_of_balls_are_shares(seed, num_real, num_generated, nearest_k):
 @few
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=80), seeds)
 def test_modes_are_counted_and_the_divergence_is_none_below_zero(classes, seed):
-    real_shares = np.full(10, 0.1)
+    real_fractions = np.full(10, 0.1)
     found = mode_coverage(
         generated_classes=np.array(classes),
         confidences=np.random.default_rng(seed).uniform(size=len(classes)),
-        real_shares=real_shares,
+        real_fractions=real_fractions,
     )
     assert 0 <= found["modes_covered"] <= min(len(set(classes)), found["num_modes"])
     assert -1e-12 <= found["mode_kl"] <= math.log(10) + 1e-12
-    low, high = found["rejected_share_low"], found["rejected_share_high"]
-    assert 0.0 <= low <= found["rejected_share"] <= high <= 1.0
-    assert abs(kl_divergence(generated_shares=real_shares, reference_shares=real_shares)) < 1e-12
+    low, high = found["rejected_fraction_low"], found["rejected_fraction_high"]
+    assert 0.0 <= low <= found["rejected_fraction"] <= high <= 1.0
+    assert (
+        abs(kl_divergence(generated_fractions=real_fractions, reference_fractions=real_fractions))
+        < 1e-12
+    )
 
 
 @few

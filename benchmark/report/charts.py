@@ -111,8 +111,8 @@ def class_histograms(histograms, real, class_names, *, styles=None):
     Returns:
         A matplotlib `Figure`.
     """
-    real = _shares(real)
-    histograms = {label: _shares(counts) for label, counts in histograms.items()}
+    real = _fractions(real)
+    histograms = {label: _fractions(counts) for label, counts in histograms.items()}
     bottom = (
         0.0 if len(real) <= _MOST_NAMED_CLASSES else _half_of_least([real, *histograms.values()])
     )
@@ -125,10 +125,10 @@ def class_histograms(histograms, real, class_names, *, styles=None):
         color = styles[label].color if styles else PALETTE[index % len(PALETTE)]
         style_axes(axes, grid="y")
         if bottom:
-            _draw_sorted_shares(axes, generated, real, bottom, color)
+            _draw_sorted_fractions(axes, generated, real, bottom, color)
         else:
-            _draw_named_shares(axes, generated, real, class_names, color)
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.3g}%"))
+            _draw_named_fractions(axes, generated, real, class_names, color)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda fraction, _: f"{100 * fraction:.3g}%"))
         title = wrapped(label, _HISTOGRAM_INCHES)
         axes.set_title(title, fontsize=TITLE_SIZE, color=INK, loc="left")
         axes.tick_params(labelleft=index % columns == 0)
@@ -266,9 +266,9 @@ def _add_bubble_legend(figure, error, title):
     handles = [
         Line2D(
             [], [], linestyle="none", marker="o", color=MUTED, markerfacecolor="none",
-            markersize=math.sqrt(share * _BUBBLE_AREA), label=f"{share:g}",
+            markersize=math.sqrt(fraction * _BUBBLE_AREA), label=f"{fraction:g}",
         )
-        for share in (0.25, 0.5, 1.0)
+        for fraction in (0.25, 0.5, 1.0)
     ]  # fmt: skip
     handles.insert(0, Line2D([], [], linestyle="none", label="area: coverage"))
     has_front = any(line.get_drawstyle().startswith("steps") for line in figure.axes[0].lines)
@@ -286,17 +286,17 @@ def _add_bubble_legend(figure, error, title):
     legend.get_title().set_color(MUTED)
 
 
-def _shares(counts):
+def _fractions(counts):
     counts = np.asarray(counts, dtype=float)
     return counts / max(counts.sum(), 1)
 
 
 def _half_of_least(parts):
-    shares = np.concatenate(parts)
-    return shares[shares > 0].min() / 2
+    fractions = np.concatenate(parts)
+    return fractions[fractions > 0].min() / 2
 
 
-def _draw_named_shares(axes, generated, real, class_names, color):
+def _draw_named_fractions(axes, generated, real, class_names, color):
     positions = np.arange(len(generated))
     axes.bar(positions, generated, width=0.72, color=color, alpha=0.75)
     axes.hlines(real, positions - 0.46, positions + 0.46, color=INK, linewidth=1.4)
@@ -308,7 +308,7 @@ def _draw_named_shares(axes, generated, real, class_names, color):
     axes.tick_params(axis="x", length=0)
 
 
-def _draw_sorted_shares(axes, generated, real, bottom, color):
+def _draw_sorted_fractions(axes, generated, real, bottom, color):
     generated, real = np.sort(generated)[::-1], np.sort(real)[::-1]
     ranks = np.arange(len(generated) + 1)
     axes.set_yscale("log")

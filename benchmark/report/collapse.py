@@ -11,7 +11,7 @@ MOST_MODES = 0.5  # as a fraction of the modes that as many test images cover
 LEAST_VENDI = 1 / 3  # as a fraction of the test images' score
 MOSTLY_REJECTED = 0.5
 OF_TEST_IMAGES = ("modes_covered", "vendi")  # what samples are compared with
-NEEDED = [*OF_TEST_IMAGES, "num_modes", "rejected_share", "notes"]  # columns
+NEEDED = [*OF_TEST_IMAGES, "num_modes", "rejected_fraction", "notes"]  # columns
 
 
 def note_collapses(rows):
@@ -54,8 +54,8 @@ def signs_of_collapse(row, real):
     modes = row["num_modes"] if math.isnan(seen) else min(seen, row["num_modes"])
     if row["modes_covered"] <= MOST_MODES * modes:
         signs.append(f"{row['modes_covered']:,.0f} of {row['num_modes']:,.0f} modes covered")
-        if row["rejected_share"] > MOSTLY_REJECTED:
-            signs.append(f"{100 * row['rejected_share']:.0f} % of the samples rejected")
+        if row["rejected_fraction"] > MOSTLY_REJECTED:
+            signs.append(f"{100 * row['rejected_fraction']:.0f} % of the samples rejected")
     if row["vendi"] < LEAST_VENDI * real_vendi:
         signs.append(f"Vendi score {row['vendi']:.1f} (test images: {real_vendi:.1f})")
     return signs

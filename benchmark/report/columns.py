@@ -103,7 +103,7 @@ def percentage(key: str, title: str, **others) -> Column:
     return Column(key, f"{title} %", form=rounded(1, 100), **others)
 
 
-def share(key: str, title: str, **others) -> Column:
+def fraction(key: str, title: str, **others) -> Column:
     return Column(key, title, form=rounded(3), **others)
 
 
@@ -160,24 +160,24 @@ COLUMNS = (
         "classes where ImageNet features hardly do.",
     ),
     Column("fid_digits_se", group=QUALITY),
-    share(
+    fraction(
         "precision", "Precision", group=QUALITY, better=HIGHER, tables=SEEDS,
         paper="Kynkäänniemi et al. 2019",
         meaning="Fraction of generated images within the real manifold, estimated by balls around "
         "real images that reach to their k-th nearest neighbours.",
     ),
-    share(
+    fraction(
         "density", "Density", group=QUALITY, better=HIGHER, tables=BOTH, paper="Naeem et al. 2020",
         meaning="Number of these balls that a generated image lies in, divided by k: precision "
         "that is robust to outliers. Real images score 1; more is possible.",
     ),
     percentage(
-        "rejected_share", "Rejected", group=QUALITY, better=LOWER, tables=ALL, interval=True,
+        "rejected_fraction", "Rejected", group=QUALITY, better=LOWER, tables=ALL, interval=True,
         meaning="Fraction of the samples that the classifier is not sure of: its confidence (on "
         "Stacked MNIST, the product over the three channels) is below 90 %.",
     ),
-    Column("rejected_share_low", group=QUALITY),
-    Column("rejected_share_high", group=QUALITY),
+    Column("rejected_fraction_low", group=QUALITY),
+    Column("rejected_fraction_high", group=QUALITY),
     percentage(
         "human_error", "Human error", group=QUALITY, better=HIGHER, tables=BOTH, interval=True,
         paper="after Zhou et al. 2019",
@@ -187,7 +187,7 @@ COLUMNS = (
     Column("human_error_low", group=QUALITY),
     Column("human_error_high", group=QUALITY),
     whole("human_answers", "Human answers", group=QUALITY),
-    share("confident_share", "Recognised", group=QUALITY, better=HIGHER),
+    fraction("confident_fraction", "Recognised", group=QUALITY, better=HIGHER),
     whole(
         "network_passes", "NFE", group=SPEED, better=LOWER, tables=ALL,
         meaning="Number of network passes that one image takes (number of function evaluations). "
@@ -239,7 +239,7 @@ COLUMNS = (
     ),
     Column("mode_kl_floor", group=DIVERSITY),
     Column(
-        "shares_corrected", group=DIVERSITY,
+        "fractions_corrected", group=DIVERSITY,
         meaning="1 where the class fractions were corrected by the classifier's confusion matrix, "
         "as is done below 99.2 % of test accuracy.",
     ),
@@ -249,12 +249,12 @@ COLUMNS = (
         "classifier, the class that they were asked for.",
     ),
     Column("classifier_accuracy", group=DIVERSITY),
-    share(
+    fraction(
         "recall", "Recall", group=DIVERSITY, better=HIGHER, tables=SEEDS,
         paper="Kynkäänniemi et al. 2019",
         meaning="Fraction of real images within the generated manifold, estimated likewise.",
     ),
-    share(
+    fraction(
         "coverage", "Coverage", group=DIVERSITY, better=HIGHER, tables=ALL,
         paper="Naeem et al. 2020",
         meaning="Fraction of real images with a generated image in their ball: recall that is "
@@ -275,13 +275,13 @@ COLUMNS = (
     Column("authenticity_low", group=DIVERSITY),
     Column("authenticity_high", group=DIVERSITY),
     percentage(
-        "copied_share", "Copied", group=DIVERSITY, better=LOWER, tables=BOTH, interval=True,
+        "copied_fraction", "Copied", group=DIVERSITY, better=LOWER, tables=BOTH, interval=True,
         paper="Yoon et al. 2023",
         meaning="Fraction of the samples whose nearest training image is at less than a third of "
         "the distance of the second nearest: copies.",
     ),
-    Column("copied_share_low", group=DIVERSITY),
-    Column("copied_share_high", group=DIVERSITY),
+    Column("copied_fraction_low", group=DIVERSITY),
+    Column("copied_fraction_high", group=DIVERSITY),
     whole(
         "collapsed_latents", group=OTHER, paper="after Lucas et al. 2019",
         meaning="In trilemma.csv, of a VAE: latent dimensions whose posterior tells nothing of the "

@@ -117,7 +117,7 @@ def describe(group):
     for name in classifiers:  # the protocol has its label, without how good it is
         protocol = protocol.replace(name.partition(",")[0], name)
     classifiers = [name for name in classifiers if name not in protocol]
-    corrected = (rows["shares_corrected"] == 1).any()  # as one classifier judges all rows
+    corrected = (rows["fractions_corrected"] == 1).any()  # as one classifier judges all rows
     names = devices([trained])
     facts = [
         f"dataset {group.dataset}",

@@ -92,8 +92,8 @@ def _line_boxes(axes, line):
     boxes = []
     for start, end in zip(corners[:-1], corners[1:], strict=True):
         count = min(400, max(2, int(np.hypot(*(end - start)) / _LINE_BOX_PIXELS)))
-        for share in np.linspace(0, 1, count):
-            boxes.append(_box(start + (end - start) * share, _LINE_BOX_PIXELS, _LINE_BOX_PIXELS))
+        for fraction in np.linspace(0, 1, count):
+            boxes.append(_box(start + (end - start) * fraction, _LINE_BOX_PIXELS, _LINE_BOX_PIXELS))
     return boxes
 
 
@@ -105,6 +105,6 @@ def _overlaps(box, others):
 
 def _num_near(start, along, points, distance):
     """Counts the points within `distance` of the line from `start` to `start + along`."""
-    share = np.clip((points - start) @ along / max(along @ along, 1e-9), 0, 1)
-    nearest = start + share[:, None] * along
+    fraction = np.clip((points - start) @ along / max(along @ along, 1e-9), 0, 1)
+    nearest = start + fraction[:, None] * along
     return int((np.hypot(*(points - nearest).T) < distance).sum())

@@ -81,9 +81,9 @@ def trilemma_scores(lines):
     index = [line.label for line in chosen]
     means = {
         key: pd.Series([line.mean(key) for line in chosen], index, dtype=float)
-        for key in ("density", "coverage", "rejected_share", "modes_covered", "num_modes", SPEED)
+        for key in ("density", "coverage", "rejected_fraction", "modes_covered", "num_modes", SPEED)
     }
-    quality, quality_rule = quality_score(means["density"], means["rejected_share"])
+    quality, quality_rule = quality_score(means["density"], means["rejected_fraction"])
     diversity, diversity_rule = diversity_score(
         means["coverage"], means["modes_covered"] / means["num_modes"]
     )

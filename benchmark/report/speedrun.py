@@ -18,11 +18,11 @@ class Goal:
 
     Attributes:
         value: Of the headline of quality, at most.
-        rejected_share: At most, of the same images.
+        rejected_fraction: At most, of the same images.
     """
 
     value: float
-    rejected_share: float
+    rejected_fraction: float
 
 
 # By the headline. Values are of validation: few samples against as many test images.
@@ -87,13 +87,13 @@ def seconds_to(history, headline, goal):
     """
     reached = history[
         (history[f"validation_{headline}"] <= goal.value)
-        & (history[VALIDATION_REJECTED] <= goal.rejected_share)
+        & (history[VALIDATION_REJECTED] <= goal.rejected_fraction)
     ]
     return float(reached["seconds"].iloc[0]) if len(reached) else math.inf
 
 
 def _title(goal, quality):
-    return f"{quality.title} ≤ {goal.value:g}, rejected ≤ {goal.rejected_share:.0%}"
+    return f"{quality.title} ≤ {goal.value:g}, rejected ≤ {goal.rejected_fraction:.0%}"
 
 
 def _cell(times):

@@ -11,7 +11,7 @@ from benchmark.report.rows import headline_of, is_sanity
 from benchmark.results import write_atomically
 
 FIRST_SEED_OF_TRIALS, FIRST_SEED_OF_RESULTS = 100, 10
-NUMBERS = ("rejected_share", "mode_kl", "train_seconds")
+NUMBERS = ("rejected_fraction", "mode_kl", "train_seconds")
 
 
 def write_trials(rows, path):

@@ -36,7 +36,7 @@ CANDIDATES = (
     Candidate("fid_digits", "classifier FID", requires_classifier=True),
     Candidate("precision_digits", "classifier precision", True, requires_classifier=True),
     Candidate("density_digits", "classifier density", True, requires_classifier=True),
-    Candidate("rejected_share", "rejected", requires_classifier=True),
+    Candidate("rejected_fraction", "rejected", requires_classifier=True),
 )
 ENCODER_COLUMNS = {  # and their names in `Space.numbers`
     "kid_mean": "polynomial",
@@ -91,16 +91,16 @@ def join(parts: Sequence[Judged]) -> Judged:
     )
 
 
-def classifier_numbers(judged: Judged, class_shares: np.ndarray) -> dict[str, float]:
+def classifier_numbers(judged: Judged, class_fractions: np.ndarray) -> dict[str, float]:
     """What the classifier's decisions say of a set of images, by column.
 
     Args:
         judged: The set.
-        class_shares: `(K,)`, shares of the classes in the training split.
+        class_fractions: `(K,)`, fractions of the classes in the training split.
     """
     modes = mode_coverage(
         generated_classes=judged.classes,
         confidences=judged.confidences,
-        real_shares=class_shares,
+        real_fractions=class_fractions,
     )
-    return {name: modes[name] for name in ("rejected_share", "mode_kl")}
+    return {name: modes[name] for name in ("rejected_fraction", "mode_kl")}

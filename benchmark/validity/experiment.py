@@ -86,7 +86,7 @@ class Experiment:
                 update(done)
         for name in COPIED_OF:
             if name in measured.values and not plan.is_jackknife:
-                measured.copied[name] = self.copied_share(name, plan.draws[0])
+                measured.copied[name] = self.copied_fraction(name, plan.draws[0])
         return measured
 
     def names(self, damages: tuple[Damage, ...]) -> Iterator[SetName]:
@@ -131,7 +131,7 @@ class Experiment:
             found = self._once(wholes, plan, self.classifier_key, by_classifier)
             numbers |= {column: found[known_as] for column, known_as in CLASSIFIER_COLUMNS.items()}
             seconds += sum(found["seconds"])
-            decided = [classifier_numbers(self.judged(p), self.class_shares) for p in wholes]
+            decided = [classifier_numbers(self.judged(p), self.class_fractions) for p in wholes]
             numbers |= {column: [one[column] for one in decided] for column in decided[0]}
         return {**numbers, "seconds": [seconds]}
 
@@ -176,13 +176,13 @@ class Experiment:
         return Space(self.pools.judged(REFERENCE).features, fid_groups=FID_GROUPS)
 
     @cached_property
-    def class_shares(self) -> np.ndarray:
+    def class_fractions(self) -> np.ndarray:
         """Fractions of the classes in the training split."""
         dataset = self.pools.dataset
         counts = np.bincount(dataset.train_labels, minlength=dataset.num_classes)
         return counts / counts.sum()
 
-    def copied_share(self, name: SetName, draw: Draw) -> float:
+    def copied_fraction(self, name: SetName, draw: Draw) -> float:
         """Fraction of a set that are copies of training images."""
         from metrics.memorisation import memorisation
 
@@ -198,4 +198,4 @@ class Experiment:
                 training=training.reshape(len(training), -1),
             )
             self.pools.cache.write_json(file, numbers)
-        return numbers["copied_share"]
+        return numbers["copied_fraction"]

@@ -31,7 +31,7 @@ SHOWN = {  # column: title, factor, digits
     "fid": ("FID", 1.0, 3),
     "kid_digits_mean": ("classifier KID ×1000", 1e3, 1),
     "fid_digits": ("classifier FID", 1.0, 2),
-    "rejected_share": ("rejected %", 1e2, 1),
+    "rejected_fraction": ("rejected %", 1e2, 1),
     "density": ("density", 1.0, 3),
     "coverage": ("coverage", 1.0, 3),
 }

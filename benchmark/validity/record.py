@@ -21,7 +21,7 @@ def to_record(results: dict[str, Measured]) -> dict[str, Any]:
             "num_samples": result.plan.num_samples,
             "num_test_images": result.num_test_images,
             "damages": [damage.name for damage in result.damages],
-            "copied": {_text(name): share for name, share in result.copied.items()},
+            "copied": {_text(name): fraction for name, fraction in result.copied.items()},
             "values": {
                 _text(name): {
                     column: [float(f"{value:.{DIGITS}g}") for value in values]
@@ -46,7 +46,7 @@ def from_record(record: dict[str, Any]) -> dict[str, Measured]:
             damages=tuple(damage for damage in sets.DAMAGES if damage.name in stored["damages"]),
             num_test_images=stored["num_test_images"],
             values={_set_name(text): columns for text, columns in stored["values"].items()},
-            copied={_set_name(text): share for text, share in stored["copied"].items()},
+            copied={_set_name(text): fraction for text, fraction in stored["copied"].items()},
         )
         for preset, stored in record.items()
     }

@@ -66,8 +66,8 @@ def build_rows():
             model=model, sampler=sampler, status="finished", network_passes=passes,
             latency_ms_per_pass_p50=ms / passes, latency_ms_per_image_p50=ms,
             images_per_second=2600 / ms, kid_mean=kid, coverage=coverage, precision=0.8,
-            density=coverage + 0.1, rejected_share=0.05, rejected_share_low=0.044,
-            rejected_share_high=0.056, mode_kl=0.0123, num_parameters=1_120_000,
+            density=coverage + 0.1, rejected_fraction=0.05, rejected_fraction_low=0.044,
+            rejected_fraction_high=0.056, mode_kl=0.0123, num_parameters=1_120_000,
             train_seconds=1214.0, run=run, latency_device="cpu", latency_threads=2,
             path=f"runs/mnist/{model}/{run}/samplers/{sampler}/measurements/0a0a0a0a",
         )

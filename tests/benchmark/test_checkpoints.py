@@ -97,7 +97,7 @@ def test_a_damaged_one_falls_back_to_the_one_before_and_says_so(run, told, how):
     assert_same(values(model), at_step[4])
     (warning,) = told
     assert warning.startswith(f"warning: {last} is damaged")
-    assert warning.endswith(f"going back to {before}")
+    assert warning.endswith(f"using {before} instead")
 
 
 def test_if_both_are_damaged_the_way_out_is_told_and_nothing_is_deleted(run):
@@ -147,4 +147,4 @@ def test_another_version_is_taken_with_a_warning(run, told, monkeypatch):
     checkpoints.load(run, model)
     assert_same(values(model), at_step[4])
     (warning,) = told
-    assert "is of keras 3.0.1, tensorflow 2.16; training goes on with keras 3." in warning
+    assert "was written by keras 3.0.1, tensorflow 2.16; training goes on with keras 3." in warning

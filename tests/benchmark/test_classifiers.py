@@ -14,7 +14,7 @@ from benchmark.datasets.stacked_mnist import load_stacked_mnist
 from benchmark.errors import EnvironmentProblem
 from benchmark.results import Folder
 from metrics import classifier as packaged
-from metrics.class_shares import correct_shares
+from metrics.class_fractions import correct_fractions
 from metrics.classifier import PACKAGED, ModeClassifier
 from tests.benchmark.test_datasets import write_idx_folder
 
@@ -162,7 +162,7 @@ def test_what_the_readme_of_the_weights_says(name):
 
 
 @pytest.mark.skipif(not fashion_mnist.DEBIAN.is_dir(), reason="no dataset-fashion-mnist")
-def test_known_shares_of_clothes_are_found_again_to_half_a_percentage_point(tmp_path):
+def test_known_fractions_of_clothes_are_found_again_to_half_a_percentage_point(tmp_path):
     """Half of the test images give the confusion matrix, the other half is drawn from."""
     dataset = fashion_mnist.load_fashion_mnist(cache_dir=tmp_path)
     classifier = find_packaged(dataset)
@@ -175,12 +175,12 @@ def test_known_shares_of_clothes_are_found_again_to_half_a_percentage_point(tmp_
         one, other = np.split(generator.permutation(len(labels)), 2)
         confusion = np.zeros((10, 10), dtype=int)
         np.add.at(confusion, (labels[one], predicted[one]), 1)
-        shares = generator.dirichlet(np.ones(10))
-        weights = shares[labels[other]] / np.bincount(labels[other], minlength=10)[labels[other]]
+        fractions = generator.dirichlet(np.ones(10))
+        weights = fractions[labels[other]] / np.bincount(labels[other], minlength=10)[labels[other]]
         drawn = generator.choice(other, 10_000, p=weights / weights.sum())
         known = np.bincount(labels[drawn], minlength=10) / len(drawn)
         counts = np.bincount(predicted[drawn], minlength=10)
-        errors.append(correct_shares(counts=counts, confusion=confusion) - known)
+        errors.append(correct_fractions(counts=counts, confusion=confusion) - known)
         uncorrected.append(counts / len(drawn) - known)
     assert np.sqrt(np.mean(np.square(errors))) < 0.005
     assert np.mean(np.abs(errors)) < 0.5 * np.mean(np.abs(uncorrected))

@@ -145,11 +145,11 @@ def test_stacked_images_are_judged_by_the_classifier_of_their_channels(
     assert scores.values["num_modes"] == 27 and scores.values["modes_covered"] >= 24
     assert scores.values["mode_kl"] == pytest.approx(scores.values["mode_kl_floor"], rel=0.25)
     assert abs(scores.values["kid_digits_mean"]) < 0.05
-    # The real shares are products of the training digits', not those of the 900 stacks.
-    shares = np.bincount(stacked.channel_dataset.train_labels) / 1500
+    # The real fractions are products of the training digits', not those of the 900 stacks.
+    fractions = np.bincount(stacked.channel_dataset.train_labels) / 1500
     real = np.array(scores.details("mode_coverage")["real_histogram"])
-    assert real[0] / real.sum() == pytest.approx(shares[0] ** 3)
-    assert real[1] / real.sum() == pytest.approx(shares[0] ** 2 * shares[1])
+    assert real[0] / real.sum() == pytest.approx(fractions[0] ** 3)
+    assert real[1] / real.sum() == pytest.approx(fractions[0] ** 2 * fractions[1])
 
 
 def test_one_stack_repeated_is_one_mode(evaluator, measured, stacked):

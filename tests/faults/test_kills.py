@@ -146,7 +146,7 @@ def until_trained(process, step=20):
     seen = []
     for line in process.stdout:
         seen.append(line)
-        if "ms an image" in line:
+        if "ms per image" in line:
             return
     pytest.fail("".join(seen)[-3000:])
 
@@ -168,11 +168,11 @@ def test_a_signal_saves_says_how_to_go_on_and_tells_the_exit_code(commands, tmp_
     said = []
     for line in process.stdout:
         said.append(line)
-        if "going on" in line:
+        if "resuming" in line:
             break
     process.kill()
     process.wait()
-    assert f"going on from the checkpoint at step {int(path.stem)}" in said[-1]
+    assert f"resuming from the checkpoint at step {int(path.stem)}" in said[-1]
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@ import os
 import pytest
 
 from metrics import host
-from metrics.host import HostReading, busy_seconds, read_host, share_of_others, usable_processors
+from metrics.host import HostReading, busy_seconds, fraction_of_others, read_host, usable_processors
 
 # user nice system idle iowait irq softirq steal guest guest_nice
 STAT = """cpu  111 222 333 444 555 666 777 888 99 11
@@ -28,13 +28,13 @@ def test_only_work_on_the_given_processors_counts(monkeypatch):
 def test_others_have_what_is_busy_and_not_ours(own, busy, expected):
     before = HostReading(5.0, 1.0, 50.0, 2)
     after = HostReading(15.0, 1.0 + own, 50.0 + busy, 2)
-    assert share_of_others(before, after) == pytest.approx(expected)
+    assert fraction_of_others(before, after) == pytest.approx(expected)
 
 
-def test_there_is_no_share_without_readings(monkeypatch, tmp_path):
+def test_there_is_no_fraction_without_readings(monkeypatch, tmp_path):
     monkeypatch.setattr(host, "STAT", tmp_path / "stat")
     assert read_host() is None
-    assert share_of_others(None, None) is None
+    assert fraction_of_others(None, None) is None
 
 
 def test_the_host_is_read(monkeypatch, tmp_path):

@@ -25,20 +25,20 @@ def test_the_ends_are_exact():
     assert wilson_interval(1000, 1000)[1] == 1.0
 
 
-@pytest.mark.parametrize("share", [0.03, 0.3])
-def test_it_holds_the_true_share_as_often_as_it_says(share):
-    counts = np.random.default_rng(0).binomial(400, share, 3000)
+@pytest.mark.parametrize("fraction", [0.03, 0.3])
+def test_it_holds_the_true_fraction_as_often_as_it_says(fraction):
+    counts = np.random.default_rng(0).binomial(400, fraction, 3000)
     intervals = {count: wilson_interval(count, 400, 0.9) for count in set(counts.tolist())}
-    held = [intervals[count][0] <= share <= intervals[count][1] for count in counts.tolist()]
+    held = [intervals[count][0] <= fraction <= intervals[count][1] for count in counts.tolist()]
     assert np.mean(held) == pytest.approx(0.9, abs=0.03)
 
 
-def test_a_share_gets_its_ends_beside_it():
+def test_a_fraction_gets_its_ends_beside_it():
     low, high = wilson_interval(7, 30)
-    assert with_interval("copied_share", 7 / 30, 30) == {
-        "copied_share": 7 / 30,
-        "copied_share_low": low,
-        "copied_share_high": high,
+    assert with_interval("copied_fraction", 7 / 30, 30) == {
+        "copied_fraction": 7 / 30,
+        "copied_fraction_low": low,
+        "copied_fraction_high": high,
     }
 
 

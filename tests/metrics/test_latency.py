@@ -256,7 +256,7 @@ def test_a_quiet_host_is_not_suspected(caplog):
     details = judged.details["latency"]
     assert details["busy_host"] is False
     assert details["busy_reasons"] == []
-    assert details["share_of_other_processes"] == pytest.approx(0.025)
+    assert details["fraction_of_other_processes"] == pytest.approx(0.025)
     assert details["largest_spread"] == pytest.approx(1.0)
     assert not caplog.records
 
@@ -294,7 +294,7 @@ def test_other_processes_are_reported(caplog, readings, busy, is_busy):
     with caplog.at_level(logging.WARNING):
         Latency(clock=clock, max_batch_size=8)(judged)
     details = judged.details["latency"]
-    assert details["share_of_other_processes"] == pytest.approx((busy - 4.0) / 20.0)
+    assert details["fraction_of_other_processes"] == pytest.approx((busy - 4.0) / 20.0)
     assert details["busy_host"] is is_busy
     assert ("other processes took" in caplog.text) is is_busy
 
@@ -305,7 +305,7 @@ def test_a_host_that_tells_no_load_is_judged_by_the_timings(monkeypatch):
     judged = evaluation(FakeSampler(clock))
     Latency(clock=clock, max_batch_size=8)(judged)
     details = judged.details["latency"]
-    assert details["share_of_other_processes"] is None
+    assert details["fraction_of_other_processes"] is None
     assert details["busy_host"] is False
 
 

@@ -14,7 +14,7 @@ def test_hand_computed_case():
     numbers, found = memorisation(
         generated=np.array([[1.0], [11.0], [14.0], [30.0]]), training=training, num_neighbours=2
     )
-    assert numbers == {"authenticity": 0.25, "copied_share": 0.25}
+    assert numbers == {"authenticity": 0.25, "copied_fraction": 0.25}
     np.testing.assert_array_equal(found["neighbours"][:, 0], [0, 1, 2, 2])
     np.testing.assert_allclose(found["ratios"], [0.1, 0.5, 1.0, 9.0])
 
@@ -24,7 +24,7 @@ def test_copies_are_found_even_of_images_that_occur_twice():
     numbers, found = memorisation(
         generated=np.array([[0.0], [7.0]]), training=training, num_neighbours=2
     )
-    assert numbers == {"authenticity": 0.0, "copied_share": 1.0}
+    assert numbers == {"authenticity": 0.0, "copied_fraction": 1.0}
     np.testing.assert_array_equal(found["ratios"], [0.0, 0.0])
 
 
@@ -34,10 +34,10 @@ def test_unseen_digits_are_no_copies_and_training_digits_are(mnist_train, mnist_
     copies, _ = memorisation(generated=training[100:300], training=training)
     nearly = np.clip(training[100:300].astype(int) + 8, 0, 255).astype(np.uint8)
     near_copies, _ = memorisation(generated=nearly, training=training)
-    assert unseen["copied_share"] == 0.0
+    assert unseen["copied_fraction"] == 0.0
     assert unseen["authenticity"] > 0.5
-    assert copies == {"authenticity": 0.0, "copied_share": 1.0}
-    assert near_copies["copied_share"] > 0.9
+    assert copies == {"authenticity": 0.0, "copied_fraction": 1.0}
+    assert near_copies["copied_fraction"] > 0.9
     assert near_copies["authenticity"] < 0.05
 
 
@@ -66,8 +66,10 @@ def test_metric_shows_the_likeliest_copies_first():
     generated[7] = training[33]
     judged = evaluation(generated, training_images=training)
     numbers = Memorisation()(judged)
-    assert numbers["copied_share"] == pytest.approx(1 / 12)
-    assert (numbers["copied_share_low"], numbers["copied_share_high"]) == wilson_interval(1, 12)
+    assert numbers["copied_fraction"] == pytest.approx(1 / 12)
+    assert (numbers["copied_fraction_low"], numbers["copied_fraction_high"]) == wilson_interval(
+        1, 12
+    )
     authentic = round(12 * numbers["authenticity"])
     assert 0 < authentic < 12
     low, high = wilson_interval(authentic, 12)

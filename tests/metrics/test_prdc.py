@@ -106,5 +106,5 @@ def test_metric_names_its_numbers_by_its_suffix():
     judged = Evaluation(real_images=real, generated_images=generated, seed=0, classifier=Pixels())
     numbers = PRDC(encoder="digits", suffix="_digits", nearest_k=3)(judged)
     plain = prdc(real_features=Pixels()(real), generated_features=Pixels()(generated), nearest_k=3)
-    assert numbers == {f"{name}_digits": share for name, share in plain.items()}
+    assert numbers == {f"{name}_digits": fraction for name, fraction in plain.items()}
     assert judged.details["prdc_digits"]["nearest_k"] == 3

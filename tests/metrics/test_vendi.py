@@ -15,7 +15,7 @@ def test_orthogonal_images_count_each(count):
     assert vendi(features=np.eye(8)[:count]) == pytest.approx(count)
 
 
-def test_shares_of_orthogonal_groups_give_the_exponential_of_their_entropy():
+def test_fractions_of_orthogonal_groups_give_the_exponential_of_their_entropy():
     features = np.repeat(np.eye(3), [70, 20, 10], axis=0)
     assert vendi(features=features) == pytest.approx(np.exp(entropy([0.7, 0.2, 0.1])))
 

@@ -25,8 +25,10 @@ def test_linear_attention_agrees_with_the_equation_written_out():
         for head in range(heads):
             context = np.zeros((channels, channels))
             for channel in range(channels):
-                shares = softmax(keys[image, :, head, channel])  # of the positions
-                context[channel] = sum(shares[n] * values[image, n, head] for n in range(positions))
+                fractions = softmax(keys[image, :, head, channel])  # of the positions
+                context[channel] = sum(
+                    fractions[n] * values[image, n, head] for n in range(positions)
+                )
             for position in range(positions):
                 expected[image, position, head] = softmax(queries[image, position, head]) @ context
     attended = efficient_attention(queries=queries, keys=keys, values=values)

@@ -46,7 +46,7 @@ def test_the_teachers_step_is_that_of_its_sampler():
     model.learn_from(trained.get_weights())
     sampler = trained.sampler(DDIM(num_steps=5))
     latents, seeds = map(ops.convert_to_tensor, sampler.inputs(0, 5))
-    images, states = model.teachers_step(latents, ops.arange(5), [])
+    images, states = model.teacher_step(latents, ops.arange(5), [])
     for index in range(5):
         expected = sampler.reverse_step(index, latents, latents, seeds)
         np.testing.assert_allclose(states[index], expected[0][index], atol=1e-5)
@@ -68,7 +68,7 @@ def test_targets_are_what_the_student_says_of_the_next_state(monkeypatch):
         told[training] = np.array(indices)
         return states + 0.25
 
-    monkeypatch.setattr(model, "teachers_step", step)
+    monkeypatch.setattr(model, "teacher_step", step)
     monkeypatch.setattr(model, "predict", predict)
     images = np.full((4, 8, 8, 1), 255, "uint8")
     predicted_images, targets = model(images, training=True)

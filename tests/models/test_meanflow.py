@@ -131,7 +131,7 @@ def test_solvers_of_flows_take_velocities_at_single_times():
 
 
 def test_half_of_a_batch_jumps_and_the_rest_flows():
-    model = build_model(interval_share=0.5)
+    model = build_model(interval_fraction=0.5)
     times, intervals = (ops.convert_to_numpy(values) for values in model.draw_intervals(4000, 2000))
     assert times.shape == (4000,) and intervals.shape == (2000,)
     assert (intervals >= 0.0).all() and (times[:2000] - intervals >= -1e-6).all()
@@ -164,7 +164,7 @@ def test_the_loss_weighs_large_errors_less():
 )
 def test_a_single_jump_learns_what_each_class_looks_like(options):
     model = build_model(
-        optimizer=keras.optimizers.Adam(1e-2), num_classes=2, interval_share=0.75, **options
+        optimizer=keras.optimizers.Adam(1e-2), num_classes=2, interval_fraction=0.75, **options
     )
     labels = np.arange(32) % 2
     images = np.where(labels, 230, 25).astype("uint8")[:, None, None, None]
@@ -184,7 +184,7 @@ def test_a_single_jump_learns_what_each_class_looks_like(options):
         ({"prediction": "noise"}, "one of .*velocity.*image.*'noise'"),
         ({"tangent": "true"}, "one of .*predicted.*conditional.*'true'"),
         ({"time_distribution": "normal"}, "one of .*uniform.*logit_normal.*'normal'"),
-        ({"interval_share": 0.0}, "interval_share.*interval_share=0.0"),
+        ({"interval_fraction": 0.0}, "interval_fraction.*interval_fraction=0.0"),
         ({"weight_power": -1.0}, "not negative.*weight_power=-1.0"),
         ({"weight_offset": 0.0}, "positive.*weight_offset=0.0"),
         ({"label_dropout": 1.0}, "label_dropout.*1.0"),

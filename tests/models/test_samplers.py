@@ -50,8 +50,8 @@ class StandIn(keras.Model):
 
     def call(self, inputs):
         images, times = inputs
-        share = ops.reshape(ops.cast(times, "float32") / self.num_timesteps, (-1, 1, 1, 1))
-        return ops.tanh(images) * (0.25 + 0.5 * share) + 0.1 * images
+        fraction = ops.reshape(ops.cast(times, "float32") / self.num_timesteps, (-1, 1, 1, 1))
+        return ops.tanh(images) * (0.25 + 0.5 * fraction) + 0.1 * images
 
 
 @pytest.fixture

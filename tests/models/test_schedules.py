@@ -103,9 +103,9 @@ def test_the_continuous_schedule_keeps_to_its_rates():
 def test_stratified_times_cover_the_way_evenly_and_are_uniform(schedule):
     """A batch of 8 has one image in each eighth of the way, with an offset drawn anew."""
     seed_generator = keras.random.SeedGenerator(0)
-    shares = np.stack([draw_fractions(8, seed_generator, True) for _ in range(200)])
-    np.testing.assert_array_equal(np.floor(8 * shares), np.tile(np.arange(8), (200, 1)))
-    offsets = 8 * shares[:, 0]
+    fractions = np.stack([draw_fractions(8, seed_generator, True) for _ in range(200)])
+    np.testing.assert_array_equal(np.floor(8 * fractions), np.tile(np.arange(8), (200, 1)))
+    offsets = 8 * fractions[:, 0]
     assert offsets.min() < 0.05 and offsets.max() > 0.95 and 0.4 < offsets.mean() < 0.6
     times, _, _ = schedule.draw(8, seed_generator, stratified=True)
     assert (np.diff(ops.convert_to_numpy(times)) > 0).all()

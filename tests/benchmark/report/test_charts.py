@@ -177,7 +177,7 @@ def test_pareto_front_counts_ties_once():
     assert pareto_front([[1, 1], [1, 1], [2, 1]]) == [0]
 
 
-def test_class_histograms_show_shares():
+def test_class_histograms_show_fractions():
     figure = class_histograms({"a": [30, 10], "b": [0, 5]}, [100, 100], ["cat", "dog"])
     first, second = figure.axes
     assert [bar.get_height() for bar in first.patches] == [0.75, 0.25]
@@ -194,9 +194,9 @@ def test_class_histograms_sort_many_modes():
     figure = class_histograms({"half": counts, "one": one}, np.arange(1000), range(1000))
     for axes, modes in zip(figure.axes, (500, 1), strict=True):
         bottom, top = axes.get_ylim()
-        shares = axes.patches[0].get_data().values
-        np.testing.assert_allclose(shares[:modes], 1 / modes)
-        np.testing.assert_array_equal(shares[modes:], bottom)  # nothing is seen of them
+        fractions = axes.patches[0].get_data().values
+        np.testing.assert_allclose(fractions[:modes], 1 / modes)
+        np.testing.assert_array_equal(fractions[modes:], bottom)  # nothing is seen of them
         assert 0 < bottom < 1 / np.arange(1000).sum() and top >= 1.0
         assert axes.get_yscale() == "log"
         assert (np.diff(axes.lines[0].get_ydata()) <= 0).all()

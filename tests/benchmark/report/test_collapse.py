@@ -31,7 +31,7 @@ def test_a_third_of_the_real_vendi_score_is_a_collapse(rows, vendi, collapsed):
 
 
 def test_the_note_opens_the_others_and_tells_of_rejected_samples(rows):
-    note = noted(rows, modes_covered=2, rejected_share=0.91, notes="busy host")
+    note = noted(rows, modes_covered=2, rejected_fraction=0.91, notes="busy host")
     assert note == ("mode collapse: 2 of 10 modes covered, 91 % of the samples rejected; busy host")
 
 

@@ -30,7 +30,7 @@ def test_headings_point_to_the_better_side():
     assert column("kid_mean").heading == "KID ×1000 ↓"
     assert column("coverage").heading == "Coverage ↑"
     assert column("vendi").heading == "Vendi"
-    assert column("kid_mean").name == "KID" and column("rejected_share").name == "Rejected"
+    assert column("kid_mean").name == "KID" and column("rejected_fraction").name == "Rejected"
 
 
 def test_an_unknown_number_is_shown_under_its_key():
@@ -40,18 +40,18 @@ def test_an_unknown_number_is_shown_under_its_key():
 def test_shown_columns_are_those_that_were_measured(rows):
     complete = tables.complete(rows)
     keys = [each.key for each in shown_in(columns.MODELS, complete, "kid_mean")]
-    assert keys[:3] == ["kid_mean", "density", "rejected_share"]
+    assert keys[:3] == ["kid_mean", "density", "rejected_fraction"]
     assert "vendi" not in keys and "path" not in keys
 
 
 def test_any_column_can_be_the_headline(rows):
-    complete = tables.complete(rows.assign(confident_share=0.9))
-    shown = shown_in(columns.MODELS, complete, "confident_share")
-    assert shown[0].key == "confident_share" and shown[0].title
+    complete = tables.complete(rows.assign(confident_fraction=0.9))
+    shown = shown_in(columns.MODELS, complete, "confident_fraction")
+    assert shown[0].key == "confident_fraction" and shown[0].title
 
 
 def test_what_rows_have_is_defined(rows):
-    titles = [title for title, _, _ in definitions(tables.complete(rows.assign(copied_share=0)))]
+    titles = [title for title, _, _ in definitions(tables.complete(rows.assign(copied_fraction=0)))]
     assert "Copied %" in titles
     assert "KID ×1000" in titles and "± and n" in titles and "Vendi" not in titles
 

@@ -110,9 +110,9 @@ def test_the_classifier_is_described_once(rows):
     assert text.count(label) == 1 and "test accuracy 99 %" in text
 
 
-def test_corrected_class_shares_are_said_to_be(rows):
+def test_corrected_class_fractions_are_said_to_be(rows):
     for corrected in (0.0, 1.0):
-        (group,) = group_rows(rows.assign(shares_corrected=corrected))
+        (group,) = group_rows(rows.assign(fractions_corrected=corrected))
         assert ("corrected by the classifier" in groups.describe(group)) == bool(corrected)
 
 

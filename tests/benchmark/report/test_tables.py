@@ -215,7 +215,7 @@ def test_notes_of_seeds_say_whose_they_are(seeds):
         ("kid_digits_mean", 0.0203, "classifier KID ×1000 ↓", "20.30"),
         ("modes_covered", 9, "Modes (of 10) ↑", "9"),
         ("mode_kl", 0.01234, "KL (floor 0.0009) ↓", "0.0123"),
-        ("rejected_share", 0.0512, "Rejected % ↓ (95 %)", "5.1 (4.4–5.6)"),
+        ("rejected_fraction", 0.0512, "Rejected % ↓ (95 %)", "5.1 (4.4–5.6)"),
         ("recall", 0.65449, "Recall ↑", "0.654"),
         ("density", 1.25, "Density ↑", "1.250"),
         ("num_parameters", 1_120_000, "Parameters", "1.12 M"),
@@ -238,7 +238,7 @@ def test_numbers_are_rounded_to_what_a_reader_can_use(rows, column, value, title
 
 
 def test_what_a_row_lacks_is_missing_and_what_all_lack_is_no_column(rows):
-    rows.loc[0, ["coverage", "rejected_share_low"]] = np.nan
+    rows.loc[0, ["coverage", "rejected_fraction_low"]] = np.nan
     table = table_of(rows)
     line = [line[1] for line in table.body].index("ddpm-200")
     assert cell(table, "Coverage ↑", line) == "–"

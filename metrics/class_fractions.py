@@ -1,11 +1,11 @@
-"""Class shares corrected for a classifier's mistakes.
+"""Class fractions corrected for a classifier's mistakes.
 
 A classifier that takes every tenth shirt for a coat finds too many coats in whatever it judges. Its
 confusion matrix on test images says how many, as long as the judged images of a class are mistaken
 as often as the test images of that class (label shift: Saerens et al. 2002; Lipton et al. 2018).
 
 On Fashion-MNIST (half of the test images give the matrix, 20,000 are drawn from the other half) the
-root mean square error of a share is 0.29 to 0.35 percentage points; uncorrected it is 0.28 where
+root mean square error of a fraction is 0.29 to 0.35 percentage points; uncorrected it is 0.28 where
 classes are equally frequent and up to 1.05 where they are not, and by expectation maximisation over
 the classifier's probabilities (Saerens et al. 2002) 0.44 to 0.53.
 """
@@ -13,7 +13,7 @@ the classifier's probabilities (Saerens et al. 2002) 0.44 to 0.53.
 import numpy as np
 
 MAX_STEPS = 20_000
-TOLERANCE = 1e-10  # largest change of a share in the last step
+TOLERANCE = 1e-10  # largest change of a fraction in the last step
 
 
 def confusion_rates(confusion: np.ndarray) -> np.ndarray:
@@ -31,12 +31,12 @@ def confusion_rates(confusion: np.ndarray) -> np.ndarray:
     return counts / counts.sum(axis=1, keepdims=True)
 
 
-def correct_shares(*, counts: np.ndarray, confusion: np.ndarray) -> np.ndarray:
-    """Most likely shares of the true classes, given how many images were taken for each class.
+def correct_fractions(*, counts: np.ndarray, confusion: np.ndarray) -> np.ndarray:
+    """Most likely fractions of the true classes, given how many images were taken for each class.
 
-    Maximises sum_j n_j log(sum_i q_i C_ij) over shares q by expectation maximisation. Where the
-    solution of n / N = q C is a share vector, it is that solution (adjusted classify and count);
-    unlike it, no share is ever negative.
+    Maximises sum_j n_j log(sum_i q_i C_ij) over fractions q by expectation maximisation. Where the
+    solution of n / N = q C is a fraction vector, it is that solution (adjusted classify and count);
+    unlike it, no fraction is ever negative.
 
     Args:
         counts: integers `(K,)`, n, images taken for each class, one or more in all.
@@ -47,25 +47,25 @@ def correct_shares(*, counts: np.ndarray, confusion: np.ndarray) -> np.ndarray:
     """
     rates = confusion_rates(confusion)
     observed = np.asarray(counts) / np.sum(counts)
-    shares = np.full(len(observed), 1.0 / len(observed))
+    fractions = np.full(len(observed), 1.0 / len(observed))
     for _ in range(MAX_STEPS):
-        before = shares
-        shares = shares * (rates @ (observed / (shares @ rates)))
-        if np.abs(shares - before).max() < TOLERANCE:
+        before = fractions
+        fractions = fractions * (rates @ (observed / (fractions @ rates)))
+        if np.abs(fractions - before).max() < TOLERANCE:
             break
-    return shares
+    return fractions
 
 
 def corrected_covariance(
-    *, shares: np.ndarray, confusion: np.ndarray, num_samples: int
+    *, fractions: np.ndarray, confusion: np.ndarray, num_samples: int
 ) -> np.ndarray:
-    """Covariance of corrected shares, to first order: of q = p C^-1 in p and in C.
+    """Covariance of corrected fractions, to first order: of q = p C^-1 in p and in C.
 
     Both are estimates: p from the samples, each row of C from the test images of a class. The
     correction inflates the first part, and the second does not shrink with more samples.
 
     Args:
-        shares: `(K,)`, q, the true shares.
+        fractions: `(K,)`, q, the true fractions.
         confusion: integers `(K, K)`, test images by true class (row) and prediction (column).
         num_samples: N.
 
@@ -73,29 +73,29 @@ def corrected_covariance(
         float64 `(K, K)`.
     """
     rates = confusion_rates(confusion)
-    predicted = shares @ rates
+    predicted = fractions @ rates
     covariance = _multinomial_covariance(predicted) / num_samples
-    for share, row, num_tested in zip(shares, rates, np.sum(confusion, axis=1), strict=True):
-        covariance += share**2 * _multinomial_covariance(row) / max(1, num_tested)
+    for fraction, row, num_tested in zip(fractions, rates, np.sum(confusion, axis=1), strict=True):
+        covariance += fraction**2 * _multinomial_covariance(row) / max(1, num_tested)
     inverse = np.linalg.pinv(rates)
     return inverse.T @ covariance @ inverse
 
 
-def _multinomial_covariance(shares: np.ndarray) -> np.ndarray:
-    return np.diag(shares) - np.outer(shares, shares)
+def _multinomial_covariance(fractions: np.ndarray) -> np.ndarray:
+    return np.diag(fractions) - np.outer(fractions, fractions)
 
 
 def expected_corrected_kl(
-    *, real_shares: np.ndarray, confusion: np.ndarray, num_samples: int
+    *, real_fractions: np.ndarray, confusion: np.ndarray, num_samples: int
 ) -> float:
-    """What KL(generated || real) a perfect sampler gets on average by its corrected shares.
+    """What KL(generated || real) a perfect sampler gets on average by its corrected fractions.
 
     To second order, half the sum of Var(q_k) / q_k; with a classifier that makes no mistake that is
     Miller's (K - 1) / 2N. It is some times that where classes are often confused, and has a part
     that more samples do not lower: the confusion matrix is known from finitely many test images.
 
     Args:
-        real_shares: `(K,)`, sums to one.
+        real_fractions: `(K,)`, sums to one.
         confusion: integers `(K, K)`, test images by true class (row) and prediction (column).
         num_samples: N.
 
@@ -103,7 +103,7 @@ def expected_corrected_kl(
         Nats.
     """
     covariance = corrected_covariance(
-        shares=real_shares, confusion=confusion, num_samples=num_samples
+        fractions=real_fractions, confusion=confusion, num_samples=num_samples
     )
-    present = real_shares > 0
-    return float(0.5 * np.sum(np.diag(covariance)[present] / real_shares[present]))
+    present = real_fractions > 0
+    return float(0.5 * np.sum(np.diag(covariance)[present] / real_fractions[present]))
