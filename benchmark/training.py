@@ -31,8 +31,8 @@ from benchmark.validation import (
     Validation,
     averaged_weights,
     is_better,
-    without_final_averages,
     swap_in_ema,
+    without_final_averages,
 )
 
 SECONDS_BETWEEN_CHECKPOINTS = 60
