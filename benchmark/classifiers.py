@@ -31,7 +31,7 @@ CLASSIFIER_CODE = (
     "metrics/classifier_training.py",
     "metrics/outliers.py",
 )
-# What differs from the recipe's defaults: clothes are harder to tell apart, and lie straight.
+# What differs from the recipe's defaults: clothes are harder to distinguish, and lie straight.
 RECIPES: dict[str, dict[str, Any]] = {
     "fashion_mnist": {"widths": (32, 64, 128), "max_rotation": 5.0, "max_scaling": 0.05},
 }

@@ -27,7 +27,7 @@ if not console.is_terminal:
     console = Console(highlight=False, width=WIDTH_OF_LOGS)
 
 label = ""  # opens the lines of a run whose output is mixed with others
-at_updates: list[Callable[[], None]] = []  # what a run does whenever it tells its progress
+at_updates: list[Callable[[], None]] = []  # what a run does whenever it reports progress
 
 
 def stage(title: str) -> None:

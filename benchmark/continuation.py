@@ -1,4 +1,4 @@
-"""Training that goes on from another run's weights: `start_from=<run folder>`."""
+"""Training that starts from another run's weights: `start_from=<run folder>`."""
 
 from typing import Any
 
@@ -13,9 +13,10 @@ from benchmark.training_cost import cost_of
 
 
 class Start:
-    """A finished training that another one goes on from.
+    """A finished training that another one starts from.
 
-    Its last weights are taken, the averages if there are any; moments and learning rate begin anew.
+    Its last weights are taken, the averages if there are any; moments and learning rate start from
+    scratch.
 
     Attributes:
         run: The `StoredRun`.
@@ -41,14 +42,14 @@ class Start:
 
 
 def take_start(settings: dict[str, Any], dataset_name: str) -> Start | None:
-    """The run that a training goes on from.
+    """The run that a training starts from.
 
     Args:
         settings: The configuration, which is changed: `start_from` becomes the key of its run.
         dataset_name: Name of the dataset.
 
     Returns:
-        The `Start`, `None` for a training that begins anew.
+        The `Start`, `None` for a training from scratch.
 
     Raises:
         UserError: If it is no finished run on the same dataset.

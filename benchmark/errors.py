@@ -1,8 +1,8 @@
-"""What can go wrong that is not a defect: each is told in one line, without a traceback."""
+"""Errors that are not defects: each is reported in one line, without a traceback."""
 
 
 class UserError(Exception):
-    """A mistake in what was asked for; the message says what is wrong and how to mend it.
+    """A mistake of the user; the message says what is wrong and how to fix it.
 
     The command line prints the message alone and leaves with exit code 2.
     """

@@ -77,7 +77,7 @@ def synchronize(path: Path) -> None:
 
 @contextlib.contextmanager
 def reported_disk_errors(path: Path, num_bytes: int | None = None) -> Iterator[None]:
-    """Turns a disk's refusal into one line that says what is needed and what is free.
+    """Turns a disk's refusal into one line with the space needed and the space free.
 
     Raises:
         EnvironmentProblem: If the block raised an `OSError` of a disk.

@@ -1,4 +1,4 @@
-"""The number by which the quality of a generator is told, as `python -m benchmark.validity` chose.
+"""The headline measure of sample quality, as `python -m benchmark.validity` chose it.
 
 The experiment and its rule stand in results/validity.md; a test says when this file and
 results/validity.json disagree. On MNIST, N = 2,000:
@@ -6,7 +6,7 @@ results/validity.json disagree. On MNIST, N = 2,000:
 - With a classifier, its Fréchet distance. It is the one candidate that sees every quality damage
   and every collapse, and orders all of them rightly (Kendall's tau 1.00). The kernel distances in
   the same space are as sharp on damaged images, but what they say of twenty repeated images depends
-  so much on which twenty that single sets are not told apart by three standard errors. Precision,
+  so much on which twenty that three standard errors do not separate single sets. Precision,
   density and the rejected fraction do not see collapse at all.
 - Without, the Fréchet distance in the encoder's space, for the same reason. It misses dropped
   classes, as all numbers of that space do, and a tenth of swapped or holed images, as all do but

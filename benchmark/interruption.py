@@ -17,7 +17,7 @@ SIGNALLED = 128  # a shell adds a signal's number to it for the exit code of wha
 
 
 class Interruption(KeyboardInterrupt):
-    """The program was told to stop.
+    """The program was asked to stop.
 
     Attributes:
         number: The signal, `signal.SIGINT` for Ctrl-C.
@@ -69,7 +69,7 @@ def saves_first() -> Iterator[None]:
 
 
 def is_requested() -> bool:
-    """Whether this process was told to stop."""
+    """Whether this process was asked to stop."""
     return request.number is not None
 
 

@@ -79,7 +79,7 @@ class Measured:
         return [note for number in self.numbers.values() for note in number["notes"]]
 
     def details(self, metric: str) -> dict[str, Any]:
-        """What a metric said beyond its numbers; empty if it is not among them."""
+        """What a metric recorded beyond its numbers; empty if it is not among them."""
         return self.numbers.get(metric, {}).get("details", {})
 
 

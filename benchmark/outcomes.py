@@ -1,4 +1,4 @@
-"""How a run ends and where it went on, as its run.json tells it."""
+"""How a run ends and where it went on, as its run.json records it."""
 
 import contextlib
 import math

@@ -40,7 +40,7 @@ def in_own_process(work: Callable[[], None]) -> None:
             raise Interruption(number)
         if process.pid is None:
             early.append(number)
-        elif number != signal.SIGINT or not _is_in_foreground():  # else the terminal tells both
+        elif number != signal.SIGINT or not _is_in_foreground():  # else the terminal signals both
             os.kill(process.pid, number)
 
     earlier = {number: signal.signal(number, pass_on) for number in SIGNALS}
@@ -76,7 +76,7 @@ def _work(work: Callable[[], None]) -> None:
 
 
 def _is_in_foreground() -> bool:
-    """Whether this process reads from a terminal that tells its signals to this group."""
+    """Whether this process reads from a terminal that sends its signals to this group."""
     try:
         return os.tcgetpgrp(STANDARD_INPUT) == os.getpgrp()
     except OSError:

@@ -41,7 +41,7 @@ def build_pipeline(
         start_step: Index of the first batch.
         num_steps: Number of batches; `None` for an endless dataset.
         labels: Optional int64 array of shape `(N,)`.
-        horizontal_flip: Whether to mirror each image with probability 1/2, drawn anew in each
+        horizontal_flip: Whether to mirror each image with probability 1/2, drawn afresh in each
             epoch; a function of the seed and of the image's place in the stream.
 
     Returns:

@@ -134,7 +134,7 @@ class RunFolder(Folder):
 
 @contextlib.contextmanager
 def way_out() -> Iterator[None]:
-    """Adds to what is said of a damaged file how to go on."""
+    """Adds how to go on to the message about a damaged file."""
     try:
         yield
     except EnvironmentProblem as problem:

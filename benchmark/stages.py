@@ -1,4 +1,4 @@
-"""How long the stages of a run take: kept in its run.json, told at its end and in the report.
+"""How long the stages of a run take: kept in its run.json, shown at its end and in the report.
 
 A run that goes on after a stop adds up. No stage includes the time that a run waited for others.
 """

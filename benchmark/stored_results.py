@@ -33,7 +33,7 @@ damages: dict[Path, str] = {}  # of the files that were read last: what is wrong
 
 
 def read(path: Path, parse: Callable[[Path], T]) -> T | None:
-    """What a file holds; `None` if there is none, or a damaged one, which is told.
+    """What a file holds; `None` if there is none, or a damaged one, which is reported.
 
     Args:
         path: The file.
@@ -55,9 +55,9 @@ def read(path: Path, parse: Callable[[Path], T]) -> T | None:
 def collect_rows(results_dir: str | Path) -> pd.DataFrame:
     """Reads all rows: of runs, of samples made elsewhere and of sanity checks.
 
-    A run that diverged or failed has one row without figures. Damaged files are told, and listed in
-    `damages` anew. The columns are those that any row has, in the order in which they first
-    appear; `path` leads to the row's files (see `StoredRow`).
+    A run that diverged or failed has one row without figures. Damaged files are reported, and
+    `damages` is cleared and lists them. The columns are those that any row has, in the order in
+    which they first appear; `path` leads to the row's files (see `StoredRow`).
     """
     root, rows = Path(results_dir), []
     damages.clear()
@@ -170,7 +170,7 @@ class StoredRow:
         return paths
 
     def details(self, metric: str) -> dict[str, Any]:
-        """What a metric said beyond its numbers, by the name of its option in conf/metric."""
+        """What a metric recorded beyond its numbers, by the name of its option in conf/metric."""
         stored = read(self._path / "metrics.json", _measurement) if self._path else None
         numbers = stored["numbers"] if stored else {}
         return numbers.get(metric, {}).get("details", {})

@@ -103,7 +103,7 @@ class Validation:
         """Images of the model's weights as they are now, uint8.
 
         Raises:
-            Interruption: If the program was told to stop.
+            Interruption: If the program was asked to stop.
             NotFinite: If some of their values are not finite numbers.
         """
         count, batches = len(self.real_features), []

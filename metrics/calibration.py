@@ -1,4 +1,4 @@
-"""Does a classifier's confidence mean what it says? Temperature scaling and its check."""
+"""Calibration of a classifier's confidence: temperature scaling and its check."""
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -56,7 +56,7 @@ def calibration_error(
 def cross_fitted_probabilities(*, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Probabilities of each half of the images at the temperature of the other half.
 
-    So the calibration error of these tells of images that the temperature was not fitted to.
+    So their calibration error is that of images to which the temperature was not fitted.
 
     Args:
         logits: `(N, K)`.

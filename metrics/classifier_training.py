@@ -38,7 +38,7 @@ class Recipe:
 
 
 class TrainingBatches(keras.utils.PyDataset):
-    """Shuffled batches of slightly warped images, and outliers drawn anew for each epoch.
+    """Shuffled batches of slightly warped images, and outliers drawn afresh for each epoch.
 
     The images of an epoch depend on (seed, epoch) alone.
 
@@ -136,7 +136,7 @@ def train_classifier(
     AdamW (Loshchilov and Hutter 2019) with a learning rate that rises for a fifth of the steps and
     falls to zero along a cosine (Smith and Topin 2018). Outliers are a class more, so that what
     shows no class is given to none (outlier exposure, Hendrycks et al. 2019). No label smoothing:
-    confidence is to mean what it says, and a temperature sees to it (Guo et al. 2017).
+    confidence is to be calibrated, by a temperature (Guo et al. 2017).
 
     Args:
         images: uint8 `(N, H, W, C)`, the training split.

@@ -232,7 +232,7 @@ def peak_memory(call: Callable[[], object], *, held_bytes: int = 0) -> PeakMemor
         The `PeakMemory`.
 
     Raises:
-        NotMeasured: where the peak cannot be told from that of earlier calls.
+        NotMeasured: where the peak cannot be distinguished from that of earlier calls.
     """
     import keras
 
@@ -254,7 +254,7 @@ def peak_memory(call: Callable[[], object], *, held_bytes: int = 0) -> PeakMemor
 
 
 def _tensorflow_peak(call: Callable[[], object], device: str, held_bytes: int) -> PeakMemory:
-    import tensorflow as tf  # Keras does not tell the memory in use
+    import tensorflow as tf  # Keras does not report the memory in use
 
     tf.config.experimental.reset_memory_stats(device)
     before = tf.config.experimental.get_memory_info(device)["current"]
@@ -286,5 +286,5 @@ def resident_bytes(status: str, name: str) -> int:
     """An entry of `/proc/self/status`: `VmRSS` is resident now, `VmHWM` at its peak."""
     match = re.search(rf"^{name}:\s+(\d+) kB$", status, re.MULTILINE)
     if match is None:
-        raise NotMeasured(f"the system does not tell {name}")
+        raise NotMeasured(f"the system does not report {name}")
     return 1024 * int(match[1])

@@ -32,7 +32,7 @@ class HostReading:
 
 
 def read_host() -> HostReading | None:
-    """Reads the clocks; `None` where the system does not tell them (it is not Linux)."""
+    """Reads the clocks; `None` where the system does not report them (it is not Linux)."""
     try:
         stat = STAT.read_text()
     except OSError:
@@ -47,7 +47,7 @@ def read_host() -> HostReading | None:
 
 
 def physical_bytes() -> int | None:
-    """The machine's memory, or `None` where the system does not tell."""
+    """The machine's memory, or `None` where the system does not report it."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
@@ -107,10 +107,10 @@ def describe_host() -> dict[str, Any]:
 
 
 def processor_name() -> str:
-    """The processor's model where the system tells it, else its architecture.
+    """The processor's model where the system reports it, else its architecture.
 
-    Virtual machines tell of different processors by one name, such as `AMD EPYC`; their family and
-    model numbers, in brackets, tell them apart.
+    Virtual machines report different processors by one name, such as `AMD EPYC`; their family and
+    model numbers, in brackets, distinguish them.
     """
     try:
         lines = CPU_INFO.read_text().splitlines()
@@ -143,7 +143,7 @@ def describe_device() -> dict[str, Any]:
     described = {"backend": backend, "devices": devices, "device": _device_name(backend, devices)}
     if backend != "tensorflow":
         return described
-    import tensorflow as tf  # Keras does not tell the number of threads
+    import tensorflow as tf  # Keras does not report the number of threads
 
     intra_op = tf.config.threading.get_intra_op_parallelism_threads()
     return {

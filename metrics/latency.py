@@ -252,7 +252,7 @@ class Latency:
     image (see `metrics.cost.count_flops`). `peak_memory_mb` is what sampling takes beyond an idle
     process in 10^6 bytes, weights included: the increase during an end-to-end call at batch 64, or
     at `max_batch_size` if that is smaller (see `metrics.cost.peak_memory`). `latency_device`,
-    `latency_threads` and `latency_precision` are those of this measurement. What cannot be told is
+    `latency_threads` and `latency_precision` are those of this measurement. What is not known is
     left out, with the reason in the details.
 
     The sampler has `sample(latents, seeds)`, `single_pass(latents)`, `pass_inputs(latents)`,

@@ -75,7 +75,7 @@ def _blur_by_group(levels: np.ndarray, scales: np.ndarray) -> np.ndarray:
 
 
 def _smooth_fields(generator: np.random.Generator, count: int, images: np.ndarray) -> np.ndarray:
-    """Gaussian random fields of unit deviation, smooth: no pixel stands for itself."""
+    """Gaussian random fields of unit deviation, smooth: no pixel is independent."""
     sides = images.shape[1:3]
     scales = np.geomspace(0.045, 0.2, NUM_GROUPS) * min(sides)
     fields = _blur_by_group(generator.normal(size=(count, *sides)), scales)

@@ -66,12 +66,12 @@ class ClassPoints:
 
 @dataclass(frozen=True)
 class Bars:
-    """Values that stand side by side, and a threshold that tells the small ones.
+    """Values side by side, and a threshold that marks the small ones.
 
     Attributes:
         values: Float `(N,)`, not negative, in the order in which they are shown.
         names: A name for each value.
-        threshold: Values below it are told from the others.
+        threshold: Values below it are marked.
         threshold_label: What it means to lie below the threshold.
         title: What the picture says, in one line.
         x_label: What the names are.
@@ -156,10 +156,10 @@ class GenerativeModel(keras.Model):
         return {}
 
     def adapt(self, images):
-        """Takes from the training images what the model must know of them before its first step.
+        """Computes from the training images what the model needs before its first step.
 
-        Called once, before a training that starts anew. What it takes must be weights, so that it
-        is saved and loaded with them. Nothing by default.
+        Called once, before a training that starts from scratch. The results must be weights, so
+        that they are saved and loaded with the others. Nothing by default.
 
         Args:
             images: uint8 `(N, height, width, channels)`, perhaps too many for the memory: slices of
@@ -258,7 +258,7 @@ class Sampler(keras.Model):
         """Pictures of the sampler at work, by file name.
 
         Returns:
-            `dict[str, Illustration | Animation]`: a walk through the latent space, if that is all
+            `dict[str, Illustration | Animation]`: interpolations in latent space, if that is all
             an image depends on.
         """
         return {"interpolation": self.interpolation()} if self.deterministic else {}

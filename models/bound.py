@@ -176,7 +176,7 @@ def bound_of_images(*, network, bound, images, labels=None, seed=0, jit_compile=
         network: Network with the inputs `[images, times]`, then `labels` where there are classes.
         bound: A `VariationalBound`.
         images: uint8 `(N, height, width, channels)`.
-        labels: Their classes, int `(N,)`, where the network is told them.
+        labels: Their classes, int `(N,)`, where the network takes them.
         seed: Integer that the noises descend from, each image's own from its position as well.
         jit_compile: As for `keras.Model.compile`.
 

@@ -13,7 +13,7 @@ from models.latent_plane import illustrate_plane
 
 WEIGHT_STD = 0.02  # Radford et al., section 4
 MOMENTUM = 0.9  # of the batch statistics
-NUM_STATISTICS, STATISTICS_BATCH = 1280, 128  # images that they are made anew from
+NUM_STATISTICS, STATISTICS_BATCH = 1280, 128  # images from which they are recomputed
 ACTIVATIONS = {
     "leaky_relu": lambda: layers.LeakyReLU(negative_slope=0.2),
     "relu_capped": lambda: layers.ReLU(max_value=0.2),
@@ -140,7 +140,7 @@ class DCGAN(GenerativeModel):
         return total_loss(self, generate, generator_losses, discriminator_losses)
 
     def update_statistics(self):
-        """Makes the batch statistics anew for the weights as they are, which may be averages."""
+        """Recomputes the batch statistics for the weights as they are, which may be averages."""
         sampler = self.sampler()
         starts = range(0, NUM_STATISTICS, STATISTICS_BATCH)
         batches = (

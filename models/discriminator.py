@@ -52,7 +52,7 @@ def activate(features):
 
 
 def append_minibatch_std(features):
-    """Appends a channel that tells how much the images of a group differ (Karras et al. 2018).
+    """Appends a channel that shows how much the images of a group differ (Karras et al. 2018).
 
     It is the standard deviation over the `GROUP_SIZE` images of a group (Karras et al. 2020),
     averaged over positions and channels. Without it, images that are all alike pass as real.

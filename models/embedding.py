@@ -1,4 +1,4 @@
-"""What the U-Net is told besides the image: the time and the class, and the latents."""
+"""What the U-Net is conditioned on: the time, the class, and the latents."""
 
 import functools
 import math

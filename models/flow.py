@@ -21,7 +21,7 @@ from models.unet import build_unet
 
 TIME_DISTRIBUTIONS = ("uniform", "logit_normal")
 PREDICTIONS = {"velocity": "flow", "image": "image"}  # and what samplers call them
-EARLIEST_TIME = 0.05  # as which earlier ones count where velocities are made of images
+EARLIEST_TIME = 0.05  # earlier ones count as this where velocities are computed from images
 NUM_ILLUSTRATED, NUM_ILLUSTRATED_TIMES = 5, 11
 
 
@@ -37,7 +37,7 @@ class FlowModel(GenerativeModel):
             `"logit_normal"`, which prefers the middle of the way (Esser et al. 2024, section 3.1).
         logit_mean: Mean of log(t / (1 - t)) of the latter.
         logit_std: Its standard deviation, positive.
-        time_scale: What the network is told of t, over t; it has embeddings of time steps.
+        time_scale: The network takes `time_scale` times t, as it embeds time steps.
         num_classes: Number of classes that the images are conditioned on; `None` for none.
         label_dropout: As for `models.diffusion.DiffusionModel`.
         optimizer: A `keras.optimizers.Optimizer`.

@@ -64,7 +64,7 @@ class Euler(FlowMethod):
         return self.describe("euler")
 
     def reverse_steps(self, time_scale):
-        """Returns the `ReverseSteps` of a network that is told `time_scale` times t."""
+        """Returns the `ReverseSteps` of a network that takes `time_scale` times t."""
         times, ends = self.times()
         return reverse_steps(times, time_scale, image_weights=1.0 - ends, noise_weights=ends)
 
@@ -83,7 +83,7 @@ class Heun(FlowMethod):
         return self.describe("heun")
 
     def reverse_steps(self, time_scale):
-        """Returns the `ReverseSteps` of a network that is told `time_scale` times t."""
+        """Returns the `ReverseSteps` of a network that takes `time_scale` times t."""
         times, ends = self.times()
         corrected = ends[:-1]
         halves = 0.5 * (times - ends)[:-1] / corrected  # (t - t') / 2 t'
@@ -110,7 +110,7 @@ class Midpoint(FlowMethod):
         return self.describe("midpoint")
 
     def reverse_steps(self, time_scale):
-        """Returns the `ReverseSteps` of a network that is told `time_scale` times t."""
+        """Returns the `ReverseSteps` of a network that takes `time_scale` times t."""
         times, ends = self.times()
         middles = 0.5 * (times + ends)
         lengths = (times - ends) / middles
@@ -129,7 +129,7 @@ class Midpoint(FlowMethod):
 class MeanFlow(FlowMethod):
     """The jumps of a MeanFlow, whose network predicts average velocities (Geng et al. 2025).
 
-    They are steps of Euler's with a network that is told, beside t, how far it is to go.
+    They are Euler's steps with a network that also takes the length of the step.
     """
 
     @property
@@ -137,7 +137,7 @@ class MeanFlow(FlowMethod):
         return self.describe("meanflow")
 
     def reverse_steps(self, time_scale):
-        """Returns the `ReverseSteps` of a network that is told `time_scale` times t and t - r."""
+        """Returns the `ReverseSteps` of a network that takes `time_scale` times t and t - r."""
         times, ends = self.times()
         steps = Euler(num_steps=self.num_steps).reverse_steps(time_scale)
         return dataclasses.replace(steps, intervals=time_scale * (times - ends))
@@ -148,7 +148,7 @@ def reverse_steps(times, time_scale, **weights):
 
     Args:
         times: t of each pass, float64 `(num_passes,)`.
-        time_scale: What the network is told of t, over t.
+        time_scale: The network takes `time_scale` times t.
         **weights: As of `ReverseSteps`; those that are not given are 0.
     """
     names = ("image_weights", "previous_image_weights", "noise_weights", "state_weights", "stds")

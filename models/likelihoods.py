@@ -1,4 +1,4 @@
-"""What a VAE says of a pixel: a distribution around the sigmoid of the decoder's logit.
+"""Likelihoods of a VAE's pixels: distributions around the sigmoid of the decoder's logit.
 
 Pixels are on the scale [0, 1].
 """

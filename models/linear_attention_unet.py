@@ -92,7 +92,7 @@ def build_linear_attention_unet(
         features = layers.Conv2DTranspose(width, 4, strides=2, padding="same")(features)
 
     features = layers.Concatenate()([features, skips.pop()])
-    features = residual_block(features, None, base_width)  # it is not told the time
+    features = residual_block(features, None, base_width)  # it does not take the time
     outputs = layers.Conv2D(out_channels or image_shape[-1], 1, dtype=OUTPUT_DTYPE)(features)
     return keras.Model([images, *conditions], outputs, name="linear_attention_unet")
 

@@ -54,7 +54,7 @@ class MeanFlowModel(GenerativeModel):
         weight_power: p of the weights 1 / (error + `weight_offset`)^p of the images' summed
             squared errors (2025a, section 4.3), not negative; 0 weighs all alike.
         weight_offset: c of the weights, positive.
-        time_scale: What the network is told of t and of t - r, over these. Derivatives by time
+        time_scale: The network takes t and t - r, times this. Derivatives by time
             grow with it.
         num_classes: Number of classes that the images are conditioned on; `None` for none.
         label_dropout: As for `models.diffusion.DiffusionModel`.

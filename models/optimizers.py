@@ -81,7 +81,7 @@ class AveragedMuon(Averaging, keras.optimizers.Muon):
     a convolution counts as the matrix of its outputs by all its inputs, as in Jordan et al.'s code;
     Keras alone leaves it to Adam. Other than they advise, that includes the first and the last
     layer. All but kernels is left to Adam: biases, scales and embeddings.
-    Nothing decays unless asked for.
+    Without weight decay by default.
     """
 
     def __init__(self, learning_rate=1e-3, ema_momentum=0.999, **kwargs):

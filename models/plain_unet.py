@@ -34,7 +34,7 @@ def build_plain_unet(
         multipliers: Channels of each level over `base_width`; the resolution halves between
             levels. 1, 2, 4, 8 and 16 in the paper.
         dropout: Rate between the two convolutions of a level, in [0, 1).
-        time_conditioning: With `"none"` the network is not told the time; with `"input"` its
+        time_conditioning: With `"none"` the network does not take the time; with `"input"` its
             embedding is concatenated to the images.
         time_embedding: `"discrete"` for time steps or `"continuous"` for times in [0, 1].
         num_classes: Adds the input `labels`, as in `models.unet.build_unet`; only with the time.

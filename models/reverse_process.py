@@ -71,7 +71,7 @@ class DiffusionSampler(Sampler):
 
     @classmethod
     def of_method(cls, method, steps, **options):
-        """A sampler that takes `steps` as a method says.
+        """A sampler that takes `steps`, with the options of a method.
 
         Args:
             method: A `models.samplers.ReverseMethod` or `models.flow_samplers.FlowMethod`.
@@ -170,7 +170,7 @@ class DiffusionSampler(Sampler):
         return ops.concatenate([guided[..., :channels], conditional[..., channels:]], axis=-1)
 
     def predict_without_class(self, images, index, seeds):
-        """The network's output where no class is asked for, in one pass."""
+        """The network's output without a class, in one pass."""
         conditions = self.network_latents(index, seeds)
         if self.num_classes is not None:
             no_class = ops.full_like(seeds[:, 1], self.num_classes, dtype="int32")
@@ -236,7 +236,7 @@ class DiffusionSampler(Sampler):
     def reconstruct(self, images, fraction):
         """Partial diffusion: noises real images part of the way and denoises them from there.
 
-        No class is asked for, whatever `num_classes` and `guidance_scale`.
+        Without a class, whatever `num_classes` and `guidance_scale`.
 
         Args:
             images: uint8 `(N, height, width, channels)`.

@@ -1,4 +1,4 @@
-"""Ways to walk a diffusion model's reverse process from noise to images.
+"""Sampling methods for diffusion models: how the reverse process goes from noise to images.
 
 A method turns the noise schedule into a table of coefficients, one row for each step; the loop
 that runs the table is the same for all (`models.diffusion.DiffusionSampler`). With x0 the
@@ -21,7 +21,7 @@ class ReverseSteps:
     """Coefficients of the reverse process in the order of execution, each float64 `(num_steps,)`.
 
     Attributes:
-        times: What the network is told, the noisiest point first (see `models.schedules`).
+        times: The times that the network takes, the noisiest first (see `models.schedules`).
         signal_rates: sqrt(alpha_bar) at that point.
         noise_rates: sqrt(1 - alpha_bar) at that point.
         image_weights: Factor of the predicted image x0.
@@ -29,9 +29,9 @@ class ReverseSteps:
         noise_weights: Factor of the predicted noise eps.
         state_weights: Factor of the current state x.
         stds: Standard deviation of the fresh noise z, 0 where none is added.
-        std_ratios: Where the network tells the variance, the largest standard deviation over
+        std_ratios: Where the network predicts the variance, the largest standard deviation over
             `stds`, which are the smallest; `None` where it does not.
-        intervals: Where the network is told them, how far the steps go, on the scale of `times`;
+        intervals: Where the network takes them, the lengths of the steps, on the scale of `times`;
             `None` where it is not.
     """
 
@@ -127,7 +127,7 @@ class DDPM(ReverseMethod):
     Args:
         variance: Of the fresh noise: `"fixed_small"` is the posterior's, beta tilde (eq. 7),
             `"fixed_large"` is beta (Ho et al. 2020, section 3.2), and `"learned"` is what a model
-            with `learned_variance` says between the two (Nichol and Dhariwal 2021, eq. 15). The
+            with `learned_variance` predicts between the two (Nichol and Dhariwal 2021, eq. 15). The
             last step adds none.
     """
 
@@ -208,8 +208,8 @@ class DDIM(ReverseMethod):
 class Consistency(ReverseMethod):
     """Multistep sampling of consistency models (Song et al. 2023, algorithm 1).
 
-    Each step predicts the image and noises it anew, less than before. Of a diffusion model, which
-    predicts but the mean of the images that may be behind a state, it makes blurred ones.
+    Each step predicts the image and adds noise to it again, less than before. With a diffusion
+    model, which predicts the mean of the images that a state may come from, images are blurred.
     """
 
     @property

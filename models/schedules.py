@@ -1,8 +1,8 @@
-"""Noise schedules: how much signal is left at each point of the way from image to noise.
+"""Noise schedules: how much signal is left at each point between image and noise.
 
-A schedule is asked two things. `draw` gives training what it needs, random points of the way;
-`path` gives sampling the points of a walk back. What the network is told of a point, its `times`,
-is the number of the time step on a discrete schedule and the noise variance on a continuous one.
+`draw` returns random points, for training; `path` the points at which sampling evaluates the
+network. The `times` that the network takes are numbers of time steps on a discrete schedule and
+noise variances on a continuous one.
 """
 
 import math
@@ -17,10 +17,10 @@ SPACINGS = ("leading", "trailing", "linspace", "log_snr")
 
 @dataclass(frozen=True)
 class Path:
-    """Points of a walk from noise to images, the noisiest first.
+    """The points that sampling passes from noise to images, the noisiest first.
 
     Attributes:
-        times: What the network is told, `(num_steps,)`.
+        times: What the network takes, `(num_steps,)`.
         alpha_bars: The fraction of the signal's variance (Ho et al. 2020), float64 `(num_steps,)`.
         num_timesteps: T of a discrete schedule, `None` for a continuous one.
     """
@@ -200,7 +200,7 @@ class VariancePreservingSchedule(DiscreteSchedule):
 class ContinuousCosineSchedule:
     """Signal and noise rates are cosine and sine of an angle that grows evenly with time.
 
-    Time runs through [0, 1], between the two signal rates; the network is told the noise's
+    Time runs through [0, 1], between the two signal rates; the network takes the noise's
     variance. (The continuous form of the cosine schedule with both ends cut off, as in Keras's
     "Denoising diffusion implicit models" example.)
 

@@ -157,7 +157,7 @@ def build_unet(
         time_conditioning: The embedding of the time sets `"scale_shift"` of the second
             normalisation of each block (Dhariwal and Nichol 2021), is `"add"`ed between the
             convolutions of each block (Ho et al. 2020), or is concatenated once to the `"input"`
-            features, without dense layers. With `"none"` the network is not told the time.
+            features, without dense layers. With `"none"` the network does not take the time.
         patch_size: Stride of the first convolution.
         dropout: Rate between the convolutions of a block, in [0, 1).
         intervals: Adds the input `intervals`, `(batch,)`: lengths on the scale of the times, whose
@@ -233,8 +233,8 @@ def inputs_besides_images(
         **options: Other options of `models.embedding.embed_conditions`.
 
     Raises:
-        ValueError: If an option is out of its range, or a network that is not told the time is to
-            be told something else.
+        ValueError: If an option is out of its range, or a network that does not take the time is
+            given another condition.
     """
     check_at_least(1, num_classes=num_classes)
     check_at_least(2, time_dim=time_dim)

@@ -238,7 +238,7 @@ def mean_divergences(means, log_variances):
 
 
 def num_collapsed(divergences):
-    """Counts the latent dimensions that tell nothing about the image: posterior collapse.
+    """Counts the latent dimensions that encode nothing of the image: posterior collapse.
 
     They are those whose KL divergence from the prior, mean over images, is below 0.01 nats: the
     epsilon of Lucas et al. (2019, "Don't Blame the ELBO!"), here for the mean over images.

@@ -55,7 +55,7 @@ class ImageDataset:
         channel_dataset: The grey dataset of which each channel is an image (stacked MNIST), whose
             classifier judges the channels; `None` for ordinary images.
         protocol_samples: Samples that the dataset's published protocol asks for, or `None`.
-        horizontal_flip: Whether training mirrors each image with probability 1/2, drawn anew each
+        horizontal_flip: Whether training mirrors each image with probability 1/2, drawn afresh each
             time; part of the fingerprint, as other images are trained on. The arrays are never
             mirrored themselves.
 

@@ -40,7 +40,7 @@ def load_cached(
 
     A cache entry is a folder of four `.npy` files and a manifest with their checksums. It appears
     under its name only when it is whole. A file whose size or time of change is not the recorded
-    one is hashed again; if its contents differ, the entry is decoded anew.
+    one is hashed again; if its contents differ, the entry is decoded again.
 
     Args:
         name: Name of the dataset.

@@ -85,7 +85,7 @@ def read_idx(path: str | Path) -> np.ndarray:
         path: An IDX file, compressed with gzip if the name ends in `.gz`.
 
     Returns:
-        uint8 array of the shape that the header tells.
+        uint8 array of the shape in the header.
 
     Raises:
         UserError: If the file is missing, damaged, or not an IDX file of bytes.

@@ -52,7 +52,7 @@ def load_image_folder(
         crop_size: Side in pixels of the squares; `None`, the largest, goes with the central one.
         crop_seed: Seed of the random places; the seed of a run does not change it.
         image_size: Side in pixels to which the squares are scaled.
-        horizontal_flip: Whether training mirrors half of the images, drawn anew each time.
+        horizontal_flip: Whether training mirrors half of the images, drawn afresh each time.
         cache_dir: Folder of all caches.
 
     Returns:

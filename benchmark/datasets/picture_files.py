@@ -46,7 +46,7 @@ def open_picture(file: Path) -> Iterator[Any]:
         file: An image file.
 
     Yields:
-        The image. What fails while it is decoded is told like what fails here.
+        The image. Errors while it is decoded are reported like those here.
 
     Raises:
         UnusablePicture: If it is damaged, or Pillow would bring it to 8 bits or to its first page
@@ -81,7 +81,7 @@ def _check_whole(image: Any) -> None:
 
 
 def _has_wide_channels(image: Any) -> bool:
-    """Whether colours of 16 bits would be cut to 8, which the mode RGB does not tell."""
+    """Whether colours of 16 bits would be cut to 8, which the mode RGB does not show."""
     layouts = [tile[-1] for tile in image.tile]
     if image.format == "PPM":
         return any(isinstance(layout, tuple) and layout[-1] > 255 for layout in layouts)

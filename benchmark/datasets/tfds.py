@@ -51,7 +51,7 @@ def load_tfds(
             the largest one.
         image_size: Side of the images in pixels, to which the squares are scaled; `None` keeps
             the crops, or else the pictures as stored, which must then be of one size.
-        horizontal_flip: Whether training mirrors half of the images, drawn anew each time.
+        horizontal_flip: Whether training mirrors half of the images, drawn afresh each time.
         cache_dir: Folder of all caches.
 
     Returns:
@@ -182,6 +182,6 @@ def _read(builder: Any, fields: _Fields, instruction: str) -> Iterator[Batch]:
 
 
 def _file_stamps(folder: Path) -> list[tuple[str, int, int]]:
-    # A dataset that was prepared anew is decoded anew.
+    # A dataset that was prepared again is decoded again.
     files = sorted(path for path in folder.iterdir() if path.is_file())
     return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]

@@ -150,9 +150,8 @@ def _explain(builder: Any, reason: str, missing: dict[str, Any], folder: Path | 
     prepared = builder.data_dir
     problem = f"TFDS's {builder.info.full_name} is not prepared in {prepared}, and {reason}."
     if not missing:
-        return (
-            f"{problem} The files in {folder or 'TFDS'} must be the original ones: fetch them anew."
-        )
+        damaged = f"The files in {folder or 'TFDS'} are not the original ones"
+        return f"{problem} {damaged}: download them again."
     files = "; ".join(f"{info.filename} ({info.size}) from {url}" for url, info in missing.items())
     place = (
         "Put these files into a folder and give dataset.source=<folder>"

@@ -90,7 +90,7 @@ def animation(frames, *, columns, scale=2, captions=(), frame_ms, hold_ms):
 
 
 def illustration(picture):
-    """Draws what a model or a sampler says of itself in arrays.
+    """Draws the illustrations of a model or a sampler, given as arrays.
 
     Args:
         picture: An `Illustration` (a labelled table of images, such as a forward process), some

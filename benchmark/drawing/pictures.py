@@ -29,7 +29,7 @@ def write_pictures(folder: Folder, images: np.ndarray, sampler: Sampler) -> None
 
 
 def write_illustrations(folder: Folder, pictures: Mapping[str, Any]) -> None:
-    """Draws what a model or a sampler says of itself.
+    """Draws the illustrations of a model or a sampler.
 
     Args:
         folder: Where the pictures go.

@@ -17,7 +17,7 @@ INK, MUTED, GRID = "#222222", "#6b6b6b", "#e3e3e3"
 # Okabe & Ito (2008), without its yellow, which vanishes on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444")
 
-# Ten that are told apart on white, as dots and as the digits' names.
+# Ten that are easy to distinguish on white, as dots and as the digits' names.
 CLASS_COLORS = (
     "#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd",
     "#8c564b", "#e377c2", "#7f7f7f", "#a6a614", "#17becf",

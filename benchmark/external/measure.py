@@ -103,7 +103,7 @@ def warn_of_namesakes(rows: pd.DataFrame, run: str, results_dir: str) -> None:
         folder = Path(results_dir).joinpath(*Path(other["path"]).parts[:4])
         console.say(
             f"warning: {other['model']} is also the name of other samples, run {other['run']}; "
-            f"these are run {run}. Both rows are kept: give name=<another> to tell them apart, or "
+            f"these are run {run}. Both rows are kept: give name=<another> to distinguish them, or "
             f"remove the folder {folder} to drop the other",
             style="yellow",
         )

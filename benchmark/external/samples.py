@@ -53,7 +53,7 @@ def take_samples(builder: Any) -> tuple[Any, Samples]:
         The `ImageDataset`, and `num_samples` images of its shape.
 
     Raises:
-        UserError: If there are no such samples; the message says how to mend them.
+        UserError: If there are no such samples; the message says how to fix them.
     """
     settings = builder.settings
     name = choose_name(settings["name"], settings["samples"])
@@ -71,7 +71,7 @@ def take_samples(builder: Any) -> tuple[Any, Samples]:
 
 
 def choose_name(name: str | None, source: str) -> str:
-    """The name of the row: the given one, or one made of the file's or folder's name.
+    """The name of the row: the given one, or one taken from the file's or folder's name.
 
     Raises:
         UserError: If it cannot name a folder, or is that of a sanity row.

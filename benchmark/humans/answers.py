@@ -90,7 +90,7 @@ def check_sitting(sitting: Any) -> dict[str, Any]:
 def add_columns(rows: pd.DataFrame, sittings: list[dict[str, Any]]) -> pd.DataFrame:
     """Adds `human_error`, its interval and `human_answers` to the rows of samples people saw.
 
-    Images that were shown for a limited time are harder to tell apart: they have columns of their
+    Images that were shown for a limited time are harder to judge: they have columns of their
     own, such as `human_error_500ms`.
     """
     for seconds in sorted({sitting["seconds"] or 0.0 for sitting in sittings}):

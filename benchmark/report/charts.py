@@ -37,7 +37,7 @@ def pareto(group, *, styles=None):
 
     A bubble lies at the means over training seeds; its bars are their standard deviations, in
     either direction. Where no line has two seeds, the bar is the standard error of the estimate.
-    The area is the mean coverage, the mark within it tells the model; it is hollow where the
+    The area is the mean coverage, the mark within it stands for the model; it is hollow where the
     coverage was not measured. The front is that of the means. A dashed line is what test images
     score. Lines without a latency are named below the chart.
 

@@ -284,7 +284,7 @@ COLUMNS = (
     Column("copied_fraction_high", group=DIVERSITY),
     whole(
         "collapsed_latents", group=OTHER, paper="after Lucas et al. 2019",
-        meaning="In trilemma.csv, of a VAE: latent dimensions whose posterior tells nothing of the "
+        meaning="In trilemma.csv, of a VAE: latent dimensions that encode nothing of the "
         "image. Their KL divergence from the prior is below 0.01 nats, mean over test images.",
     ),
     Column(

@@ -1,4 +1,4 @@
-"""Which means of seeds can be told apart: pure functions of numbers."""
+"""Which means over seeds differ significantly: pure functions of numbers."""
 
 import itertools
 import math
@@ -95,7 +95,7 @@ def told_apart(samples: Sequence[Numbers], level: float = LEVEL) -> np.ndarray:
 
     Args:
         samples: For each line, the numbers of its training seeds. Lines of fewer than two seeds
-            cannot be told from any other.
+            differs from none significantly.
 
     Returns:
         A symmetric boolean array `(lines, lines)`.

@@ -1,4 +1,4 @@
-"""The pictures that runs made of themselves: on the report's page, or linked where it is full."""
+"""The runs' pictures: on the report's page, or linked where it is full."""
 
 import base64
 import urllib.parse
@@ -14,7 +14,7 @@ CAPTIONS = {
     "quantiles of the prior.",
     "directions": "What changes on the way from one sample towards two others.",
     "latents": "Where the encoder puts test images: the means of their posteriors.",
-    "divergences": "What each latent dimension tells of an image: the mean KL divergence of its "
+    "divergences": "How much each latent dimension encodes: the mean KL divergence of its "
     "posterior from the prior.",
     "process": "From noise to images.",
     "predictions": "States on their way out of the noise, and the image predicted from each.",

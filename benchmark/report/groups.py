@@ -1,4 +1,4 @@
-"""Which rows may stand in one table, and what is to be said of them."""
+"""Which rows may share a table, and the notes on them."""
 
 import hashlib
 import re
@@ -198,7 +198,7 @@ def _unmeasured(trained, status, what):
 
 
 def _repeats(lines):
-    """Sentences on lines in which a seed stands twice, as of two versions of the code."""
+    """Sentences on lines in which a seed appears twice, as of two versions of the code."""
     for line in lines:
         repeated = line.rows.loc[line.rows.duplicated(["seed", "sampling_seed"], keep=False)]
         runs = _distinct(repeated["run"])
@@ -228,7 +228,7 @@ def _sorted(rows):
 
 
 def _in_counting_order(values):
-    """Fills the numbers within overrides up with zeros, so that 2 stands before 16."""
+    """Fills the numbers within overrides up with zeros, so that 2 comes before 16."""
     if values.name != "overrides":
         return values
     return values.map(lambda text: re.sub(r"\d+", lambda found: found[0].zfill(12), text))

@@ -67,7 +67,7 @@ class History:
 
     @property
     def label(self) -> str:
-        """The model, with its overrides where they tell it from another."""
+        """The model, with its overrides where it takes them to distinguish it from another."""
         return f"{self.model} {self.overrides}".strip() if self.is_ambiguous else self.model
 
 

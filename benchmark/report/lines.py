@@ -18,7 +18,7 @@ UNMEASURED = ("diverged", "failed")
 class Line:
     """A model under one sampler, checkpoint and set of overrides, with all of its seeds.
 
-    Samples made elsewhere tell no seed: each set of them is a line of its own, as a check is.
+    Samples made elsewhere have no seed: each set of them is a line of its own, as a check is.
 
     Attributes:
         label: What figures and sentences call it.
@@ -75,7 +75,7 @@ class Standing:
 
     Attributes:
         best: Indices of the lines with the best mean.
-        ties: Of those that cannot be told from the best, both with two seeds or more.
+        ties: Of those that do not differ significantly from the best, both with two seeds or more.
         worse: Of those that can.
         untested: Of those with a number that no test can be made of, as a seed is alone.
     """

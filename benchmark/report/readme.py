@@ -56,7 +56,7 @@ def stale(readme, results_dir):
 
 
 def results_block(results_dir, root):
-    """The Markdown of the results: tables by model, what they tell, and figures.
+    """The Markdown of the results: tables by model, what follows from them, and figures.
 
     Args:
         results_dir: The published results.

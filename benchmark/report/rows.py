@@ -31,7 +31,7 @@ def is_sanity(rows):
 def line_identities(rows):
     """What the rows of one line share: model, sampler, checkpoint and overrides, as texts.
 
-    Rows without a seed, of samples made elsewhere, are told apart by their run.
+    Rows without a seed, of samples made elsewhere, are distinguished by their run.
     """
     parts = {name: _text(rows, name) for name in ("model", "sampler", "checkpoint", "overrides")}
     has_seed = rows["seed"].notna() if "seed" in rows else pd.Series(True, index=rows.index)

@@ -157,9 +157,9 @@ def _lines(trained, option, configuration_of, quality):
 def _sampler_names(trained, option):
     """The rows' samplers without what the option changes in their names.
 
-    A name tells the number of steps, and the options of the sampler after it. Where a run has
+    A name holds the number of steps, and the options of the sampler after it. Where a run has
     several samplers that would be called alike, each keeps its name. The best weights by
-    validation are told from the last ones.
+    validation are separate from the last ones.
     """
     changed = r"-\d.*" if option.startswith("sampler.") else r"-\d+"
     short = trained["sampler"].map(lambda name: re.sub(changed, "", name, count=1))

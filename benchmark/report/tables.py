@@ -174,7 +174,7 @@ def _table(cells, lines, checks, notes, marks, note):
 
 
 def is_name(key):
-    """Whether a column of a table tells which line it is, and has no number of it."""
+    """Whether a column identifies the line of a table and holds no number of it."""
     return key == NUM_SEEDS or column(key).group == IDENTITY
 
 
@@ -207,7 +207,7 @@ def _names_of_rows(rows):
 
 
 def _distinguishing(trained, known, names):
-    """The names of the columns that are needed to tell lines apart; always seeds, if several."""
+    """The names of the columns that distinguish lines; always seeds, if several."""
     found = []
     for name in names:
         values = trained[name].replace("", None).dropna()
@@ -278,7 +278,7 @@ def _beside(each, rows):
 
 
 def _marks(cells, lines):
-    """Which cells of the body are the best of their column, and which cannot be told from them."""
+    """Which cells are the best of their column, and which do not differ from them significantly."""
     body = [line for line in lines if not line.is_check]
     places = {id(line): index for index, line in enumerate(body)}
     models = competing(body)

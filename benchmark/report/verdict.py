@@ -170,7 +170,7 @@ def _in_order(lines, worth, pair):
 
 
 def _told_apart_both(lines, *columns):
-    """Pairs of lines that each of the columns tells apart."""
+    """Pairs of lines that differ in each of the columns."""
     apart = [comparison.told_apart(comparable(lines, described)) for described in columns]
     both = np.logical_and.reduce(apart)
     return {pair for pair in itertools.combinations(range(len(lines)), 2) if both[pair]}

@@ -162,7 +162,7 @@ class Experiment:
         return numbers
 
     def identity(self, parts: Parts) -> list[Any]:
-        """What tells a set from others, ready for JSON."""
+        """What distinguishes a set from others, ready for JSON."""
         return [[self.pools.hash(pool), rows.tolist()] for pool, rows in parts]
 
     @cached_property

@@ -1,7 +1,7 @@
 """What the measured values say: z-scores, rank agreement, blind spots, and which number wins.
 
 Values are given as `values[set][column]`, a list over the draws; a set is `UNDAMAGED` or a pair
-(name of the damage, strength). Strengths are told from the damages, the weakest first.
+(name of the damage, strength). Strengths follow the damages, the weakest first.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -80,7 +80,7 @@ def z_score(
         sign: 1 where a higher number is worse, -1 where it is better.
         spread_factor: Standard error of one set over the standard deviation of the values.
         pooled: `False` leaves s_d out and takes s_u alone, which asks whether a damaged set may be
-            an undamaged one, and not how well single sets of the two are told apart.
+            an undamaged one, and not how well single sets of the two are distinguished.
 
     Returns:
         Positive where the damaged sets are judged worse; infinite where no value varies.
@@ -192,7 +192,7 @@ def rank_candidates(
         damages: Those that were measured.
         spread_factor: That of the preset's `Plan`.
         has_classifier: Whether numbers that rest on the dataset's classifier may win.
-        pooled: As of `z_score`. The rule pools; the other way tells how firm its verdict is.
+        pooled: As of `z_score`. The rule pools; the other way shows how firm its verdict is.
     """
     scores = [
         score(candidate, values, damages, spread_factor=spread_factor, pooled=pooled)
