@@ -24,19 +24,15 @@ class Line:
         label: What figures and sentences call it.
         rows: Its rows, by training and sampling seed.
         is_check: Whether it is a sanity row, which competes with nothing.
+        seeds: Its numbers by training seed, means over the sampling seeds.
     """
 
     label: str
     rows: pd.DataFrame
     is_check: bool
+    seeds: pd.DataFrame
 
     @cached_property
-    def seeds(self) -> pd.DataFrame:
-        """The numbers by training seed, means over its sampling seeds."""
-        numbers = self.rows.select_dtypes("number").drop(columns="seed")
-        return numbers.groupby(self.rows["seed"].fillna(-1).to_numpy()).mean()
-
-    @property
     def first(self) -> pd.Series:
         """The row of the first seed, for what is shown of one seed."""
         return self.rows.iloc[0]
@@ -52,7 +48,12 @@ class Line:
 
     def values(self, key: str) -> np.ndarray:
         """A column's numbers, one for each training seed that has it."""
-        return self.seeds[key].dropna().to_numpy() if key in self.seeds else np.empty(0)
+        return self._values.get(key, np.empty(0))
+
+    @cached_property
+    def _values(self) -> dict[str, np.ndarray]:
+        columns = zip(self.seeds, self.seeds.to_numpy().T, strict=True)
+        return {key: numbers[~np.isnan(numbers)] for key, numbers in columns}
 
     def mean(self, key: str) -> float:
         """Mean over training seeds, NaN if none has the number."""
@@ -93,9 +94,15 @@ def lines_of(rows: pd.DataFrame) -> list[Line]:
     parts = [part.sort_values(["seed", "sampling_seed"], kind="stable") for part in parts]
     names = pd.DataFrame([line_identities(part).iloc[0] for part in parts])
     return [
-        Line(label, part, bool(is_sanity(part).iloc[0]))
+        Line(label, part, bool(is_sanity(part).iloc[0]), means_by_seed(part))
         for label, part in zip(row_labels(names) if parts else [], parts, strict=True)
     ]
+
+
+def means_by_seed(rows: pd.DataFrame) -> pd.DataFrame:
+    """The numbers of rows by training seed, means over its sampling seeds."""
+    numbers = rows.select_dtypes("number").drop(columns="seed")
+    return numbers.groupby(rows["seed"].fillna(-1).to_numpy()).mean()
 
 
 def competing(lines: list[Line]) -> list[Line]:

@@ -135,7 +135,7 @@ def _seed_cells(cells: list[Cells], line: Line) -> list[list[str]]:
     """The cells of each training seed of a line, under its name instead of the line's."""
     rows = []
     for seed, part in line.rows.groupby("seed"):
-        own = Line(f"seed {seed:g}", part, False)
+        own = Line(f"seed {seed:g}", part, False, line.seeds.loc[[seed]])
         names = iter([own.label])
         rows.append(
             [
