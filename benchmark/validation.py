@@ -229,9 +229,8 @@ def swap_in_ema(model: keras.Model) -> None:
     compiled program takes away from both.
     """
     variables, optimizer = model.trainable_variables, model.optimizer
-    type(optimizer).finalize_variable_values(
-        optimizer, variables
-    )  # in spite of `without_final_averages`
+    # That of the class, as `without_final_averages` replaces the instance's.
+    type(optimizer).finalize_variable_values(optimizer, variables)
     for variable in variables:
         variable.assign(keras.ops.copy(variable))
     model.update_statistics()
