@@ -173,7 +173,7 @@ def measure(evaluator: Evaluator, subject: Subject, preset: str = "") -> Measure
     keys, measured = Keys(evaluator, subject), Measured()
     found = {name: keys.find(name, stored) for name in keys.names}
     if kept := [name for name, number in found.items() if number]:
-        console.say(f"measured already: {', '.join(kept)}")
+        console.say(f"already measured: {', '.join(kept)}")
     evaluation = None if all(found.values()) else evaluate_by(evaluator, subject)
     for name, number in found.items():
         if number is None:

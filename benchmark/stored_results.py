@@ -1,4 +1,4 @@
-"""What runs have stored, as reports read it: damaged files are named and passed over."""
+"""What runs have stored, as reports read it: damaged files are reported and skipped."""
 
 import csv
 import functools
@@ -46,9 +46,7 @@ def read(path: Path, parse: Callable[[Path], T]) -> T | None:
     except FAULTS as error:
         if path not in damages:
             damages[path] = " ".join(str(error).split()) or type(error).__name__
-            console.say(
-                f"warning: {path} is damaged ({damages[path]}) and left out", style="yellow"
-            )
+            console.say(f"warning: {path} is damaged ({damages[path]}) and skipped", style="yellow")
         return None
 
 
@@ -261,7 +259,7 @@ def _config(path: Path) -> dict[str, Any]:
 def _whole_lines(path: Path) -> bytes:
     content = path.read_bytes()
     if not content.endswith(b"\n"):
-        raise ValueError("its last line is not whole")
+        raise ValueError("its last line is incomplete")
     return content
 
 

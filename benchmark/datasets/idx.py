@@ -95,7 +95,7 @@ def read_idx(path: str | Path) -> np.ndarray:
         with _open(path) as file:
             shape = _read_shape(file)
             if math.prod(shape) > DEFLATE_RATIO * path.stat().st_size:
-                raise ValueError(f"it cannot hold what its header tells, {shape}")
+                raise ValueError(f"it is too small for what its header states, {shape}")
             return _read_body(file, shape)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise UserError(
@@ -120,7 +120,7 @@ def _read_shape(file: IO[bytes]) -> tuple[int, ...]:
 def _read_body(file: IO[bytes], shape: tuple[int, ...]) -> np.ndarray:
     body = _read_exactly(file, math.prod(shape))
     if file.read(1):
-        raise ValueError(f"there is more in it than its header tells, {shape}")
+        raise ValueError(f"it holds more than its header states, {shape}")
     return np.frombuffer(body, np.uint8).reshape(shape)
 
 

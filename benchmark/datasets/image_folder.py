@@ -145,7 +145,7 @@ def _check_pictures(folder: PictureFolder, recipe: _Recipe) -> int:
     if problems:
         raise UserError(_list_problems(folder, problems))
     if transparent:
-        console.say(f"{transparent:,} pictures are transparent in places: shown on white")
+        console.say(f"{transparent:,} pictures are partly transparent: drawn on white")
     return recipe.channels or (3 if colored else 1)
 
 

@@ -124,4 +124,4 @@ def _list(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
 
 def _tell(others: list[Path]) -> None:
     if others:
-        console.say(f"passed over in {others[0].parent}: {name_kinds(others)}")
+        console.say(f"skipped in {others[0].parent}: {name_kinds(others)}")

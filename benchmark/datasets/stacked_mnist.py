@@ -121,7 +121,7 @@ class StackedImages:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
-            raise ValueError("stacked images are made when read: `copy=False` cannot be had")
+            raise ValueError("stacked images are made when read: `copy=False` is not possible")
         return self[:].astype(dtype or self.dtype, copy=False)
 
 

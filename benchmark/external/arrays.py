@@ -101,9 +101,7 @@ def _told_in_one_line(path: Path) -> Iterator[None]:
                 f"Save one plain uint8 array: {HOW_TO_SAVE}"
             ) from None
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(
-            f"{path} is damaged or was not written to its end ({reason}); write it again"
-        ) from None
+        raise UserError(f"{path} is damaged or incomplete ({reason}); write it again") from None
 
 
 def check_pixels(array: np.ndarray, source: str) -> None:
@@ -124,7 +122,7 @@ def check_pixels(array: np.ndarray, source: str) -> None:
     if array.dtype == bool:
         raise UserError(f"{expected}. Convert: x = x.astype('uint8') * 255")
     if array.dtype.kind not in "iuf":
-        raise UserError(f"{expected}, which is no type for pixels")
+        raise UserError(f"{expected}, which is not a type of pixels")
     finite = np.isfinite(array)
     if not finite.any():
         raise UserError(f"{expected}, all of it NaN or infinite")

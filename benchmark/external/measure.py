@@ -50,7 +50,7 @@ def evaluate(builder: Any, dataset: Any, samples: Samples) -> pd.DataFrame:
             for name in (MEASUREMENTS, FEATURES):
                 folder.remove(name)
         if is_measured(evaluator, subject, settings["preset"]):
-            console.say("these samples are measured already; force=true does it again")
+            console.say("these samples have already been measured; force=true measures them again")
         else:
             console.stage(f"Measuring {samples.name}")
             measure_samples(builder, samples, subject, evaluator, sha256)

@@ -37,7 +37,7 @@ class Pictures:
         images: uint8 `(N, height, width, 1 or 3)`.
         stored: Their formats and counts.
         first_colored: Name of the first file whose channels differ; `None` if all are grey.
-        remarks: What was passed over.
+        remarks: What was skipped.
         warnings: What changes the scores.
     """
 
@@ -56,7 +56,7 @@ class _Picture:
 
 
 def read_folder(folder: Path) -> Pictures:
-    """Reads the images that lie directly in a folder; hidden files are passed over.
+    """Reads the images that lie directly in a folder; hidden files are skipped.
 
     Args:
         folder: The folder.
@@ -99,7 +99,7 @@ def _find(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
             f"{folder} must hold images ({', '.join(SUFFIXES)}) directly, not in folders below it. "
             f"Found: {others or 'nothing'}"
         )
-    return sorted(files, key=natural_order), (f"passed over: {others}",) if others else ()
+    return sorted(files, key=natural_order), (f"skipped: {others}",) if others else ()
 
 
 def _read(file: Path) -> _Picture:

@@ -184,8 +184,8 @@ class TestIdx:
             (struct.pack(">HBBI", 0, 8, 9, 0), "9 dimensions"),
             (idx_bytes(np.zeros((3, 4)))[:-1], "expected 12 bytes, received 11"),
             (idx_bytes(np.zeros((3, 4)))[:7], "truncated"),
-            (idx_bytes(np.zeros((3, 4))) + b"\0", "more in it than its header tells"),
-            (struct.pack(">HBB4I", 0, 8, 4, *[2**32 - 1] * 4), "cannot hold"),
+            (idx_bytes(np.zeros((3, 4))) + b"\0", "holds more than its header states"),
+            (struct.pack(">HBB4I", 0, 8, 4, *[2**32 - 1] * 4), "too small for"),
         ],
     )
     @pytest.mark.parametrize("compressed", [False, True])

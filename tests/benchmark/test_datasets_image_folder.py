@@ -113,7 +113,7 @@ class TestPictures:
         save(folder / "d.png", (1, 2, 3), transparency=(1, 2, 3))
         images = load(folder).train_images
         assert images[:, 5, 5].tolist() == [[200, 0, 0], [255] * 3, [204] * 3, [255] * 3]
-        assert "3 pictures are transparent in places: shown on white" in capsys.readouterr().out
+        assert "3 pictures are partly transparent: drawn on white" in capsys.readouterr().out
 
     def test_palettes_and_colours_for_print_are_converted(self, load, folder):
         picture = Image.new("P", (20, 20), 1)
@@ -343,7 +343,7 @@ class TestMistakes:
         save_numbered(folder, 2)
         (folder / "notes.txt").write_text("")
         assert len(load(folder).train_images) == 2
-        assert "passed over in" in capsys.readouterr().out
+        assert "skipped in" in capsys.readouterr().out
 
     @pytest.mark.parametrize(
         ("override", "message"),

@@ -302,7 +302,7 @@ def test_other_files_are_passed_over_and_told(save_pictures, images):
     for name in ("notes.txt", ".hidden.png", ".DS_Store"):
         (folder / name).write_text("")
     (folder / "more").mkdir()
-    assert read(folder).remarks == ("passed over: folders: more; files: 1 .txt",)
+    assert read(folder).remarks == ("skipped: folders: more; files: 1 .txt",)
 
 
 def test_a_folder_without_images_is_refused_with_what_was_found(tmp_path):

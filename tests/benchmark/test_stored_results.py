@@ -140,7 +140,7 @@ def test_a_damaged_file_of_a_run_is_told_once_and_left_out(stored, tmp_path, tol
     assert set(pictures) == whole
     assert list(stored_results.damages) == [path]
     (warning,) = told
-    assert warning.startswith(f"warning: {path} is damaged (") and warning.endswith("left out")
+    assert warning.startswith(f"warning: {path} is damaged (") and warning.endswith("skipped")
 
 
 def test_empty_cells_of_a_history_are_missing_numbers(stored, tmp_path):
