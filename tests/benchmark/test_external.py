@@ -185,8 +185,8 @@ def test_images_with_nan_are_counted(save, images):
 
 
 def test_what_is_no_number_is_refused(save):
-    assert "no type for pixels" in refusal(save("a.npy", np.array(["a", "b"])))
-    assert "no type for pixels" in refusal(save("a.npy", np.zeros((2, 28, 28, 1), complex)))
+    assert "not a type of pixels" in refusal(save("a.npy", np.array(["a", "b"])))
+    assert "not a type of pixels" in refusal(save("a.npy", np.zeros((2, 28, 28, 1), complex)))
 
 
 def test_no_images_are_refused(save, images):
