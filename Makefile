@@ -14,6 +14,8 @@ EXTRAS ?=
 PYTEST_ARGS ?= --numprocesses=2 --dist=loadfile --no-loadscope-reorder --durations=25
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
+# Images of containers often set it; then each process compiles TensorFlow's modules again.
+export PYTHONDONTWRITEBYTECODE :=
 
 BIN := $(VENV)/bin
 # Python compiles the modules that are used as it imports them: a fraction of what pip would compile.

@@ -18,7 +18,9 @@ from benchmark.report.publish import without_folders
 from metrics.encoders import check_sha256
 
 # The models in the package, with the SHA-256 of their files.
-PACKAGED: dict[str, str] = {}
+PACKAGED: dict[str, str] = {
+    "ddpm": "e9c3454a98cfe963a7a1065d419023c7e1b87778aa2ed5af4a073dd739d423f3",
+}
 FOLDER = Path(__file__).parent
 CONFIG = "config"
 
