@@ -52,8 +52,8 @@ def load(name: str) -> tuple[dict[str, Any], list[np.ndarray]]:
         ValueError: If its file is missing or damaged.
     """
     if name not in PACKAGED:
-        known = f"those of {', '.join(PACKAGED)} are; " if PACKAGED else ""
-        raise UserError(f"no weights of model={name} are packaged; {known}or give run=<run folder>")
+        known = f", only those of {', '.join(PACKAGED)}" if PACKAGED else ""
+        raise UserError(f"no weights of model={name} are packaged{known}; give run=<run folder>")
     path = FOLDER / f"{name}.npz"
     check_sha256(path, PACKAGED[name])
     with np.load(path, allow_pickle=False) as file:
