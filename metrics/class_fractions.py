@@ -10,6 +10,8 @@ classes are equally frequent and up to 1.05 where they are not, and by expectati
 the classifier's probabilities (Saerens et al. 2002) 0.44 to 0.53.
 """
 
+from typing import Any
+
 import numpy as np
 
 MAX_STEPS = 20_000
@@ -107,3 +109,19 @@ def expected_corrected_kl(
     )
     present = real_fractions > 0
     return float(0.5 * np.sum(np.diag(covariance)[present] / real_fractions[present]))
+
+
+def describe_correction(classes: np.ndarray, confusion: np.ndarray) -> dict[str, Any]:
+    """What corrected class fractions are and how far they are known, ready for JSON."""
+    fractions = correct_fractions(
+        counts=np.bincount(classes, minlength=len(confusion)), confusion=confusion
+    )
+    covariance = corrected_covariance(
+        fractions=fractions, confusion=confusion, num_samples=len(classes)
+    )
+    return {
+        "correction": "most likely fractions under the confusion matrix of the test images",
+        "corrected_fractions": fractions.tolist(),
+        "corrected_fraction_standard_errors": np.sqrt(np.diag(covariance)).tolist(),
+        "confusion": np.asarray(confusion).tolist(),
+    }

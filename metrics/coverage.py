@@ -7,7 +7,11 @@ from typing import Any
 import numpy as np
 
 from metrics.base import Evaluation, NotMeasured
-from metrics.class_fractions import correct_fractions, corrected_covariance, expected_corrected_kl
+from metrics.class_fractions import (
+    correct_fractions,
+    describe_correction,
+    expected_corrected_kl,
+)
 from metrics.intervals import wilson_interval
 
 
@@ -103,7 +107,7 @@ def mode_coverage(
         confidences: `(N,)` in [0, 1], its probability.
         real_fractions: `(K,)`, the classes' fractions among real images, sums to one.
         minimum_confidence: from here on the classifier is sure (`>=`).
-        minimum_fraction: of its real fraction, from which on a class is covered (`>=`).
+        minimum_fraction: a class is covered from this part of its real fraction on (`>=`).
         confusion: integers `(K, K)`, test images by true class (row) and prediction (column);
             `None` leaves the fractions as they are counted.
 
@@ -117,7 +121,7 @@ def mode_coverage(
         ValueError: if there are no samples or the arguments do not fit together.
     """
     _check_samples(generated_classes, confidences, real_fractions)
-    num_samples, num_classes = len(generated_classes), len(real_fractions)
+    num_classes = len(real_fractions)
     sure = np.asarray(confidences) >= minimum_confidence
     sure_counts = np.bincount(generated_classes[sure], minlength=num_classes)
     sure_fractions = sure_counts / max(1, sure.sum())
@@ -127,18 +131,7 @@ def mode_coverage(
         & (sure_fractions >= minimum_fraction * real_fractions)
     )
     all_counts = np.bincount(generated_classes, minlength=num_classes)
-    if confusion is None:
-        generated_fractions = all_counts / num_samples
-        floor = expected_kl(
-            true_fractions=real_fractions,
-            reference_fractions=real_fractions,
-            num_samples=num_samples,
-        )
-    else:
-        generated_fractions = correct_fractions(counts=all_counts, confusion=confusion)
-        floor = expected_corrected_kl(
-            real_fractions=real_fractions, confusion=confusion, num_samples=num_samples
-        )
+    generated_fractions, floor = _fractions_and_floor(all_counts, real_fractions, confusion)
     return {
         "modes_covered": float(covered.sum()),
         "num_modes": float((real_fractions > 0).sum()),
@@ -149,6 +142,20 @@ def mode_coverage(
         "fractions_corrected": float(confusion is not None),
         **_rejected_fractions(sure),
     }
+
+
+def _fractions_and_floor(
+    counts: np.ndarray, real_fractions: np.ndarray, confusion: np.ndarray | None
+) -> tuple[np.ndarray, float]:
+    """The samples' class fractions, and what divergence a perfect sampler has on average."""
+    num_samples = int(counts.sum())
+    if confusion is None:
+        same = {"true_fractions": real_fractions, "reference_fractions": real_fractions}
+        return counts / num_samples, expected_kl(**same, num_samples=num_samples)
+    floor = expected_corrected_kl(
+        real_fractions=real_fractions, confusion=confusion, num_samples=num_samples
+    )
+    return correct_fractions(counts=counts, confusion=confusion), floor
 
 
 def _rejected_fractions(sure: np.ndarray) -> dict[str, float]:
@@ -300,7 +307,7 @@ class ModeCoverage:
             classifier's confusion matrix; those of stacked images cannot be, and are not measured
             then.
         minimum_confidence: from here on the classifier is sure of a sample.
-        minimum_fraction: of its real fraction, from which on a class is covered; 0: one sample.
+        minimum_fraction: a class is covered from this part of its real fraction on; 0: one sample.
     """
 
     requires_sampler = False
@@ -389,19 +396,3 @@ class ModeCoverage:
                 f"mode coverage is believed from {minimum:.2%} on"
             )
         return classifier
-
-
-def describe_correction(classes: np.ndarray, confusion: np.ndarray) -> dict[str, Any]:
-    """What corrected class fractions are and how far they are known, ready for JSON."""
-    fractions = correct_fractions(
-        counts=np.bincount(classes, minlength=len(confusion)), confusion=confusion
-    )
-    covariance = corrected_covariance(
-        fractions=fractions, confusion=confusion, num_samples=len(classes)
-    )
-    return {
-        "correction": "most likely fractions under the confusion matrix of the test images",
-        "corrected_fractions": fractions.tolist(),
-        "corrected_fraction_standard_errors": np.sqrt(np.diag(covariance)).tolist(),
-        "confusion": np.asarray(confusion).tolist(),
-    }
