@@ -14,8 +14,11 @@ DPI = 150
 TITLE_SIZE, LABEL_SIZE, TICK_SIZE, SMALL_SIZE = 10, 9, 8, 7
 _LETTERS_PER_INCH = 12.5  # of a title
 INK, MUTED, GRID = "#222222", "#6b6b6b", "#e3e3e3"
-# Okabe & Ito (2008), without its yellow, which vanishes on white.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444")
+# Okabe & Ito (2008) without its yellow, which vanishes on white, and Tol's wine and olive (2021).
+PALETTE = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444", "#882255",
+    "#999933",
+)  # fmt: skip
 
 # Ten that are easy to distinguish on white, as dots and as the digits' names.
 CLASS_COLORS = (

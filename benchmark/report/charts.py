@@ -73,7 +73,7 @@ def pareto(group, *, styles=None):
         axes,
         points[["x", "y"]].to_numpy(),
         [wrapped(label, 2.6) for label in points["label"]],
-        colors=[style.color for style in points["style"]],
+        colors=[style.model_color for style in points["style"]],
         sizes=points["diameter"].tolist(),
         obstacles=obstacles,
     )

@@ -18,7 +18,7 @@ from benchmark.drawing.style import (
 from benchmark.report.charts import draw_reference_lines, scale_quality_axis
 from benchmark.report.columns import column
 from benchmark.report.lines import competing
-from benchmark.report.rows import color_of, marker_of, reference_levels, subject
+from benchmark.report.rows import marker_of, reference_levels, shade, subject
 
 FEWEST_NUMBERS = 3  # of passes that make a curve
 PASSES = "network_passes"
@@ -67,9 +67,10 @@ def frontier(group):
         if name == "test_images"
     }
     scale_quality_axis(axes, points["mean"], points["std"], levels)
-    models = list(dict.fromkeys(curve.model for curve in curves))
-    for index, curve in enumerate(curves):
-        _draw(axes, curve, color_of(index), marker_of(models.index(curve.model)))
+    for place, model in enumerate(dict.fromkeys(curve.model for curve in curves)):
+        ways = [curve for curve in curves if curve.model == model]
+        for index, curve in enumerate(ways):
+            _draw(axes, curve, shade(place, index, len(ways)), marker_of(place))
     draw_reference_lines(axes, levels)
     _scale_passes_axis(axes, points["passes"])
     spread = " (mean ± std over seeds)" if points["std"].notna().any() else ""
@@ -100,7 +101,8 @@ def curves_of(group):
         label = labels[0]
         if len(points) > 1:
             best = "@best" if checkpoint == "best" else ""
-            label = f"{model} {kind}{best} {overrides if ambiguous else ''}".strip()
+            name = kind if kind == model else f"{model} {kind}"
+            label = f"{name}{best} {overrides if ambiguous else ''}".strip()
         table = pd.DataFrame(dict(zip(("passes", "mean", "std"), values, strict=True)))
         table["line"] = labels
         curves.append(Curve(label, model, table.sort_values("passes")))

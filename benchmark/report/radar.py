@@ -15,19 +15,20 @@ from benchmark.drawing.style import (
     new_figure,
     wrapped,
 )
+from benchmark.report.columns import LOWER, column
 from benchmark.report.rows import left_out, row_styles, subject
 
 SLOWEST, FASTEST = 0.1, 100_000.0  # images per second, at 0 and at 1
-FULL_DENSITY = FULL_COVERAGE = FULL_SURE = 0.95  # at 1; as many test images reach it
+FULL_RECOGNISED = FULL_DENSITY = FULL_COVERAGE = 0.95  # at 1; as many test images reach it
 SPEED = "images_per_second"
 
 
 def radar(group, *, styles=None):
     """Draws the trilemma as a triangle of quality, speed and diversity, each from 0 to 1.
 
-    A line is a model with a sampler, at its means over training seeds. The rules that bring each
-    corner to [0, 1] are written below the chart, see `trilemma_scores`, and which lines are missing
-    because their speed was not measured.
+    Each model is drawn with its best sampler by the headline of quality, at its means over training
+    seeds. The rules that bring each corner to [0, 1] are written below the chart, see
+    `trilemma_scores`, and which lines are missing because their speed was not measured.
 
     Args:
         group: The `Group`.
@@ -37,8 +38,11 @@ def radar(group, *, styles=None):
         A matplotlib `Figure`, or `None` if no line has all three scores.
     """
     scores, rules = trilemma_scores(group.lines)
-    scores = scores.drop(index="test_images", errors="ignore").dropna()
-    if scores.empty:
+    complete = set(scores.drop(index="test_images", errors="ignore").dropna().index)
+    lines = _best_of_each_model(
+        [line for line in group.lines if line.label in complete], column(group.headline)
+    )
+    if not lines:
         return None
     styles = styles or row_styles(group.rows)
     figure = new_figure(6.6, 5.0)
@@ -46,28 +50,41 @@ def radar(group, *, styles=None):
     axes.set_aspect("equal")
     axes.set_axis_off()
     _draw_triangle(axes)
-    for label, row in scores.iterrows():
-        style, corners = styles[label], _corners(row.to_numpy())
+    for line in lines:
+        style, corners = styles[line.label], _corners(scores.loc[line.label].to_numpy())
         closed = np.vstack([corners, corners[:1]])
         axes.plot(
-            *closed.T, color=style.color, marker=style.marker, linestyle=style.dashes,
-            linewidth=1.7, markersize=5, label=wrapped(label, 2.6), clip_on=False,
+            *closed.T, color=style.model_color, marker=style.marker, linewidth=1.7, markersize=5,
+            label=wrapped(line.label, 2.6), clip_on=False,
         )  # fmt: skip
     figure.suptitle(subject(group.rows), fontsize=TITLE_SIZE, color=INK, x=0.02, ha="left")
     figure.legend(loc="outside right center", fontsize=TICK_SIZE, frameon=False, handlelength=3.2)
-    rules = [*rules, left_out(group.lines, "density", SPEED)]
+    rules = [*rules, left_out(group.lines, "coverage", SPEED)]
+    if len(lines) < len(complete):
+        rules.append(f"each model with its best sampler by {column(group.headline).title}")
     figure.supxlabel(
         "\n".join(filter(None, rules)), fontsize=SMALL_SIZE, color=MUTED, x=0.02, ha="left"
     )
     return figure
 
 
+def _best_of_each_model(lines, quality):
+    """One line of each model: that of the best mean of a column of quality, or the first."""
+    best = {}
+    for line in lines:
+        cost = line.mean(quality.key) * (1 if quality.better == LOWER else -1)
+        model = line.first["model"], line.first["overrides"]
+        if model not in best or cost < best[model][0]:
+            best[model] = cost, line
+    return [line for _, line in best.values()]
+
+
 def trilemma_scores(lines):
     """Brings quality, speed and diversity of each line to [0, 1], higher is better.
 
     The scales are fixed: the score of a line depends on no other line. Quality and diversity come
-    from numbers that do not measure each other: density is that of the samples among real images
-    and knows nothing of real images without samples, coverage counts just these.
+    from numbers that do not measure each other: the classifier judges each sample by itself, and
+    coverage counts the real images that have samples near them.
 
     Args:
         lines: The `Line`s of a table, checks included.
@@ -83,7 +100,7 @@ def trilemma_scores(lines):
         key: pd.Series([line.mean(key) for line in chosen], index, dtype=float)
         for key in ("density", "coverage", "rejected_fraction", "modes_covered", "num_modes", SPEED)
     }
-    quality, quality_rule = quality_score(means["density"], means["rejected_fraction"])
+    quality, quality_rule = quality_score(means["rejected_fraction"], means["density"])
     diversity, diversity_rule = diversity_score(
         means["coverage"], means["modes_covered"] / means["num_modes"]
     )
@@ -98,15 +115,14 @@ def trilemma_scores(lines):
     return scores, [*rules, _test_images_rule(scores)]
 
 
-def quality_score(density, rejected):
-    """Density, or the fraction of samples that are recognised where no density was measured."""
-    if density.notna().any() or rejected.isna().all():
-        return (density / FULL_DENSITY).clip(0, 1), (
-            f"quality: density; 1 = {FULL_DENSITY:g} or more"
+def quality_score(rejected, density):
+    """The fraction of samples that the classifier recognises, or density where there is none."""
+    if rejected.notna().any() or density.isna().all():
+        return ((1 - rejected) / FULL_RECOGNISED).clip(0, 1), (
+            f"quality: fraction of samples not rejected; 1 = {FULL_RECOGNISED:g} or more"
         )
-    return ((1 - rejected) / FULL_SURE).clip(0, 1), (
-        f"quality: fraction of samples not rejected (density was not measured); 1 = {FULL_SURE:g} "
-        "or more"
+    return (density / FULL_DENSITY).clip(0, 1), (
+        f"quality: density (there is no classifier); 1 = {FULL_DENSITY:g} or more"
     )
 
 

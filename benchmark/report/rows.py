@@ -10,17 +10,17 @@ from matplotlib.colors import to_rgb
 from benchmark.drawing.style import PALETTE
 
 SANITY_MODELS = ("test_images", "few_images", "repeated_image", "noise")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_DASHES = ((0, ()), (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1.5, 1)), (0, (8, 2)))
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", "p")
+_LIGHTEST = 0.5  # of the way to white, the last of a model's lines
 
 
 @dataclass(frozen=True)
 class Style:
-    """How one row looks in every chart: its own colour, and its model's marker and dashes."""
+    """How one line looks in every chart: a shade of its model's colour, and its model's marker."""
 
     color: tuple
+    model_color: tuple
     marker: str
-    dashes: tuple
 
 
 def is_sanity(rows):
@@ -41,7 +41,8 @@ def line_identities(rows):
 def row_labels(rows):
     """Names each row by model and sampler, and by overrides, seeds or run where that is needed.
 
-    A sampler with the best weights is called `<sampler>@best`, as its folder is.
+    A sampler that is called after its model stands alone: `ddpm-100`, not `ddpm ddpm-100`. With the
+    best weights it is `<sampler>@best`, as its folder is.
 
     Args:
         rows: DataFrame of results.
@@ -52,7 +53,12 @@ def row_labels(rows):
     samplers = _text(rows, "sampler")
     is_best = (_text(rows, "checkpoint") == "best") & (samplers != "")
     samplers = samplers.where(~is_best, samplers + "@best")
-    names = (_text(rows, "model") + " " + samplers).str.strip()
+    models = _text(rows, "model")
+    named = [
+        f"{sampler}-".startswith(f"{model}-")
+        for model, sampler in zip(models, samplers, strict=True)
+    ]
+    names = samplers.where(named, (models + " " + samplers).str.strip())
     forms = {"overrides": " {}", "seed": " seed {}", "sampling_seed": " sampled {}", "run": " {}"}
     for column, form in forms.items():
         repeated = names.duplicated(keep=False)
@@ -77,34 +83,41 @@ def row_styles(*tables):
         Dict from the label of a line or a row, sanity rows left out, to its `Style`.
     """
     trained = [rows[~is_sanity(rows)] for rows in tables]
-    models = list(dict.fromkeys(model for rows in trained for model in rows["model"]))
-    looks = {}
+    names_of_lines = {}  # by model
+    line_of = {}
     for rows in trained:
         identities = line_identities(rows)
         lines = identities.drop_duplicates()
         names = dict(zip(map(tuple, lines.to_numpy()), row_labels(lines), strict=True))
-        for identity, label in zip(identities.to_numpy(), row_labels(rows), strict=True):
-            line = names[tuple(identity)]
-            if line not in looks:
-                place = len({style.color for style in looks.values()})
-                looks[line] = _style(place, models.index(identity[0]))
-            looks[label] = looks[line]
-    return looks
+        for identity, label in zip(
+            map(tuple, identities.to_numpy()), row_labels(rows), strict=True
+        ):
+            siblings = names_of_lines.setdefault(identity[0], [])
+            if names[identity] not in siblings:
+                siblings.append(names[identity])
+            line_of[names[identity]] = line_of[label] = names[identity]
+    looks = {
+        name: Style(shade(place, index, len(siblings)), shade(place), marker_of(place))
+        for place, siblings in enumerate(names_of_lines.values())
+        for index, name in enumerate(siblings)
+    }
+    return {label: looks[name] for label, name in line_of.items()}
 
 
-def color_of(index):
-    """The colour of number `index` of any count: those of the palette, then darker and darker."""
-    shade = 0.62 ** (index // len(PALETTE))
-    return tuple(shade * part for part in to_rgb(PALETTE[index % len(PALETTE)]))
+def shade(model, place=0, count=1):
+    """The colour of a line of model number `model`: the later of its `count` lines, the lighter.
+
+    Beyond the palette, the colours of models begin again, darker.
+    """
+    dark = 0.62 ** (model // len(PALETTE))
+    white = _LIGHTEST * place / max(count - 1, 1)
+    base = to_rgb(PALETTE[model % len(PALETTE)])
+    return tuple(dark * part + white * (1 - dark * part) for part in base)
 
 
-def marker_of(family):
-    """The marker of model number `family`."""
-    return _MARKERS[family % len(_MARKERS)]
-
-
-def _style(index, family):
-    return Style(color_of(index), marker_of(family), _DASHES[family % len(_DASHES)])
+def marker_of(model):
+    """The marker of model number `model`."""
+    return _MARKERS[model % len(_MARKERS)]
 
 
 def sanity_value(rows, model, column):

@@ -1,6 +1,7 @@
 """Tables of a group's results: by model, and row by row."""
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -25,6 +26,7 @@ MISSING = "–"
 BEST, TIE = "best", "tie"
 NUM_SEEDS = "n"
 _IN_ORDER = ("finished", "sanity", "")
+_NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?!\.?\w)")  # no part of a name or a hash
 
 
 @dataclass(frozen=True)
@@ -328,14 +330,29 @@ def _notes_of_lines(lines):
 
 
 def _notes_of_seeds(line):
-    """The notes of a line's rows, with the seeds of each where they differ."""
-    notes: dict[str, list[str]] = {}
+    """The notes of a line's rows; with their seeds where they differ in more than numbers."""
+    found: dict[str, tuple[list[str], list[str]]] = {}
     for row in line.rows.to_dict("records"):
         sampled = f" sampled {row['sampling_seed']:g}" if row["sampling_seed"] > 0 else ""
-        notes.setdefault(_note(row), []).append(f"seed {row['seed']:g}{sampled}")
-    if len(notes) == 1:
-        return next(iter(notes))
-    return "; ".join(f"{', '.join(seeds)}: {text}" for text, seeds in notes.items() if text)
+        text = _note(row)
+        seeds, texts = found.setdefault(_NUMBER.sub("#", text), ([], []))
+        seeds.append(f"{row['seed']:g}{sampled}")
+        texts.append(text)
+    if len(found) == 1:
+        return _with_ranges(next(iter(found.values()))[1])
+    return "; ".join(
+        f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}: {_with_ranges(texts)}"
+        for seeds, texts in found.values()
+        if texts[0]
+    )
+
+
+def _with_ranges(texts):
+    """One text for several that differ in numbers alone: with `1.5 to 1.8` where they differ."""
+    slots = zip(*(_NUMBER.findall(text) for text in texts), strict=True)
+    numbers = [sorted(set(slot), key=float) for slot in slots]
+    ranges = iter([" to ".join(dict.fromkeys([slot[0], slot[-1]])) for slot in numbers])
+    return _NUMBER.sub(lambda _: next(ranges), texts[0])
 
 
 def _note(row):

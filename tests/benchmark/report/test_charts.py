@@ -41,7 +41,7 @@ def test_pareto_labels_every_line_once_without_overlap(rows, seeds):
     for table in (rows, seeds):
         figure = chart(table)
         boxes = label_boxes(figure, table)
-        names = "dcgan generator,ddpm ddim-10,ddpm ddim-50,ddpm ddpm-200,vae decoder"
+        names = "dcgan generator,ddpm ddim-10,ddpm ddim-50,ddpm-200,vae decoder"
         assert ",".join(sorted(boxes)) == names
         for (_, first), (_, second) in itertools.combinations(boxes.items(), 2):
             assert not first.overlaps(second)
@@ -93,7 +93,7 @@ def test_pareto_front_is_that_of_the_means_and_named_where_it_is_drawn(seeds):
 
     figure = chart(seeds)
     (front,) = steps(figure)
-    on_front = ("dcgan", "ddpm ddim-10", "ddpm ddim-50", "ddpm ddpm-200", "vae")
+    on_front = ("dcgan", "ddpm ddim-10", "ddpm ddim-50", "ddpm-200", "vae")
     means = seeds[seeds["status"] == "finished"].groupby("sampler")[
         ["latency_ms_per_image_p50", "kid_mean"]
     ].mean()  # fmt: skip
@@ -151,7 +151,7 @@ def test_pareto_shows_a_kid_that_is_not_positive(rows):
 
 def test_pareto_of_one_row_without_sanity_rows(rows):
     figure = chart(rows.iloc[:1])
-    assert set(label_boxes(figure, rows)) == {"ddpm ddpm-200"}
+    assert set(label_boxes(figure, rows)) == {"ddpm-200"}
 
 
 def test_pareto_marks_unmeasured_coverage_and_skips_unmeasured_rows(rows):
@@ -160,7 +160,7 @@ def test_pareto_marks_unmeasured_coverage_and_skips_unmeasured_rows(rows):
     rows.loc[2, "latency_ms_per_image_p50"] = np.nan
     figure = chart(rows)
     assert not figure.axes[0].collections
-    assert set(label_boxes(figure, rows)) == {"ddpm ddpm-200", "vae decoder", "dcgan generator"}
+    assert set(label_boxes(figure, rows)) == {"ddpm-200", "vae decoder", "dcgan generator"}
 
 
 def test_pareto_of_nothing_is_none(diverged_row, external_row):

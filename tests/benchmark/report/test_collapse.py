@@ -73,7 +73,7 @@ def test_seeds_that_collapsed_are_counted(seeds):
     told = "Mode collapse: dcgan generator in 2 of 3 rows (2 of 10 modes covered)."
     assert warning(group.rows) == told
     (note,) = tables.table_by_model(group).footnotes
-    assert note == "seed 11, seed 12: mode collapse: 2 of 10 modes covered"
+    assert note == "seeds 11, 12: mode collapse: 2 of 10 modes covered"
 
 
 def test_without_collapse_there_is_no_warning(rows):

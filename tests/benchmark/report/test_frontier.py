@@ -81,7 +81,7 @@ def test_the_figure_names_every_curve_and_point(rows):
     figure = frontier(group_of(pd.concat([rows, flow])))
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == [
-        "dcgan generator", "ddpm ddpm-200", "ddpm ddim", "flow euler", "vae decoder"
+        "dcgan generator", "ddpm-200", "ddpm ddim", "flow euler", "vae decoder"
     ]  # fmt: skip
     (axes,) = figure.axes
     assert axes.get_xscale() == "log"

@@ -75,7 +75,7 @@ def test_a_model_has_one_curve_and_the_look_of_its_first_line(rows, tmp_path, wr
     write_all(written, rows)
     found = curves(tmp_path, rows)
     assert list(found) == ["dcgan", "ddpm", "vae"]
-    assert found["ddpm"].style == row_styles(rows)["ddpm ddpm-200"]
+    assert found["ddpm"].style == row_styles(rows)["ddpm-200"]
     assert len(found["ddpm"].points) == 2 and found["ddpm"].points["std"].isna().all()
     axes = draw(tmp_path, rows).axes[0]
     assert len(axes.lines) == 3 and not axes.collections

@@ -103,7 +103,7 @@ def test_every_document_has_means_marks_and_what_they_tell(seeds_dir):
     assert f"{tie} † |" in texts["trilemma.md"] and f"{tie} †</td>" in texts["report.html"]
     assert tie.replace("±", r"$\pm$") + r"$^\dagger$" in texts["trilemma.tex"]
     for name in ("trilemma.md", "report.html"):
-        assert "Quality (KID ×1000): best is ddpm ddpm-200" in texts[name]
+        assert "Quality (KID ×1000): best is ddpm-200" in texts[name]
         assert "results/validity.md" in texts[name]
     for text in texts.values():
         assert "over n training seeds" in text

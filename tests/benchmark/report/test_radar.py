@@ -5,11 +5,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmark.classifiers import rejected_fraction
 from benchmark.datasets.mnist import load_mnist
 from benchmark.evaluation import REFERENCE_SEED, draw
 from benchmark.report import radar as module
 from benchmark.report.groups import group_rows
 from benchmark.report.radar import diversity_score, quality_score, radar, trilemma_scores
+from metrics.classifier import load_packaged_classifier
 from metrics.encoders import InceptionV3Encoder
 from metrics.prdc import prdc
 
@@ -25,10 +27,11 @@ def drawn(rows):
 
 
 def test_every_corner_has_a_fixed_scale(rows):
-    rows.loc[3, ["density", "images_per_second", "coverage"]] = [0.475, math.sqrt(1e4), 0.19]
+    numbers = ["rejected_fraction", "images_per_second", "coverage"]
+    rows.loc[3, numbers] = [0.525, math.sqrt(1e4), 0.19]
     scores, rules = scores_of(rows)
     np.testing.assert_allclose(scores.loc["vae decoder"], [0.5, 0.5, 0.2])
-    assert "quality: density; 1 = 0.95 or more" in rules
+    assert "quality: fraction of samples not rejected; 1 = 0.95 or more" in rules
     assert any("0 = 0.1, 1 = 100,000" in rule for rule in rules)
     assert "diversity: coverage; 1 = 0.95 or more" in rules
 
@@ -44,6 +47,7 @@ def test_no_other_row_changes_a_score(rows):
 
 
 def test_test_images_are_at_one_and_said_to_be(rows):
+    rows.loc[rows["model"] == "test_images", "rejected_fraction"] = 0.012
     scores, rules = scores_of(rows)
     assert scores.loc["test_images", ["quality", "diversity"]].tolist() == [1, 1]
     assert "test images: quality 1.00, diversity 1.00" in rules
@@ -57,33 +61,33 @@ def test_scores_are_of_means_over_seeds(seeds):
 
 
 def test_scores_stay_between_zero_and_one(rows):
-    rows.loc[0, ["density", "coverage", "images_per_second"]] = [2.0, 1.0, 1e7]
-    rows.loc[1, ["density", "coverage", "images_per_second"]] = [0.0, 0.0, 1e-3]
+    rows.loc[0, ["rejected_fraction", "coverage", "images_per_second"]] = [0.0, 1.0, 1e7]
+    rows.loc[1, ["rejected_fraction", "coverage", "images_per_second"]] = [1.0, 0.0, 1e-3]
     scores, _ = scores_of(rows)
-    assert scores.loc["ddpm ddpm-200"].tolist() == [1, 1, 1]
+    assert scores.loc["ddpm-200"].tolist() == [1, 1, 1]
     assert scores.loc["ddpm ddim-50"].tolist() == [0, 0, 0]
 
 
-def test_without_density_and_coverage_other_numbers_stand_in(rows):
-    rows[["density", "coverage"]] = np.nan
-    rows.loc[rows["model"] == "dcgan", "modes_covered"] = 7
+def test_without_classifier_and_coverage_other_numbers_stand_in(rows):
+    rows[["rejected_fraction", "coverage"]] = np.nan
+    rows.loc[rows["model"] == "dcgan", ["modes_covered", "density"]] = [7, 0.475]
     scores, rules = scores_of(rows)
     assert scores.loc["dcgan generator", "diversity"] == pytest.approx(0.7)
-    assert scores.loc["dcgan generator", "quality"] == 1.0
-    assert "not rejected" in rules[0] and "modes" in rules[2]
+    assert scores.loc["dcgan generator", "quality"] == pytest.approx(0.5)
+    assert "density" in rules[0] and "modes" in rules[2]
 
 
 def test_quality_and_diversity_do_not_measure_each_other():
-    assert set(inspect.signature(quality_score).parameters) == {"density", "rejected"}
+    assert set(inspect.signature(quality_score).parameters) == {"rejected", "density"}
     assert set(inspect.signature(diversity_score).parameters) == {"coverage", "modes"}
-    assert module.FULL_DENSITY == module.FULL_COVERAGE == 0.95
+    assert module.FULL_RECOGNISED == module.FULL_COVERAGE == 0.95
 
 
 def test_radar_draws_closed_lines_of_the_complete_rows(rows):
     rows.loc[3, "images_per_second"] = np.nan
     figure = drawn(rows)
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["dcgan generator", "ddpm ddpm-200", "ddpm ddim-50", "ddpm ddim-10"]
+    assert labels == ["dcgan generator", "ddpm-200"]
     lines = [line for line in figure.axes[0].lines if line.get_label() in labels]
     for line in lines:
         points = np.column_stack(line.get_data())
@@ -91,8 +95,17 @@ def test_radar_draws_closed_lines_of_the_complete_rows(rows):
         np.testing.assert_array_equal(points[0], points[-1])
 
 
-def test_radar_has_a_line_for_each_model_and_sampler(seeds):
-    assert len(drawn(seeds).legends[0].get_texts()) == 5
+def test_radar_draws_each_model_with_its_best_sampler(seeds):
+    def named(rows):
+        return [text.get_text() for text in drawn(rows).legends[0].get_texts()]
+
+    assert named(seeds) == ["dcgan generator", "ddpm-200", "vae decoder"]
+    seeds.loc[seeds["sampler"] == "ddim-10", "kid_mean"] = 0.0001
+    assert named(seeds) == ["dcgan generator", "ddpm ddim-10", "vae decoder"]
+    assert "each model with its best sampler by KID" in drawn(seeds).get_supxlabel()
+    few = seeds[seeds["sampler"] != "ddim-50"]
+    few = few[few["sampler"] != "ddim-10"]
+    assert "best sampler" not in drawn(few).get_supxlabel()
 
 
 def test_radar_legend_lies_beside_the_triangle(rows):
@@ -115,7 +128,7 @@ def test_rows_without_speed_are_named_and_not_drawn(rows, external_row):
     figure = drawn(pd.concat([rows, external_row], ignore_index=True))
     assert "my_model external" in figure.get_supxlabel()
     names = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert len(names) == 5 and "my_model external" not in names
+    assert len(names) == 3 and "my_model external" not in names
     assert drawn(external_row) is None
 
 
@@ -160,7 +173,8 @@ def damaged_sets(images, labels):
 
 @pytest.fixture(scope="module")
 def damaged(tmp_path_factory):
-    """Quality and diversity of damaged real sets, in the features that the rows are measured in."""
+    """Quality and diversity of damaged real sets, measured as those of the rows are."""
+    classifier = load_packaged_classifier("mnist")
     dataset = load_mnist(cache_dir=tmp_path_factory.mktemp("cache"))
     encoder = InceptionV3Encoder(weights="embedded", image_size=75)
     real = encoder(draw(dataset.train_images, NUM_IMAGES, REFERENCE_SEED))
@@ -169,7 +183,8 @@ def damaged(tmp_path_factory):
         found = prdc(real_features=real, generated_features=encoder(images))
         found = {name: pd.Series([value]) for name, value in found.items()}
         unknown = pd.Series([math.nan])
-        quality, _ = quality_score(found["density"], unknown)
+        rejected = pd.Series([rejected_fraction(classifier, images)])
+        quality, _ = quality_score(rejected, unknown)
         diversity, _ = diversity_score(found["coverage"], unknown)
         return quality[0], diversity[0]
 

@@ -5,7 +5,7 @@ from benchmark.report.rows import is_sanity, left_out, row_labels, row_styles
 
 
 def test_labels_name_model_and_sampler(rows):
-    assert row_labels(rows)[:3] == ["ddpm ddpm-200", "ddpm ddim-50", "ddpm ddim-10"]
+    assert row_labels(rows)[:3] == ["ddpm-200", "ddpm ddim-50", "ddpm ddim-10"]
     assert row_labels(rows)[5:] == ["test_images", "noise", "repeated_image"]
 
 
@@ -37,12 +37,28 @@ def test_styles_are_shared_between_tables(rows):
     assert set(both) == set(row_labels(rows[~is_sanity(rows)]))
 
 
-def test_styles_colour_rows_and_mark_models(rows):
+def test_styles_colour_and_mark_models_and_shade_their_samplers(rows):
     styles = row_styles(rows)
-    assert len({style.color for style in styles.values()}) == len(styles)
-    markers = {name.split()[0]: style.marker for name, style in styles.items()}
-    assert len(set(markers.values())) == 3
-    assert len({style.marker for name, style in styles.items() if name.startswith("ddpm")}) == 1
+    assert len({style.color for style in styles.values()}) == len(styles) == 5
+    of_ddpm = [styles[name] for name in ("ddpm-200", "ddpm ddim-50", "ddpm ddim-10")]
+    assert len({(style.model_color, style.marker) for style in of_ddpm}) == 1
+    assert of_ddpm[0].color == of_ddpm[0].model_color
+    lightness = [sum(style.color) for style in of_ddpm]
+    assert lightness == sorted(lightness)
+    assert len({style.marker for style in styles.values()}) == 3
+    assert len({style.model_color for style in styles.values()}) == 3
+
+
+def test_nine_models_look_different():
+    names = [f"model{index}" for index in range(9)]
+    rows = pd.DataFrame({"model": names, "sampler": "only", "seed": 0})
+    styles = row_styles(rows).values()
+    assert len({style.color for style in styles}) == len({style.marker for style in styles}) == 9
+
+
+def test_a_sampler_named_after_its_model_stands_alone(rows):
+    pair = rows.iloc[[3, 3]].assign(model="flow", sampler=["flow", "flows-2"])
+    assert row_labels(pair) == ["flow", "flow flows-2"]
 
 
 def test_seeds_share_a_style(rows):

@@ -203,6 +203,17 @@ def test_notes_of_seeds_say_whose_they_are(seeds):
     assert "Notes" not in by_model(seeds.assign(notes="")).titles
 
 
+def test_notes_that_differ_in_numbers_are_joined(seeds):
+    seeds["notes"] = seeds["seed"].map({10: "timings vary by 1.5", 12: "timings vary by 1.75"})
+    seeds["notes"] = seeds["notes"].fillna("")
+    assert by_model(seeds).footnotes == ["seeds 10, 12: timings vary by 1.5 to 1.75"]
+    everywhere = seeds["seed"].map({10: "2 of 9", 11: "10 of 9", 12: "3 of 9"})
+    assert by_model(seeds.assign(notes=everywhere)).footnotes == ["2 to 10 of 9"]
+    named = seeds["seed"].map({10: "run 12ab", 11: "run 13ab", 12: "run 13ab"})
+    footnote = "seed 10: run 12ab; seeds 11, 12: run 13ab"
+    assert by_model(seeds.assign(notes=named)).footnotes == [footnote]
+
+
 @pytest.mark.parametrize(
     ("column", "value", "title", "text"),
     [
