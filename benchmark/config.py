@@ -110,6 +110,7 @@ def register() -> None:
     OmegaConf.register_new_resolver("fraction", fraction, replace=True)
     OmegaConf.register_new_resolver("user_cache_dir", user_cache_dir, replace=True)
     OmegaConf.register_new_resolver("options", group_options, replace=True)
+    OmegaConf.register_new_resolver("commands", other_commands, replace=True)
 
 
 def by_preset(values: dict, *, _root_: DictConfig) -> Any:
@@ -136,6 +137,14 @@ def group_options(group: str) -> str:
     """The names of a config group's options, for the help."""
     files = importlib.resources.files("conf").joinpath(group).iterdir()
     return ", ".join(sorted(Path(file.name).stem for file in files if file.name.endswith(".yaml")))
+
+
+def other_commands() -> str:
+    """The other commands, a line each, for the help."""
+    from benchmark.commands import COMMANDS  # which imports this module
+
+    width = max(map(len, COMMANDS))
+    return "\n".join(f"  {name:{width}}  {purpose}" for name, (_, purpose) in COMMANDS.items())
 
 
 def validate(config: DictConfig) -> dict[str, Any]:

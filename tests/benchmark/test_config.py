@@ -1,6 +1,7 @@
 import importlib.util
 import inspect
 import os
+import re
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from omegaconf import OmegaConf
 
 from benchmark import config as configuration
 from benchmark.cli import check_backend
+from benchmark.commands import COMMANDS
 from benchmark.errors import EnvironmentProblem, UserError
 from tests.conftest import CONF, options
 
@@ -321,6 +323,8 @@ def test_help_does_not_wait_for_tensorflow():
     assert result.returncode == 0
     assert "python -m benchmark model=ddpm dataset=mnist" in result.stdout
     assert all(name in result.stdout for name in options("model"))
+    for name, (_, purpose) in COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(purpose)}$", result.stdout, re.MULTILINE)
     print(f"--help took {seconds:.2f} s")
 
 
