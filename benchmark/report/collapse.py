@@ -3,7 +3,6 @@
 import math
 import re
 
-from benchmark.report.lines import lines_of
 from benchmark.report.rows import is_sanity, sanity_value
 
 COLLAPSE = "mode collapse"
@@ -61,10 +60,10 @@ def signs_of_collapse(row, real):
     return signs
 
 
-def warning(rows):
+def warning(lines):
     """One sentence that names the lines whose samples collapsed, each with the first sign of it."""
     named = []
-    for line in lines_of(rows[~is_sanity(rows)]):
+    for line in (each for each in lines if not each.is_check):
         notes = [note for note in line.rows["notes"] if note.startswith(COLLAPSE)]
         if notes:
             sign = re.split("[,;]", notes[0].removeprefix(COLLAPSE + ": "))[0]

@@ -10,7 +10,7 @@ import pandas as pd
 from benchmark.report import collapse
 from benchmark.report.columns import KEYS, TEXTS
 from benchmark.report.lines import Line, devices, lines_of
-from benchmark.report.rows import SANITY_MODELS, as_text, headline_of, is_sanity
+from benchmark.report.rows import SANITY_MODELS, as_text, headline_of, is_sanity, joined
 
 MEASURED_ALIKE = ("protocol", "kid_encoder", "classifier", "num_samples")
 
@@ -56,8 +56,7 @@ def complete(rows):
     for name in rows.columns:
         numbers = pd.to_numeric(rows[name], errors="coerce").astype(float)
         is_text = name in TEXTS or (name in extra and (numbers.isna() & rows[name].notna()).any())
-        texts = rows[name].map(as_text)
-        rows[name] = texts if is_text else numbers
+        rows[name] = rows[name].map(as_text) if is_text else numbers
     return collapse.note_collapses(rows.reset_index(drop=True))
 
 
@@ -76,7 +75,7 @@ def group_rows(rows):
         List of `Group`, by dataset, preset and protocol.
     """
     rows = complete(rows)
-    rows["alike"] = rows[list(MEASURED_ALIKE)].map(as_text).agg("; ".join, axis=1)
+    rows["alike"] = joined(rows[list(MEASURED_ALIKE)].map(as_text), "; ")
     rows["alike"] = rows["alike"].where(rows["protocol"] != "", "")
     sanity, trained = rows[is_sanity(rows)], rows[~is_sanity(rows)]
     keys = set(trained[["dataset", "preset", "alike"]].itertuples(index=False, name=None))
@@ -172,7 +171,7 @@ def warnings(group):
     """Says what a reader of the group's table should beware of, one sentence each."""
     trained = group.rows[~is_sanity(group.rows)]
     counted = [_unmeasured(trained, status, what) for status, what in _UNMEASURED.items()]
-    found = [collapse.warning(group.rows), *counted, *_repeats(group.lines)]
+    found = [collapse.warning(group.lines), *counted, *_repeats(group.lines)]
     if len(devices([trained])) > 1:
         found.append("The times come from different devices and must not be compared.")
     elif len(_timings(trained)) > 1:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from benchmark.report import comparison
 from benchmark.report.columns import HIGHER, LOWER, Column
-from benchmark.report.rows import is_sanity, line_identities, row_labels
+from benchmark.report.rows import is_sanity, joined, line_identities, row_labels
 
 UNMEASURED = ("diverged", "failed")
 
@@ -89,7 +89,7 @@ class Standing:
 
 def lines_of(rows: pd.DataFrame) -> list[Line]:
     """Gathers rows of one protocol into lines, in the order of the rows."""
-    identities = line_identities(rows).agg("\n".join, axis=1) if len(rows) else []
+    identities = joined(line_identities(rows), "\n") if len(rows) else []
     parts = [part for _, part in rows.groupby(identities, sort=False)] if len(rows) else []
     parts = [part.sort_values(["seed", "sampling_seed"], kind="stable") for part in parts]
     names = pd.DataFrame([line_identities(part).iloc[0] for part in parts])

@@ -1,7 +1,9 @@
-"""Tables as Markdown and as LaTeX: best cells bold, ties with a dagger."""
+"""Tables as Markdown, LaTeX and HTML: best cells bold, ties with a dagger."""
 
 import re
 import unicodedata
+
+from markupsafe import Markup, escape
 
 from benchmark.report.formats import two_lines
 from benchmark.report.tables import BEST, TIE
@@ -9,6 +11,7 @@ from benchmark.report.tables import BEST, TIE
 DAGGER = "†"
 _MARKDOWN = {BEST: "**{}**", TIE: f"{{}} {DAGGER}"}
 _LATEX = {BEST: r"\textbf{{{}}}", TIE: r"{}$^\dagger$"}
+_HTML = {BEST: "<b>{}</b>", TIE: f"{{}} {DAGGER}"}
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -58,6 +61,30 @@ def markdown(text):
     text = " ".join(text.split()).replace("\\", "\\\\")
     text = text.replace("|", "\\|").replace("](", "]\\(")
     return text.replace("<", "&lt;")
+
+
+def html_cells(cells, right, marks=None, row=None, color=""):
+    """Writes the cells of a row of an HTML table; templates take too long for thousands of rows.
+
+    Args:
+        cells: Their texts.
+        right: Whether each is aligned to the right.
+        marks: Optional, the table's marks, of which those of `row` apply.
+        row: Index of the row.
+        color: That of a dot before the first cell; without it there is none.
+    """
+    texts = [escape(cell) for cell in cells]
+    for (line, index), mark in (marks or {}).items():
+        if line == row:
+            texts[index] = _HTML[mark].format(texts[index])
+    if color:
+        texts[0] = f'<span class="dot" style="background:{escape(color)}"></span>{texts[0]}'
+    return Markup(
+        "\n".join(
+            f'<td class="right">{text}</td>' if is_right else f"<td>{text}</td>"
+            for text, is_right in zip(texts, right, strict=True)
+        )
+    )
 
 
 def tex_body(table):

@@ -187,7 +187,7 @@ def _html(results_dir, context, pictures, styles, histories):
         )
     context["damages"] = _damages(results_dir)  # here, as the page's files are the last ones read
     template = _environment(autoescape=True).get_template("report.html.j2")
-    return template.render(**context, stages_note=NOTE)
+    return template.render(**context, stages_note=NOTE, html_cells=markup.html_cells)
 
 
 def _damages(results_dir):

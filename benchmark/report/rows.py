@@ -38,6 +38,12 @@ def line_identities(rows):
     return pd.DataFrame({**parts, "run": _text(rows, "run").where(~has_seed, "")})
 
 
+def joined(texts, separator):
+    """The texts of each row of a DataFrame as one: a Series."""
+    first, *others = (texts[name] for name in texts)
+    return first.str.cat(others, sep=separator)
+
+
 def row_labels(rows):
     """Names each row by model and sampler, and by overrides, seeds or run where that is needed.
 

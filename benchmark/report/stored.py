@@ -7,6 +7,9 @@ from benchmark.report.rows import is_sanity, row_labels
 from benchmark.stored_results import StoredRow, StoredRun
 
 NUM_SAMPLES_SHOWN = 10  # of each line
+_NAMING = [
+    "model", "sampler", "checkpoint", "overrides", "seed", "sampling_seed", "run", "status", "path",
+]  # fmt: skip
 
 
 def stored_runs(results_dir, group) -> dict[str, StoredRun]:
@@ -33,7 +36,7 @@ def shown_runs(results_dir, group) -> dict[str, tuple[StoredRun, list[StoredRow]
 def _runs(results_dir, group):
     """Returns `(title, StoredRun, rows)` of each run of a group."""
     found = {}
-    for row in group.rows[~is_sanity(group.rows)].to_dict("records"):
+    for row in group.rows.loc[~is_sanity(group.rows), _NAMING].to_dict("records"):
         run = StoredRow(results_dir, row["path"]).run
         if run is not None and run.path.is_dir():
             found.setdefault(run.path, (run, []))[1].append(row)

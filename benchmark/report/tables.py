@@ -133,12 +133,24 @@ def table_by_model(group: Group) -> Table:
     )
 
 
+@dataclass(frozen=True)
+class _Seed:
+    """The numbers of one training seed, in the place of a line's means."""
+
+    numbers: dict[str, float]
+
+    def mean(self, key: str) -> float:
+        return self.numbers.get(key, math.nan)
+
+    def std(self, key: str) -> float:
+        return math.nan
+
+
 def _seed_cells(cells: list[Cells], line: Line) -> list[list[str]]:
     """The cells of each training seed of a line, under its name instead of the line's."""
     rows = []
-    for seed, part in line.rows.groupby("seed"):
-        own = Line(f"seed {seed:g}", part, False, line.seeds.loc[[seed]])
-        names = iter([own.label])
+    for seed, numbers in zip(line.seeds.index, line.seeds.to_dict("records"), strict=True):
+        own, names = _Seed(numbers), iter([f"seed {seed:g}"])
         rows.append(
             [
                 next(names, "") if is_name(each.key) else each.write(own) or each.empty

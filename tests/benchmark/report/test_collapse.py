@@ -60,8 +60,8 @@ def test_a_row_is_noted_once(rows):
 def test_tables_and_csv_tell_it_and_the_warning_names_the_row(rows):
     rows.loc[rows["model"] == "dcgan", "modes_covered"] = 2
     (group,) = tables.group_rows(rows)
-    assert warning(group.rows) == "Mode collapse: dcgan generator (2 of 10 modes covered)."
-    assert warning(group.rows) in groups.warnings(group)
+    assert warning(group.lines) == "Mode collapse: dcgan generator (2 of 10 modes covered)."
+    assert warning(group.lines) in groups.warnings(group)
     assert tables.build_table(group).footnotes == ["mode collapse: 2 of 10 modes covered"]
     assert "mode collapse: 2 of 10 modes covered" in tables.to_csv(rows)
     assert len(group.rows) == len(rows)
@@ -71,12 +71,12 @@ def test_seeds_that_collapsed_are_counted(seeds):
     seeds.loc[(seeds["model"] == "dcgan") & (seeds["seed"] > 10), "modes_covered"] = 2
     (group,) = tables.group_rows(seeds)
     told = "Mode collapse: dcgan generator in 2 of 3 rows (2 of 10 modes covered)."
-    assert warning(group.rows) == told
+    assert warning(group.lines) == told
     (note,) = tables.table_by_model(group).footnotes
     assert note == "seeds 11, 12: mode collapse: 2 of 10 modes covered"
 
 
 def test_without_collapse_there_is_no_warning(rows):
     (group,) = tables.group_rows(rows)
-    assert warning(group.rows) == ""
+    assert warning(group.lines) == ""
     assert groups.warnings(group) == []

@@ -4,8 +4,8 @@ import pytest
 
 from benchmark.report import tables
 from benchmark.report.groups import group_rows
-from benchmark.report.markup import tex, tex_body, tex_title, to_markdown
-from benchmark.report.tables import Table
+from benchmark.report.markup import html_cells, tex, tex_body, tex_title, to_markdown
+from benchmark.report.tables import BEST, TIE, Table
 
 
 @pytest.fixture
@@ -55,3 +55,20 @@ def test_latex_is_ascii_and_escaped():
 def test_titles_are_broken_and_arrows_stay_with_their_word(title, lines):
     found = re.sub(r"\\shortstack\[r\]{(.*)}$", r"\1", tex_title(title)).split(r"\\")
     assert found == [tex(line) for line in lines]
+
+
+def test_html_cells_are_escaped_aligned_and_marked():
+    cells = html_cells(
+        ["<a>", "1", "2"],
+        [False, True, True],
+        {(3, 1): BEST, (3, 2): TIE, (4, 1): TIE},
+        3,
+        "#0072b2",
+    )
+    dot = '<span class="dot" style="background:#0072b2"></span>'
+    assert cells.splitlines() == [
+        f"<td>{dot}&lt;a&gt;</td>",
+        '<td class="right"><b>1</b></td>',
+        '<td class="right">2 †</td>',
+    ]
+    assert html_cells(["a & b"], [False]) == "<td>a &amp; b</td>"
