@@ -20,7 +20,7 @@ def run(*overrides: str) -> Any:
     Raises:
         UserError: If an argument is wrong.
         EnvironmentProblem: If this machine lacks something.
-        Divergence: If the training ended in values that are not numbers.
+        Divergence: If training diverged to NaN or infinite values.
     """
     from pathlib import Path
 

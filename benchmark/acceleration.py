@@ -1,21 +1,21 @@
-"""Which compiler and which precision each stage takes: the choices, and what they rest on.
+"""Chooses the compiler and the precision of each stage, based on these measurements.
 
-Measured at `quick` on two cores of an AMD EPYC with AVX512-BF16, TensorFlow 2.21, ways in turn
-(`python -m benchmark.speed compiler precision` measures it on any machine). XLA was
+Measured at `quick` on two cores of an AMD EPYC with AVX512-BF16, TensorFlow 2.21, alternating
+between the options (`python -m benchmark.speed compiler precision` measures any machine):
 
-    times as fast   one image   16 images   64 images   250 images   a training step
+    speedup by XLA  one image   16 images   64 images   250 images   a training step
     vae                   1.1         1.0         0.7          0.3               0.7
     dcgan                 1.1         1.3         1.0          0.4               1.0
     ddpm                  2.4         1.2         1.0          0.9               0.9
     ddgan                 3.0         1.3         1.1          0.9               1.1
 
-and bfloat16 made a training step 1.1 to 1.2 times as fast there, but 2.2 times as slow on a
-processor without its instructions, and oneDNN ends the program on one without AVX512. On GPUs
-nothing has been measured: there Keras's default compiles everything by XLA, in float32.
+On that machine bfloat16 made a training step 1.1 to 1.2 times as fast. A processor without
+bfloat16 instructions was 2.2 times as slow, and without AVX512 oneDNN ends the program. Nothing
+has been measured on GPUs: there Keras's defaults apply, XLA for everything and float32.
 
-TensorFlow takes oneDNN's kernels by itself only on processors with AVX512. With AVX2 alone (two
+By default TensorFlow uses oneDNN's kernels only on processors with AVX512. With AVX2 alone (two
 cores of an AMD EPYC of family 25, model 1) they make a training step of ddpm 1.4 times as fast and
-one of r3gan 1.7 times, so the program asks for them on any x86 processor.
+one of r3gan 1.7 times, so the program enables them on any x86 processor.
 """
 
 import contextlib
@@ -40,8 +40,8 @@ class Acceleration:
         image_jit: Whether XLA compiles the sampling of a single image.
         batch_jit: Whether XLA compiles the sampling of several images at once.
         precision: A dtype policy of Keras. Weights and outputs are float32 in each.
-        steps_per_execution: Training steps at most between two looks at the losses, for which
-            the host waits until the device is done.
+        steps_per_execution: Most training steps between two readings of the losses; each reading
+            makes the host wait for the device.
         reason: Why, in a few words.
     """
 
@@ -65,7 +65,7 @@ class Acceleration:
         return f"XLA compiles {stages}; {looks}precision {self.precision} ({self.reason})"
 
     def apply(self, model: Any) -> Any:
-        """Tells a model how it and its samplers compile, and returns it."""
+        """Sets how a model and its samplers are compiled, and returns the model."""
         model.jit_compile = self.training_jit
         model.steps_per_execution = self.steps_per_execution
         model.image_jit, model.batch_jit = self.image_jit, self.batch_jit
@@ -83,15 +83,15 @@ class Acceleration:
 
 
 def choose(settings: dict[str, Any]) -> Acceleration:
-    """Settles `auto` in the options `jit` and `precision` for this machine."""
+    """Resolves `auto` in the options `jit` and `precision` for this machine."""
     training, sampling = settings["training"], settings["sampling"]
     on_gpu = has_gpu()
     if keras.backend.backend() == "jax":
-        jits, reason = (True, True, True), "JAX always compiles by XLA"
+        jits, reason = (True, True, True), "JAX always compiles with XLA"
     elif on_gpu:
-        jits, reason = (True, True, True), "Keras's choice for GPUs"
+        jits, reason = (True, True, True), "Keras's default on GPUs"
     else:
-        jits, reason = (False, True, False), "the faster ones on a CPU"
+        jits, reason = (False, True, False), "the faster choice on a CPU"
     given = (training["jit"], sampling["jit"], sampling["jit"])
     chosen = [auto if value == AUTO else value for auto, value in zip(jits, given, strict=True)]
     precision = "float32" if training["precision"] == AUTO else training["precision"]
@@ -117,5 +117,5 @@ def check_device(device: str) -> None:
         backend = keras.backend.backend()
         raise EnvironmentProblem(
             f"device=gpu, but {backend} finds no GPU; "
-            "python -m benchmark.doctor says why, and device=auto does without"
+            "python -m benchmark.doctor explains why, and device=auto runs without one"
         )

@@ -1,7 +1,7 @@
-"""The states that training resumes from: the last two are kept, each in one checksummed file.
+"""Training checkpoints: the last two are kept, each in one checksummed file.
 
-A damaged one falls back to the one before it. A state of another format or of another network is
-refused; one of another version of Keras or its backend is taken, with a warning.
+If the last one is damaged, the one before it is used. A checkpoint of another format or network is
+rejected. One written by another version of Keras or its backend is accepted with a warning.
 """
 
 import json
@@ -17,21 +17,21 @@ from benchmark.provenance import installed_version
 from benchmark.results import RunFolder
 from benchmark.validation import Best
 
-CHECKPOINTS = "checkpoints"  # their folder within a run's
+CHECKPOINTS = "checkpoints"  # subfolder of a run's folder
 NUM_KEPT = 2
 FORMAT = 1
-MOST_DIFFERENCES = 3  # listed of a checkpoint that does not fit
+MOST_DIFFERENCES = 3  # listed for a checkpoint that does not fit
 
 
 @dataclass
 class Progress:
-    """How far a training is.
+    """How far training has come.
 
     Attributes:
         step: Steps done.
         seconds: How long they took.
         history: See `benchmark.training.Training`.
-        best: The best weights by validation so far, `None` without it.
+        best: The best weights so far by validation; `None` without validation.
         running_means: The values of the model's metrics, which average over the steps since the
             last entry of the history.
     """
@@ -51,10 +51,10 @@ def save(run: RunFolder, model: keras.Model, progress: Progress) -> None:
 
 
 def load(run: RunFolder, model: keras.Model) -> Progress:
-    """Puts the last checkpoint that is whole into a model; without any, the model is as it was.
+    """Loads the last intact checkpoint into a model; without one, leaves the model unchanged.
 
     Raises:
-        EnvironmentProblem: If all are damaged, or of another format or another network.
+        EnvironmentProblem: If all are damaged, or of another format or network.
     """
     problems = []
     for path in reversed(paths(run)):
@@ -75,7 +75,7 @@ def load(run: RunFolder, model: keras.Model) -> Progress:
 
 
 def paths(run: RunFolder) -> list[Any]:
-    """The checkpoints of a run, the last one at the end."""
+    """The checkpoints of a run, oldest first."""
     return sorted((run.path / CHECKPOINTS).glob("[0-9]*.npz"))
 
 
@@ -97,10 +97,10 @@ def state(model: keras.Model, progress: Progress) -> dict[str, np.ndarray]:
 
 
 def restore(model: keras.Model, arrays: dict[str, np.ndarray], source: str = "") -> Progress:
-    """Puts a saved `state` into a model, nothing if it is empty.
+    """Loads a saved `state` into a model, unless it is empty.
 
     Args:
-        model: A compiled model; its optimizer is built if it is not yet.
+        model: A compiled model; its optimizer is built if necessary.
         arrays: What `state` returned.
         source: The file that it comes from, for messages.
 
@@ -145,7 +145,7 @@ def stateful_variables(model: keras.Model) -> dict[str, Any]:
 
 
 def differences_of(variables: dict[str, Any], arrays: dict[str, np.ndarray]) -> list[str]:
-    """In what the variables of a model and of a checkpoint differ, the first few."""
+    """The first few differences between the variables of a model and of a checkpoint."""
     saved = {
         name: array.shape
         for name, array in arrays.items()
@@ -167,12 +167,12 @@ def mismatch(source: str, reason: str) -> EnvironmentProblem:
 
 
 def versions() -> dict[str, str]:
-    """What computes: the versions of Keras and of its backend."""
+    """The versions of Keras and of its backend."""
     return {name: installed_version(name) for name in ("keras", keras.backend.backend())}
 
 
 def written_by(saved: dict[str, str]) -> str:
-    """Which versions wrote a checkpoint, and which go on."""
+    """Says which versions wrote a checkpoint, and which ones continue."""
     others = ", ".join(f"{name} {version}" for name, version in saved.items())
     own = ", ".join(f"{name} {version}" for name, version in versions().items())
     return f"was written by {others}; training goes on with {own}, and may differ in the last bits"

@@ -1,11 +1,11 @@
-"""The mode classifier of a dataset; `python -m benchmark.classifiers` makes the packaged ones.
+"""The mode classifier of a dataset; `python -m benchmark.classifiers` trains the packaged ones.
 
     python -m benchmark.classifiers dataset=mnist
 
-trains the classifier of a labelled dataset and writes it to a file, with what it is worth: test
-accuracy, calibration, and which fraction of which images it refuses. On two quiet cores it takes
-some minutes. To put a new one into the package, move the file to metrics/weights and its SHA-256
-into `metrics.classifier.PACKAGED`.
+trains the classifier of a labelled dataset and writes it to a file, with its test accuracy, its
+calibration, and the fraction of each kind of image that it rejects. This takes a few minutes on two
+idle cores. To package a new classifier, move the file to metrics/weights and add its SHA-256 to
+`metrics.classifier.PACKAGED`.
 """
 
 import argparse
@@ -31,7 +31,7 @@ CLASSIFIER_CODE = (
     "metrics/classifier_training.py",
     "metrics/outliers.py",
 )
-# What differs from the recipe's defaults: clothes are harder to distinguish, and lie straight.
+# Departures from the recipe's defaults: clothes are harder to distinguish, and always upright.
 RECIPES: dict[str, dict[str, Any]] = {
     "fashion_mnist": {"widths": (32, 64, 128), "max_rotation": 5.0, "max_scaling": 0.05},
 }
@@ -43,9 +43,8 @@ OTHER_PICTURES = "pictures of other things"
 def load_classifier(dataset, cache: Folder):
     """Finds the dataset's mode classifier in the package or in the cache, or trains it.
 
-    The packaged one is taken for the very images that it was made for: those of MNIST and of
-    Fashion-MNIST at their own size. At another size, and for other datasets, one is trained once
-    and cached.
+    The packaged one is used only for the images it was trained for: MNIST and Fashion-MNIST at
+    their original size. For other sizes and other datasets, one is trained once and cached.
 
     Args:
         dataset: A labelled `ImageDataset`.
@@ -71,7 +70,7 @@ def load_classifier(dataset, cache: Folder):
         arrays = cache.recall_arrays(name)
         if arrays is not None:
             return ModeClassifier.from_arrays(arrays)
-        console.say(f"training the mode classifier for {dataset.name}, once for this machine")
+        console.say(f"training the mode classifier for {dataset.name}; it is cached afterwards")
         classifier = train(dataset)
         cache.write_arrays(name, classifier.to_arrays())
     console.say(classifier.description)
@@ -97,7 +96,7 @@ def find_packaged(dataset):
 
 
 def hash_split(images, labels: np.ndarray) -> str:
-    """SHA-256 of images and labels, whatever their order: sources differ in it."""
+    """SHA-256 of images and labels, independent of their order, which differs between sources."""
     hashes = sorted(
         hashlib.sha256(f"{label} ".encode() + np.asarray(image).tobytes()).digest()
         for image, label in zip(images, labels, strict=True)
@@ -106,7 +105,7 @@ def hash_split(images, labels: np.ndarray) -> str:
 
 
 def train(dataset):
-    """Trains the dataset's classifier, showing how far it is."""
+    """Trains the dataset's classifier, showing progress."""
     from metrics.classifier_training import Recipe, train_classifier
 
     recipe = Recipe(**RECIPES.get(dataset.name, {}))
@@ -134,17 +133,17 @@ def epoch_progress(update):
 
 
 def rejected_fraction(classifier, images: np.ndarray) -> float:
-    """Fraction of the images of which the classifier is not sure of any class."""
+    """Fraction of the images for which the classifier is not sure of any class."""
     confidences = classifier.predict_probabilities(images).max(axis=1)
     return float(np.mean(confidences < MINIMUM_CONFIDENCE))
 
 
 def rejections(classifier, dataset, others: np.ndarray | None) -> dict[str, dict[str, float]]:
-    """Which fraction of which kind of images is refused.
+    """The fraction of each kind of image that the classifier rejects.
 
     Args:
         classifier: A `ModeClassifier`.
-        dataset: Its `ImageDataset`; its test images are refused or changed.
+        dataset: Its `ImageDataset`; its test images are classified, both as they are and changed.
         others: Pictures of other things, uint8 of the dataset's shape, or `None`.
 
     Returns:
@@ -174,7 +173,7 @@ def rejections(classifier, dataset, others: np.ndarray | None) -> dict[str, dict
 
 
 def other_pictures(dataset, cache_dir: str) -> np.ndarray | None:
-    """Test images of MNIST or Fashion-MNIST, whichever the dataset is not, if at hand."""
+    """Test images of Fashion-MNIST for MNIST, and of MNIST for others; `None` if unavailable."""
     from benchmark.datasets.fashion_mnist import load_fashion_mnist
     from benchmark.datasets.mnist import load_mnist
 
@@ -188,7 +187,7 @@ def other_pictures(dataset, cache_dir: str) -> np.ndarray | None:
 
 
 def describe(classifier, dataset, others: np.ndarray | None) -> None:
-    """Adds to the classifier's record what it was made for and what it refuses."""
+    """Adds to the classifier's record what it was made for and what it rejects."""
     classifier.record |= {
         "dataset": dataset.name,
         "test_split": hash_split(dataset.test_images, dataset.test_labels),
@@ -199,7 +198,7 @@ def describe(classifier, dataset, others: np.ndarray | None) -> None:
 
 
 def show(record: Mapping[str, Any]) -> None:
-    """Prints which fraction of which images is refused."""
+    """Prints the fraction of each kind of image that is rejected."""
     lines = [
         [group, kind, f"{fraction:.2%}"]
         for group, kinds in record["rejected"].items()
@@ -215,7 +214,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     parser = argparse.ArgumentParser(prog="python -m benchmark.classifiers", description=__doc__)
     parser.add_argument("overrides", nargs="+", metavar="dataset=NAME", help="and its options")
-    parser.add_argument("--folder", type=Path, default=Path(), help="where the file goes (here)")
+    parser.add_argument("--folder", type=Path, default=Path(), help="to write to (default: here)")
     options = parser.parse_intermixed_args(arguments)
     with exit_on_user_error():
         builder = compose(*options.overrides)

@@ -34,21 +34,21 @@ from benchmark.own_process import in_own_process
 NAMED_IN_ROWS = ("experiment=", "model.", "model/", "training.", "dataset.", "sampler.")
 CHANGES_NO_ROW = "training.pictures_every="
 X86 = ("x86_64", "AMD64")
-BACKENDS = ("tensorflow", "jax")  # of Keras's, those that the models are written for
+BACKENDS = ("tensorflow", "jax")  # the Keras backends that the models support
 USER_ERRORS = (Divergence, EnvironmentProblem, UserError, HydraException, OmegaConfBaseException)
 EXIT_CODES = {UserError: 2, EnvironmentProblem: 3, Divergence: 4}
-HYDRAS_VALUE_ERROR = "Config group override must be"  # of model=null; it has no kind of its own
-FAILURE = "error.txt"  # in a sweep's folder of a run that failed
-OBJECTIVE = "objective.txt"  # in that of a run that ended well
+HYDRAS_VALUE_ERROR = "Config group override must be"  # for model=null, a plain ValueError
+FAILURE = "error.txt"  # in the sweep's folder of a run that failed
+OBJECTIVE = "objective.txt"  # in the sweep's folder of a run that succeeded
 
 
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")
 def job(config: DictConfig) -> float | None:
-    """Runs one configuration, perhaps in a process that a launcher has started.
+    """Runs one configuration, possibly in a process that a launcher has started.
 
     Returns:
-        In a sweep, what a sweeper may minimize: `benchmark.outcomes.objective`, or infinity for a
-        run that failed.
+        In a sweep, the value for a sweeper to minimize: `benchmark.outcomes.objective`, or infinity
+        if the run failed.
     """
     configuration.register()
     with record_errors_of_a_sweep(RunConfig):
@@ -61,7 +61,7 @@ def job(config: DictConfig) -> float | None:
 
 
 def train_and_measure(settings: dict[str, Any]) -> None:
-    """Does what `job` was asked for."""
+    """Trains and measures; in a sweep, also writes the objective."""
     folder = run(RunBuilder(settings, HydraConfig.get().overrides.task, in_sweep=is_sweep()))
     if is_sweep():
         from benchmark.outcomes import objective
@@ -84,7 +84,7 @@ def run(builder: "RunBuilder") -> Any:
 
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="evaluate")
 def evaluation_job(config: DictConfig) -> None:
-    """Measures samples made elsewhere; they are read and checked before the backend's import."""
+    """Measures samples made elsewhere; reads and checks them before importing the backend."""
     configuration.register()
     with record_errors_of_a_sweep(EvaluationConfig):
         settings = configuration.validate_evaluation(config)
@@ -92,7 +92,7 @@ def evaluation_job(config: DictConfig) -> None:
 
 
 def read_and_measure(settings: dict[str, Any]) -> None:
-    """Does what `evaluation_job` was asked for."""
+    """Reads, checks and measures samples made elsewhere."""
     from benchmark.machine import seated
 
     with seated():
@@ -108,7 +108,7 @@ def read_and_measure(settings: dict[str, Any]) -> None:
 
 
 def do(work: Callable[[], None], schema: type[MeasurementConfig]) -> None:
-    """Does the work, in a process of its own if it is one run of a sweep."""
+    """Does the work, in a separate process if it is one run of a sweep."""
 
     def handle_and_work() -> None:
         label_shared_output()
@@ -122,7 +122,7 @@ def do(work: Callable[[], None], schema: type[MeasurementConfig]) -> None:
 
 
 def label_shared_output() -> None:
-    """Where other runs write to it too, each line says which run it is of."""
+    """Labels each line with its run if several runs share the output."""
     run = HydraConfig.get()
     if run.launcher._target_.endswith("BasicLauncher"):  # one run after the other
         return
@@ -133,12 +133,12 @@ def label_shared_output() -> None:
 
 
 class RunBuilder:
-    """The configured parts of one run or evaluation, each built when it is asked for.
+    """The configured parts of one run or evaluation, each built on demand.
 
     Attributes:
-        settings: The whole configuration as plain containers.
-        overrides: The experiment and the options of parts that the command line chose.
-        in_sweep: Whether it is one of several runs of a command, which report once at its end.
+        settings: The complete configuration as plain containers.
+        overrides: The experiment and the options of parts that were set on the command line.
+        in_sweep: Whether it is one run of a sweep, which writes the report once, at its end.
     """
 
     def __init__(self, settings: dict[str, Any], overrides: Any, *, in_sweep: bool = False) -> None:
@@ -181,7 +181,7 @@ def compose(*overrides: str) -> RunBuilder:
 
 
 def build(key: str, options: dict[str, Any], **arguments: Any) -> Any:
-    """Instantiates a part; what its constructor refuses is the user's mistake."""
+    """Instantiates a part; a value that its constructor rejects is a `UserError`."""
     try:
         return instantiate(options, _convert_="all", **arguments)
     except InstantiationException as error:
@@ -196,7 +196,7 @@ def build(key: str, options: dict[str, Any], **arguments: Any) -> Any:
 
 
 def choose_device(settings: dict[str, Any]) -> None:
-    """Sets what the backend reads when it is imported.
+    """Sets the environment variables that the backend reads on import.
 
     Raises:
         UserError: If there is no such backend.
@@ -204,7 +204,7 @@ def choose_device(settings: dict[str, Any]) -> None:
     """
     check_backend()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # runs side by side share its memory
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # concurrent runs share its memory
     if platform.machine() in X86:
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # see benchmark/acceleration.py
     if settings["device"] == "cpu":
@@ -212,7 +212,7 @@ def choose_device(settings: dict[str, Any]) -> None:
 
 
 def check_backend() -> None:
-    """Refuses a value of `KERAS_BACKEND` that Keras could not import, or a model not use."""
+    """Rejects a `KERAS_BACKEND` that is not installed or that the models do not support."""
     backend = os.environ.get("KERAS_BACKEND") or BACKENDS[0]
     if backend not in BACKENDS:
         raise UserError(
@@ -229,12 +229,12 @@ def import_backend() -> None:
 
     with quiet_standard_error():
         importlib.import_module("keras")
-    # It warns of retracing where several models are each traced once.
+    # TensorFlow warns of retracing even if several models are each traced once.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 def main() -> None:
-    """Runs `python -m benchmark`; users' errors end with one line and exit code 2, 3 or 4."""
+    """Runs `python -m benchmark`; expected errors end with one line and exit code 2, 3 or 4."""
     start(job, RunConfig)
 
 
@@ -279,7 +279,7 @@ def exit_on_user_error(schema: type[MeasurementConfig] = RunConfig, *, resumes: 
 
 @contextlib.contextmanager
 def record_errors_of_a_sweep(schema: type[MeasurementConfig]):
-    """As `exit_on_user_error`; in a sweep the others go on, and errors are listed at the end."""
+    """In a sweep, other runs continue and errors are listed at the end; else the program exits."""
     if not is_sweep():
         with exit_on_user_error(schema, resumes=schema is RunConfig):
             yield
@@ -307,7 +307,7 @@ class EndOfSweep(Callback):
     """Ends a sweep with the report of all runs and a list of errors, wherever they ran."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        if any(Path(config.results_dir).glob("*/*/*/*/run.json")):  # else none has begun
+        if any(Path(config.results_dir).glob("*/*/*/*/run.json")):  # else no run has started
             from benchmark.report.terminal import write
 
             for path in write(config.results_dir)[1]:

@@ -16,18 +16,18 @@ COMMANDS = {
     "prepare": ("benchmark.prepare", "fetches what a run needs, for machines without a network"),
     "sample": ("benchmark.sample", "draws images with trained weights, in seconds"),
     "report": ("benchmark.report.command", "rebuilds tables, figures and the page"),
-    "compare": ("benchmark.compare", "sets two runs, models or results folders side by side"),
-    "humans": ("benchmark.humans.__main__", "opens a page on which people judge samples"),
+    "compare": ("benchmark.compare", "compares two runs, models or results folders"),
+    "humans": ("benchmark.humans.__main__", "opens a page where people judge samples"),
     "evaluate": ("benchmark.evaluate", "adds a row for samples made elsewhere"),
-    "rerun": ("benchmark.rerun", "repeats a run and says whether it comes out the same"),
+    "rerun": ("benchmark.rerun", "repeats a run and says whether the results agree"),
     "validity": ("benchmark.validity.__main__", "tests which damage each quality metric detects"),
-    "speed": ("benchmark.speed.__main__", "times the suite against other ways of the same work"),
+    "speed": ("benchmark.speed.__main__", "times the suite against alternative implementations"),
     "classifiers": ("benchmark.classifiers", "retrains a packaged classifier"),
 }
 
 
 def main() -> None:
-    """Runs the command that the first argument names, or else a training and its measurement."""
+    """Runs the command that the first argument names; without one, trains and measures."""
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name in COMMANDS:
         del sys.argv[1]

@@ -1,11 +1,11 @@
-"""`python -m benchmark.compare A B`: two runs, models or results folders side by side.
+"""`python -m benchmark.compare A B`: compares two runs, models or results folders.
 
-Each difference comes with the answer to whether it exceeds the noise, at a level of 0.05 that
-Holm's method corrects for the number of columns:
+Each difference is tested against the noise, at a level of 0.05, Holm-corrected for the number of
+columns:
 
-- of several seeds on both sides by Welch's t-test;
-- of a single seed against several by a t-test of one more observation: could it be one of them?
-- of a single seed on both sides by the standard errors that sampling leaves.
+- several seeds on both sides: Welch's t-test;
+- a single seed against several: a t-test of one more observation (could it be one of them?);
+- a single seed on both sides: a z-test with the standard errors of sampling.
 """
 
 import math
@@ -33,18 +33,18 @@ results folder. Models are looked up in results_dir."""
 NAMES = ("A", "B")
 SAME, UNTESTED = "no significant difference", "not tested"
 ONE_SEED = (
-    "One seed on both sides: a significant difference is one of these samples, and another "
-    "training may change more."
+    "One seed on both sides: a significant difference holds for these samples only; training with "
+    "another seed may change more."
 )
 
 
 class Side(NamedTuple):
-    """What one of the two arguments stands for.
+    """One of the two sides of a comparison.
 
     Attributes:
-        name: As it was given.
+        name: The argument as given.
         rows: Its rows, without sanity rows.
-        is_folder: Whether it is a whole results folder.
+        is_folder: Whether it is a results folder.
     """
 
     name: str
@@ -62,7 +62,7 @@ def parse(arguments: list[str]) -> tuple[Side, Side]:
     """The two sides that the arguments name.
 
     Raises:
-        UserError: If they are not as `USAGE` says, or a side has no results.
+        UserError: If they do not match `USAGE`, or a side has no results.
     """
     names = [argument for argument in arguments if "=" not in argument]
     options = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
@@ -74,7 +74,7 @@ def parse(arguments: list[str]) -> tuple[Side, Side]:
 
 
 def find(name: str, results_dir: str) -> Side:
-    """The rows that an argument stands for."""
+    """Finds the rows that an argument refers to."""
     folder = Path(name)
     if (folder / "run.json").is_file():
         folder = folder.resolve()
@@ -109,7 +109,7 @@ def _trained(rows: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def compare(first: Side, second: Side) -> None:
-    """Shows a table for each pair of lines that may be compared, and names those without one.
+    """Shows a table for each pair of comparable lines, and names the lines without a counterpart.
 
     Raises:
         UserError: If the two sides have no dataset, preset and protocol in common.
@@ -130,7 +130,7 @@ def compare(first: Side, second: Side) -> None:
 
 
 def show_group(one: Group, two: Group, by_model: bool) -> None:
-    """Shows the lines of two groups that were measured alike, pair by pair."""
+    """Shows the lines of two groups that were measured the same way, pair by pair."""
     columns = shown_in(TERMINAL, pd.concat([one.rows, two.rows]), one.headline)
     found = pairs(competing(one.lines), competing(two.lines), by_model)
     for a, b in found:
@@ -147,10 +147,10 @@ def show_group(one: Group, two: Group, by_model: bool) -> None:
 
 
 def pairs(ours: list[Line], theirs: list[Line], by_model: bool) -> list[tuple[Line, Line]]:
-    """Which lines are compared.
+    """Chooses the lines to compare.
 
-    Of results folders those of one model, sampler, checkpoint and overrides; of models and runs
-    those of one sampler and checkpoint or, where there are none, each with each.
+    For results folders, lines with the same model, sampler, checkpoint and overrides. For models
+    and runs, lines with the same sampler and checkpoint; if there are none, all pairs.
     """
     names = ["sampler", "checkpoint"] + ["model", "overrides"] * by_model
     alike = [
@@ -165,7 +165,7 @@ def pairs(ours: list[Line], theirs: list[Line], by_model: bool) -> list[tuple[Li
 
 
 def differences(columns: list[Column], one: Line, two: Line) -> list[list[str]]:
-    """The cells of a table: each column's name, both means, their difference, who is better."""
+    """The cells of a table: each column's name, both means, their difference, the better side."""
     known = [each for each in columns if not math.isnan(one.mean(each.key) + two.mean(each.key))]
     several_machines = len(devices([one.rows, two.rows])) > 1
     chances = [
@@ -195,7 +195,7 @@ def written(each: Column, number: float, error: float = math.nan) -> str:
 
 
 def spread(each: Column, line: Line) -> float:
-    """The standard deviation over seeds; of a single seed its standard error, if it is known."""
+    """The standard deviation over seeds; for a single seed, its standard error, if known."""
     if line.num_seeds > 1 or not each.error:
         return line.std(each.key) or math.nan
     return line.mean(each.error)

@@ -27,7 +27,7 @@ STRATEGIES = ("none", "mirrored")
 
 @dataclass
 class ValidationConfig:
-    """How the best weights are found, every so many checkpoints (`null`: never)."""
+    """How validation finds the best weights, and every how many checkpoints (`null`: never)."""
 
     every: int | None = MISSING
     num_samples: int = MISSING
@@ -36,9 +36,9 @@ class ValidationConfig:
 
 @dataclass
 class TrainingConfig:
-    """How long, in which batches, on how many devices; the state is saved at checkpoints.
+    """The training's length, batches, devices and checkpoints.
 
-    Pictures are taken every so many of them (`null`: never).
+    `pictures_every` counts checkpoints (`null`: never).
     """
 
     batch_size: int = MISSING
@@ -53,7 +53,7 @@ class TrainingConfig:
 
 @dataclass
 class SamplingConfig:
-    """Which weights are sampled, how often and in how many steps, and images for each call."""
+    """Which weights are sampled, with how many seeds and steps, and images per call."""
 
     checkpoint: str = MISSING
     seeds: int = MISSING
@@ -64,7 +64,7 @@ class SamplingConfig:
 
 @dataclass
 class MeasurementConfig:
-    """The keys of all that is measured. The parts' own options are those of their constructors."""
+    """The keys of runs and evaluations. The options of a part are its constructor's arguments."""
 
     preset: str = MISSING
     seed: int = MISSING
@@ -84,7 +84,7 @@ class RunConfig(MeasurementConfig):
     """The keys of a run of `python -m benchmark`."""
 
     model: Any = MISSING
-    presets: list[str] = field(default_factory=lambda: list(PRESETS))  # those that the model has
+    presets: list[str] = field(default_factory=lambda: list(PRESETS))  # the model's presets
     sampler_choices: list[str] = field(default_factory=list)  # options of `sampler` for the model
     teacher: str | None = None
     start_from: str | None = None
@@ -114,7 +114,7 @@ def register() -> None:
 
 
 def by_preset(values: dict, *, _root_: DictConfig) -> Any:
-    """Takes the value for the run's preset, or that of the nearest smaller preset given."""
+    """Returns the value for the run's preset, or for the nearest smaller preset that has one."""
     for preset in reversed(PRESETS[: PRESETS.index(_root_.preset) + 1]):
         if preset in values:
             value = values[preset]
@@ -198,7 +198,7 @@ def validate_evaluation(config: DictConfig) -> dict[str, Any]:
 
 
 def check_measurement(settings: dict[str, Any]) -> None:
-    """What all configurations have in common."""
+    """Checks the keys that all configurations share."""
     check_numbers(settings)
     check_choices(settings)
     check_sample_count(settings)
@@ -207,10 +207,9 @@ def check_measurement(settings: dict[str, Any]) -> None:
 
 
 def check_numbers(node: Any, key: str = "") -> None:
-    """Refuses negative numbers anywhere, and zero where one is the least that makes sense.
+    """Rejects negative numbers, counts of zero, and strings in place of counts.
 
-    Texts in the place of counts are refused too. Lists of levels may count from the end, -1 being
-    the coarsest, and means may be negative.
+    Means may be negative, and so may levels, which then count from the coarsest, -1.
     """
     name = key.rpartition(".")[2]
     counts = name.startswith("num_") or name.endswith(("_size", "_dim", "widths"))
@@ -241,10 +240,10 @@ def check_choices(settings: dict[str, Any]) -> None:
 
 
 def check_preset(settings: dict[str, Any]) -> None:
-    """A preset named `paper` is a paper's, and not all models follow one to the letter."""
+    """Rejects a preset that the model lacks: `paper` requires that it follows one paper exactly."""
     if settings["preset"] not in settings["presets"]:
         raise UserError(
-            f"model={settings['model']['name']} does not follow one paper in everything, and has "
+            f"model={settings['model']['name']} does not follow one paper in every detail and has "
             f"no preset={settings['preset']}; choose one of {', '.join(settings['presets'])}"
         )
 
@@ -273,13 +272,13 @@ def check_acceleration(settings: dict[str, Any]) -> None:
 def check_sampling_seeds(seeds: int) -> None:
     if seeds < 1:
         raise UserError(
-            "`sampling.seeds` must be at least 1, the sets of samples of each row. "
+            "`sampling.seeds`, the number of sets of samples, must be at least 1. "
             f"Received: sampling.seeds={seeds}"
         )
 
 
 def check_validation(settings: dict[str, Any]) -> None:
-    """Validation is well defined, and has taken place where the best weights are asked for."""
+    """Checks the options of validation, and that it is on if the best weights are sampled."""
     validation, checkpoint = settings["training"]["validation"], settings["sampling"]["checkpoint"]
     pictures_every = settings["training"]["pictures_every"]
     for key, every in (
@@ -310,11 +309,11 @@ def check_validation(settings: dict[str, Any]) -> None:
 
 
 def check_sample_count(settings: dict[str, Any]) -> None:
-    """Subsets are drawn from the samples and from the reference."""
+    """Checks that samples and reference are large enough for the subsets drawn from them."""
     for name, metric in settings["metric"].items():
         if not isinstance(metric, dict):
             raise UserError(
-                f"`metric.{name}` must be the options of a metric; ~metric.{name} leaves it out. "
+                f"`metric.{name}` must hold a metric's options; ~metric.{name} removes it. "
                 f"Received: metric.{name}={metric}"
             )
         subset_size = metric.get("subset_size") or 0
@@ -341,7 +340,7 @@ def check_writable(key: str, folder: str) -> None:
 
 
 def explain(error: Exception, schema: type[MeasurementConfig] = RunConfig) -> str:
-    """Hydra's error as one line, with the schema's nearest key for a mistyped one."""
+    """Rewrites Hydra's error as one line; suggests the nearest key for a mistyped one."""
     if isinstance(error, MissingMandatoryValue):
         return f"`{error.full_key}` is missing. Give {error.full_key}=<value>"
     if isinstance(error, OverrideParseException):
@@ -366,12 +365,12 @@ def explain(error: Exception, schema: type[MeasurementConfig] = RunConfig) -> st
 
 
 def unknown_key(key: str, schema: type[MeasurementConfig]) -> str:
-    """Tells a mistyped key, the nearest right one and the choice."""
+    """Names a mistyped key, the nearest valid one and all valid ones."""
     part, _, option = key.partition(".")
     groups_without_key = {"experiment"} if schema is RunConfig else set()
     keys = sorted({*schema.__dataclass_fields__} | groups_without_key)
     if option and part in keys:
-        return f"unknown key '{key}'. The options of `{part}` are shown by --cfg job"
+        return f"unknown key '{key}'. --cfg job shows the options of `{part}`"
     near = difflib.get_close_matches(part, keys, n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
     return f"unknown key '{key}'.{hint} Keys: {', '.join(keys)}"

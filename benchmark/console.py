@@ -26,8 +26,8 @@ console = Console(highlight=False)
 if not console.is_terminal:
     console = Console(highlight=False, width=WIDTH_OF_LOGS)
 
-label = ""  # opens the lines of a run whose output is mixed with others
-at_updates: list[Callable[[], None]] = []  # what a run does whenever it reports progress
+label = ""  # prefix of each line of a run that shares its output with others
+at_updates: list[Callable[[], None]] = []  # called whenever a run reports progress
 
 
 def stage(title: str) -> None:
@@ -41,7 +41,7 @@ def say(text: str, style: str = "") -> None:
 
 
 def set_label(own_label: str) -> None:
-    """Prepares for an output shared with other processes: no bars, and lines that say whose."""
+    """Prepares for output shared with other processes: no progress bars, and labelled lines."""
     global console, label
     console = Console(highlight=False, width=WIDTH_OF_LOGS, force_terminal=False)
     label = own_label
@@ -49,14 +49,14 @@ def set_label(own_label: str) -> None:
 
 @contextlib.contextmanager
 def progress(description: str, total: int, start: int = 0) -> Iterator[Callable[..., None]]:
-    """Shows how far a loop is and what time is left.
+    """Shows a loop's progress and the time left.
 
-    On a terminal this is a bar; elsewhere a line now and then, so that logs stay short.
+    On a terminal this is a bar; elsewhere an occasional line, so that logs stay short.
 
     Args:
         description: What is counted.
         total: Where the count ends.
-        start: Where it starts, for a loop that goes on.
+        start: Where it starts, for a loop that resumes.
 
     Yields:
         `update(completed, text="")`.
@@ -126,7 +126,7 @@ def table(
 
 @contextlib.contextmanager
 def quiet_standard_error() -> Iterator[None]:
-    """Keeps what native code writes to standard error, and shows it only if the block fails."""
+    """Captures what native code writes to standard error; shows it only if the block fails."""
     sys.stderr.flush()
     original = os.dup(2)
     with tempfile.TemporaryFile() as kept:
@@ -143,7 +143,7 @@ def quiet_standard_error() -> Iterator[None]:
 
 
 def duration(seconds: float) -> str:
-    """A time span for reading: `42 s`, `3 min 20 s`, `2 h 05 min`."""
+    """Formats a time span: `42 s`, `3 min 20 s`, `2 h 05 min`."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"

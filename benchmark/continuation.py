@@ -13,10 +13,10 @@ from benchmark.training_cost import cost_of
 
 
 class Start:
-    """A finished training that another one starts from.
+    """A finished run whose weights another training starts from.
 
-    Its last weights are taken, the averages if there are any; moments and learning rate start from
-    scratch.
+    Its last weights are used, the averages if there are any; the optimizer's moments and the
+    learning rate start afresh.
 
     Attributes:
         run: The `StoredRun`.
@@ -26,10 +26,10 @@ class Start:
         self.run = run
 
     def give_weights(self, model: keras.Model) -> None:
-        """Puts its weights into a model.
+        """Loads its weights into a model.
 
         Raises:
-            UserError: If they are of another network.
+            UserError: If they belong to another network.
         """
         arrays = run_folder_of(self.run.path).read_weights("last")
         shapes = [tuple(variable.shape) for variable in model.weights]
@@ -45,14 +45,14 @@ def take_start(settings: dict[str, Any], dataset_name: str) -> Start | None:
     """The run that a training starts from.
 
     Args:
-        settings: The configuration, which is changed: `start_from` becomes the key of its run.
+        settings: The configuration, changed in place: `start_from` becomes the run's key.
         dataset_name: Name of the dataset.
 
     Returns:
         The `Start`, `None` for a training from scratch.
 
     Raises:
-        UserError: If it is no finished run on the same dataset.
+        UserError: If it is not a finished run on the same dataset.
     """
     path = settings["start_from"]
     if path is None:
@@ -76,7 +76,7 @@ def take_start(settings: dict[str, Any], dataset_name: str) -> Start | None:
 def take_weights(
     model: keras.Model, folder: RunFolder, teacher: Teacher | None, start: Start | None
 ) -> None:
-    """Puts the weights of the runs that a training rests on into the model, if there are any."""
+    """Gives the model the weights of its teacher and of the run it starts from, if any."""
     if teacher:
         model.learn_from(teacher.weights)
         folder.update_state(teacher=cost_of(teacher.run))

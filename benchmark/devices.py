@@ -1,4 +1,4 @@
-"""Training on several devices at once: the only file that knows `tf.distribute`."""
+"""Training on several devices at once: the only file that uses `tf.distribute`."""
 
 import functools
 from collections.abc import Callable
@@ -15,12 +15,12 @@ def build_on_devices(strategy: str, build: Callable[[], keras.Model]) -> keras.M
 
     `mirrored` keeps a copy of the weights on each device that TensorFlow sees, GPUs or else CPUs,
     gives each an equal part of every batch and adds up their gradients
-    (`tf.distribute.MirroredStrategy`). The batch norm of a device knows its own part of the batch
-    alone; its moving averages are those of the first device.
+    (`tf.distribute.MirroredStrategy`). Batch norm sees only its device's part of the batch; its
+    moving averages are those of the first device.
 
     Args:
         strategy: `"none"` or `"mirrored"`.
-        build: Returns a compiled `models.base.GenerativeModel` whose weights are made.
+        build: Returns a compiled `models.base.GenerativeModel` with its weights built.
 
     Returns:
         What `build` returns.
@@ -39,7 +39,7 @@ def build_on_devices(strategy: str, build: Callable[[], keras.Model]) -> keras.M
         model = build()
         model.optimizer.build(model.trainable_variables)
     compute_loss = model.compute_loss
-    # Gradients are added up over the devices, and Keras scales no loss of a model's own.
+    # Gradients are summed over the devices, and Keras does not scale a custom `compute_loss`.
     count = num_devices(model)
     model.compute_loss = lambda *args, **kwargs: compute_loss(*args, **kwargs) / count
     return model
@@ -47,10 +47,10 @@ def build_on_devices(strategy: str, build: Callable[[], keras.Model]) -> keras.M
 
 @functools.cache
 def mirrored_strategy() -> Any:
-    """The strategy over all devices, the only one of the process.
+    """The strategy over all devices, created once per process.
 
-    A second one would number its exchanges of gradients as the first did, and mistake old ones for
-    its own.
+    A second one would number its gradient exchanges like the first, and confuse old ones with its
+    own.
     """
     import tensorflow as tf  # Keras has no counterpart under this backend
 
@@ -59,18 +59,18 @@ def mirrored_strategy() -> Any:
 
 
 def num_devices(model: keras.Model) -> int:
-    """On how many devices a model trains."""
+    """The number of devices that a model trains on."""
     if keras.backend.backend() != "tensorflow":
         return 1
     return model.distribute_strategy.num_replicas_in_sync
 
 
 def give_each_device_its_own_noise(model: keras.Model) -> None:
-    """Lets each device draw noise of its own: as built or restored, all would draw the same.
+    """Makes each device draw different noise: as built or restored, all would draw the same.
 
-    A device's copy of a seed generator's state is `(seed, draws so far)` and only ever counts up.
-    The first device keeps its seed, which is what checkpoints hold; those of the others follow
-    from it.
+    Each device has a copy of a seed generator's state, `(seed, draws so far)`, whose count only
+    increases. The first device keeps its seed, which checkpoints store; the seeds of the others are
+    derived from it.
     """
     if num_devices(model) == 1:
         return

@@ -10,30 +10,30 @@ import keras
 from benchmark.errors import EnvironmentProblem
 from benchmark.files import free_bytes
 
-# Of the weights: two moments and an average of each, and the best ones so far, as well.
+# The weights, their two moments, their average, and the best weights so far.
 PARTS_OF_A_CHECKPOINT = 5
-CHECKPOINTS_AT_ONCE = 3  # the two that are kept and the one that is written
-BYTES_OF_FEATURES = 4 * 2048  # of an image, in an encoder's last layer
+CHECKPOINTS_AT_ONCE = 3  # two that are kept and one being written
+BYTES_OF_FEATURES = 4 * 2048  # per image, in an encoder's last layer
 
 
 def needed_bytes(model: keras.Model, samplings: Sequence[Any], num_samples: int) -> int:
-    """About what a run writes at the most, in bytes, besides its report.
+    """Estimates the most that a run writes besides its report, in bytes.
 
     Args:
         model: The model that is trained.
         samplings: The sets of samples that are made (see `benchmark.sampling`).
-        num_samples: Images in each of them.
+        num_samples: Images per set.
     """
     weights = sum(math.prod(variable.shape) * 4 for variable in model.weights)
     training = (CHECKPOINTS_AT_ONCE * PARTS_OF_A_CHECKPOINT + 2) * weights
     images = num_samples * math.prod(model.image_shape)
     features = num_samples * BYTES_OF_FEATURES
-    # A set that is being made lies there twice, as shards and as one file.
+    # While a set is being made, it is on disk twice, as shards and as one file.
     return training + images + len(samplings) * (images + features)
 
 
 def check_disk(path: Path, needed: int) -> None:
-    """Refuses a run that would fill the disk.
+    """Rejects a run that would fill the disk.
 
     Args:
         path: The run's folder.

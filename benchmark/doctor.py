@@ -1,4 +1,4 @@
-"""`python -m benchmark.doctor`: whether a machine has what runs need, and how to fix it if not."""
+"""`python -m benchmark.doctor`: checks that a machine has what runs need, and suggests fixes."""
 
 import importlib.metadata
 import os
@@ -41,7 +41,7 @@ class Finding:
     Attributes:
         kind: `ok`, `note` (some runs will lack something) or `problem` (no run will work).
         text: What was found.
-        fix: What to do; empty where nothing need be done.
+        fix: What to do; empty if there is nothing to do.
     """
 
     kind: str
@@ -77,7 +77,7 @@ def parse(arguments: list[str]) -> dict[str, str]:
     """The folders that runs will use.
 
     Raises:
-        UserError: If an argument is not as `USAGE` says.
+        UserError: If an argument does not match `USAGE`.
     """
     folders = {"results_dir": "results", "cache_dir": configuration.user_cache_dir()}
     options = dict(argument.partition("=")[::2] for argument in arguments)
@@ -135,7 +135,7 @@ def _what_is_wrong(requirement: Requirement) -> str:
     except importlib.metadata.PackageNotFoundError:
         return f"{requirement.name} is not installed"
     if not requirement.specifier.contains(version, prereleases=True):
-        return f"{requirement.name} {version} is installed, and {requirement.specifier} is needed"
+        return f"{requirement.name} {version} is installed, but {requirement.specifier} is needed"
     return ""
 
 
@@ -170,7 +170,7 @@ def check_gpu() -> Finding:
             NOTE, f"CUDA_VISIBLE_DEVICES={hidden} hides the GPU", "unset CUDA_VISIBLE_DEVICES"
         )
     if backend == "jax":
-        return Finding(NOTE, "there is a GPU, and JAX does not use it", "pip install 'jax[cuda12]'")
+        return Finding(NOTE, "there is a GPU, but JAX does not use it", "pip install 'jax[cuda12]'")
     import tensorflow as tf
 
     reason = (
@@ -179,7 +179,7 @@ def check_gpu() -> Finding:
         else "this TensorFlow is built without CUDA"
     )
     fix = "pip install -e '.[gpu]' -c constraints.txt; nvidia-smi shows the driver"
-    return Finding(NOTE, f"there is a GPU, and TensorFlow does not use it: {reason}", fix)
+    return Finding(NOTE, f"there is a GPU, but TensorFlow does not use it: {reason}", fix)
 
 
 def check_room(folders: dict[str, str]) -> Iterator[Finding]:
@@ -193,7 +193,7 @@ def check_room(folders: dict[str, str]) -> Iterator[Finding]:
 
 
 def check_folder(key: str, folder: Path) -> Finding:
-    """Whether a folder can be written, and how much fits onto its disk."""
+    """Whether a folder can be written, and how much space its disk has."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     change = f"choose another folder: {key}=<folder>"
     try:
@@ -206,7 +206,7 @@ def check_folder(key: str, folder: Path) -> Finding:
 
 
 def check_data() -> Iterator[Finding]:
-    """The datasets and weights that are there already."""
+    """The datasets and weights that are already available."""
     yield Finding(OK, "embedded: mnist, stacked_mnist, sample_picture, an InceptionV3, classifiers")
     if DEBIAN.is_dir():
         yield Finding(OK, f"fashion_mnist: {DEBIAN}")
@@ -224,14 +224,14 @@ def check_data() -> Iterator[Finding]:
     else:
         yield Finding(
             NOTE,
-            "no ImageNet weights of InceptionV3: where there is no network, preset=standard "
-            "takes the embedded ones",
+            "no ImageNet weights of InceptionV3: without a network, preset=standard uses the "
+            "embedded ones",
             "with a network: python -m benchmark.prepare preset=standard",
         )
 
 
 def check_choices() -> Iterator[Finding]:
-    """What `auto` stands for; nothing without a backend."""
+    """What `auto` resolves to; nothing without a backend."""
     if "keras" not in sys.modules:
         return
     from benchmark.acceleration import choose

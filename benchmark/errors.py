@@ -4,19 +4,19 @@
 class UserError(Exception):
     """A mistake of the user; the message says what is wrong and how to fix it.
 
-    The command line prints the message alone and leaves with exit code 2.
+    The command line prints only the message and exits with code 2.
     """
 
 
 class Divergence(Exception):
-    """A training that ended in values that are not numbers; the results have a row that says so.
+    """Training diverged to NaN or infinite values; a row of the results records it.
 
-    The command line prints the message alone and leaves with exit code 4.
+    The command line prints only the message and exits with code 4.
     """
 
 
 class EnvironmentProblem(Exception):
-    """A right request that this machine cannot serve now: no network, no disk, no package.
+    """A valid request that this machine cannot fulfil now: no network, no disk, no package.
 
-    The command line prints the message alone and leaves with exit code 3.
+    The command line prints only the message and exits with code 3.
     """

@@ -1,4 +1,4 @@
-"""The instruments of a table, and the images whose scores are known beforehand."""
+"""The instruments that measure a table, and images whose scores are known beforehand."""
 
 from functools import cached_property
 from typing import Any
@@ -14,10 +14,10 @@ from benchmark.provenance import module_version
 from benchmark.results import Folder, digest
 from metrics.base import DIGITS, Evaluation
 
-REFERENCE_SEED = 2020  # of the choice of real images, the same for every run
+REFERENCE_SEED = 2020  # for drawing real images, the same in every run
 SANITY_ROWS = ("test_images", "noise", "repeated_image", "few_images")
 NUM_FEW = 20  # different images of the row `few_images`
-BELIEVED_ACCURACY = 0.8  # of a classifier whose features may be a dataset's headline
+BELIEVED_ACCURACY = 0.8  # that a classifier needs for its features to be the headline
 ENCODER, CLASSIFIER = "encoder", "classifier"  # the instruments that a metric may use
 
 
@@ -25,7 +25,7 @@ class ObservedEvaluation(Evaluation):
     """An `Evaluation` that remembers which instruments a metric asks for.
 
     Attributes:
-        instruments: `"encoder"`, the run's, and `"classifier"`, where they were asked for.
+        instruments: Those used so far: `"encoder"` (the run's) and `"classifier"`.
     """
 
     def __init__(self, **arguments: Any) -> None:
@@ -49,16 +49,16 @@ class ObservedEvaluation(Evaluation):
 class Evaluator:
     """The instruments that all rows of a table are measured with.
 
-    Real images are training images, drawn once for all runs: as many as there are samples, and
-    the larger reference of the distances between distributions.
+    Real images are training images, drawn once for all runs: one set of the samples' size, and a
+    larger reference for the distances between distributions.
 
     Args:
         dataset: The `ImageDataset`.
         encoder: A `metrics.base.Encoder`, the quality metrics' feature space.
         metrics: Metrics by name.
         metric_settings: Their options by name, ready for JSON.
-        num_samples: Images of a row.
-        num_reference_images: Training images of the reference; all of a smaller set.
+        num_samples: Images per row.
+        num_reference_images: Training images in the reference; all if there are fewer.
         cache: Where the classifier and the features of real images are kept between runs.
 
     Raises:
@@ -85,7 +85,7 @@ class Evaluator:
         if encoder.requires_classifier:
             if self.classifier is None:
                 raise UserError(
-                    f"encoder=digits is a classifier's; dataset {dataset.name} has no labels"
+                    f"encoder=digits needs a classifier; dataset {dataset.name} has no labels"
                 )
             encoder = self.classifier
         self.encoder = encoder
@@ -101,7 +101,7 @@ class Evaluator:
 
     @cached_property
     def real_images(self) -> np.ndarray:
-        """As many training images as a row has samples, or all."""
+        """Training images, as many as a row has samples; all if there are fewer."""
         return draw(self.dataset.train_images, self.num_samples, REFERENCE_SEED)
 
     @cached_property
@@ -132,7 +132,7 @@ class Evaluator:
 
     @property
     def description(self) -> dict[str, str]:
-        """What a row says of how it was measured."""
+        """What a row records about how it was measured."""
         classifier = self.classifier
         believed = classifier is not None and classifier.test_accuracy >= BELIEVED_ACCURACY
         return {
@@ -143,16 +143,16 @@ class Evaluator:
         }
 
     def row_key(self, preset: str = "") -> str:
-        """The key of a row, among those that measure the same samples in other ways.
+        """The key that distinguishes a row from other measurements of the same samples.
 
         Args:
-            preset: In whose table the row stands; empty for rows of all tables.
+            preset: The preset whose table has the row; empty for rows of all tables.
         """
         instruments = {name: self.recipe(name) for name in (ENCODER, CLASSIFIER)}
         return digest([instruments, self.num_samples, self.reference, preset])
 
     def recipe(self, instrument: str) -> dict[str, Any] | None:
-        """What the answers of `"encoder"` or `"classifier"` rest on, code aside."""
+        """What the outputs of `"encoder"` or `"classifier"` depend on, apart from code."""
         found = self._instrument(instrument)
         return None if found is None else found.recipe
 
@@ -160,13 +160,13 @@ class Evaluator:
         return self.encoder if name == ENCODER else self.classifier
 
     def number_key(self, *, options: Any, module: str, instruments: list[str], subject: Any) -> str:
-        """The key of a metric's numbers: of everything that makes them.
+        """The key of a metric's numbers: a hash of everything that determines them.
 
         Args:
             options: The metric's options.
             module: The module of its class.
             instruments: Those that it uses.
-            subject: What it measures, ready for JSON; of images, without the real ones.
+            subject: What it measures, and against what, ready for JSON.
         """
         used = {name: self._recipe_and_code(name) for name in instruments}
         return digest([options, self._version(module), used, subject])
@@ -185,10 +185,10 @@ class Evaluator:
     def evaluation(
         self, images: np.ndarray, *, source: dict[str, Any], features: Folder, **subject: Any
     ) -> ObservedEvaluation:
-        """What a metric is called with.
+        """Builds what a metric is called with.
 
         Args:
-            images: uint8 `(N, height, width, channels)`, what is measured.
+            images: uint8 `(N, height, width, channels)`, the images to measure.
             source: What they are, ready for JSON.
             features: Where their features are kept.
             **subject: `sampler` and `generated_labels` of an `Evaluation`.
@@ -234,7 +234,7 @@ class Evaluator:
         return np.resize(repeated, (self.num_samples, *test_images.shape[1:]))  # one after another
 
     def shortfall(self, num_samples: int) -> list[str]:
-        """What to note where there are fewer samples than the dataset's protocol asks for."""
+        """A note, if there are fewer samples than the dataset's protocol asks for."""
         wanted = self.dataset.protocol_samples
         if wanted is None or num_samples >= wanted:
             return []
@@ -242,7 +242,7 @@ class Evaluator:
 
 
 def build_evaluator(builder: Any, dataset: Any) -> Evaluator:
-    """The instruments; refuses before training what they could not measure after it.
+    """Builds the instruments; rejects before training what they could not measure afterwards.
 
     Args:
         builder: The `benchmark.cli.RunBuilder` of a run or of an evaluation.

@@ -1,4 +1,4 @@
-"""Features of images, encoded once for each content and kept between runs."""
+"""Features of images, encoded once and cached between runs."""
 
 import json
 from typing import Any
@@ -15,7 +15,7 @@ FEATURES = "features"  # the folder of features, in the cache and beside samples
 def reference_features(
     encoder: Any, images: np.ndarray, *, source: dict[str, Any], cache: Folder
 ) -> np.ndarray:
-    """Returns the features of real images, from the cache of all runs where they are there.
+    """Returns the features of real images, from the cache of all runs if it has them.
 
     Args:
         encoder: A `metrics.base.Encoder`.
@@ -33,17 +33,17 @@ def reference_features(
 def kept_features(
     encoder: Any, images: np.ndarray, source: dict[str, Any], folder: Folder, *, what: str
 ) -> np.ndarray:
-    """Returns the features of images, from a folder where they are there.
+    """Returns the features of images, from a folder if it has them.
 
-    What the features depend on is their key: what the images are, the encoder's recipe and its
-    code. A damaged file, or one that was put under a name not its own, is made again.
+    Their key is everything they depend on: what the images are, the encoder's recipe and its code.
+    A damaged file, or one under the wrong name, is replaced.
 
     Args:
         encoder: A `metrics.base.Encoder`.
         images: uint8 `(N, H, W, C)`.
         source: What the images are, ready for JSON.
         folder: Where the features are kept.
-        what: What to call the images when they are encoded.
+        what: What to call the images in messages.
 
     Returns:
         float32 `(N, D)`.
@@ -71,8 +71,8 @@ def recall(folder: Folder, name: str, key: str) -> np.ndarray | None:
         return None
     if str(arrays.get("key")) != key:
         console.say(
-            f"warning: {folder.path / name} holds other features than its name says; "
-            "they are made again",
+            f"warning: {folder.path / name} holds features other than its name says; "
+            "they are computed again",
             style="yellow",
         )
         return None
@@ -80,7 +80,7 @@ def recall(folder: Folder, name: str, key: str) -> np.ndarray | None:
 
 
 def encode(encoder: Any, images: np.ndarray, what: str) -> np.ndarray:
-    """Encodes images, showing how far it is."""
+    """Encodes images, showing progress."""
     console.say(f"encoding {len(images)} {what} ({encoder.label})")
     with console.progress("image", len(images)) as update:
         return encoder(images, lambda done, _: update(done))

@@ -1,4 +1,4 @@
-"""Folders whose files appear whole or not at all: written beside their place, then moved."""
+"""Folders with atomic writes: files are written under a temporary name, then renamed."""
 
 import contextlib
 import errno
@@ -22,7 +22,7 @@ from benchmark import console
 from benchmark.errors import EnvironmentProblem
 from benchmark.machine import describe_process, waited_for
 
-# What a disk that is full, over its quota, read-only, broken or not ours answers.
+# Errors of a disk that is full, over its quota, read-only, broken or not accessible.
 DISK_ERRORS = (
     errno.EACCES,
     errno.EDQUOT,
@@ -35,7 +35,7 @@ DISK_ERRORS = (
     errno.EPERM,
     errno.EROFS,
 )
-HOLDER = ".holder"  # who works in a folder whose lock is taken
+HOLDER = ".holder"  # describes the process that holds a folder's lock
 TEMPORARY = re.compile(r"\..+\.\d+")  # what `atomic_path` writes to
 
 T = TypeVar("T")
@@ -43,14 +43,14 @@ T = TypeVar("T")
 
 @contextlib.contextmanager
 def atomic_path(path: Path, num_bytes: int | None = None) -> Iterator[Path]:
-    """A name to write to, which becomes `path` at the end: whole or absent, if killed.
+    """Yields a temporary path, renamed to `path` at the end, so that `path` is never incomplete.
 
     Args:
         path: Where the file belongs.
         num_bytes: How large it will be, if that is known, for the message.
 
     Raises:
-        EnvironmentProblem: If it cannot be written; what was there before is still there.
+        EnvironmentProblem: If it cannot be written; an earlier file stays as it was.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -67,7 +67,7 @@ def atomic_path(path: Path, num_bytes: int | None = None) -> Iterator[Path]:
 
 
 def synchronize(path: Path) -> None:
-    """Has the disk write what it keeps in memory of a file, or of the names in a folder."""
+    """Flushes a file, or the entries of a folder, to disk."""
     number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)
@@ -77,10 +77,10 @@ def synchronize(path: Path) -> None:
 
 @contextlib.contextmanager
 def reported_disk_errors(path: Path, num_bytes: int | None = None) -> Iterator[None]:
-    """Turns a disk's refusal into one line with the space needed and the space free.
+    """Turns a disk error into one line with the space needed and the space free.
 
     Raises:
-        EnvironmentProblem: If the block raised an `OSError` of a disk.
+        EnvironmentProblem: If the block raised one of `DISK_ERRORS`.
     """
     try:
         yield
@@ -100,9 +100,9 @@ def free_bytes(path: Path) -> int:
 
 
 def reserve(path: Path) -> None:
-    """Takes the room on the disk that a file with gaps has not been given yet.
+    """Allocates disk space for all of a sparse file.
 
-    Writing to a mapped page that the disk has no room for would kill the process.
+    Writing to a mapped page without disk space would kill the process.
     """
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:
@@ -110,22 +110,22 @@ def reserve(path: Path) -> None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file that is either whole or absent, whenever the process is killed."""
+    """Writes a file that is complete or absent, even if the process is killed."""
     with atomic_path(path, len(content)) as temporary:
         temporary.write_bytes(content)
 
 
 def sweep(folder: Path, pattern: str = "**/.*", hours: float = 0.0) -> None:
-    """Removes what writers that were killed have left in a folder and, by default, in those within.
+    """Removes files that killed writers left in a folder and, by default, in its subfolders.
 
     Args:
         folder: The folder.
         pattern: Where to look.
-        hours: How old a file must be; 0 is for a folder that nobody else writes in.
+        hours: Minimum age of a file; 0 only if nobody else writes to the folder.
     """
     for path in folder.glob(pattern):
         if TEMPORARY.fullmatch(path.name):
-            with contextlib.suppress(FileNotFoundError):  # its writer is alive, and done with it
+            with contextlib.suppress(FileNotFoundError):  # its writer has just finished
                 if time.time() - path.stat().st_mtime >= 3600 * hours:
                     path.unlink()
 
@@ -163,7 +163,7 @@ class Folder:
         return content
 
     def recall_json(self, name: str) -> dict[str, Any]:
-        """Like `read_json` for what can be made again: a damaged file counts as absent."""
+        """Like `read_json`, for files that can be recreated: a damaged file counts as absent."""
         return self._recall(self.read_json, name) or {}
 
     def write_arrays(self, name: str, arrays: dict[str, np.ndarray]) -> None:
@@ -192,7 +192,7 @@ class Folder:
         return arrays
 
     def recall_arrays(self, name: str) -> dict[str, np.ndarray] | None:
-        """Like `read_arrays` for what can be made again: a damaged file counts as absent."""
+        """Like `read_arrays`, for files that can be recreated: a damaged file counts as absent."""
         return self._recall(self.read_arrays, name)
 
     def write_array(self, name: str, array: np.ndarray) -> None:
@@ -207,13 +207,13 @@ class Folder:
         length: int,
         before: Callable[[str], None] = lambda sha256: None,
     ) -> None:
-        """Writes the first `length` rows of parts that follow one another, one part at a time.
+        """Writes the first `length` rows of consecutive parts, one part at a time.
 
         Args:
-            name: Of the file.
-            parts: Arrays that differ in their first axis at the most.
-            length: How many rows they have together, or more.
-            before: Called with the SHA-256 of the file, before that appears under its name.
+            name: Name of the file.
+            parts: Arrays whose shapes may differ in the first axis only.
+            length: Rows to write; the parts have at least as many in total.
+            before: Called with the file's SHA-256 before the file appears under its name.
         """
         with atomic_path(self.path / name) as path:
             array, start = None, 0
@@ -235,11 +235,11 @@ class Folder:
         return np.load(self.path / name, mmap_mode="r", allow_pickle=False)
 
     def recall_array(self, name: str, sha256: str | None = None) -> np.ndarray | None:
-        """Like `read_array` for what can be made again: absent if it is damaged.
+        """Like `read_array`, for files that can be recreated: `None` if absent or damaged.
 
         Args:
-            name: Of the file.
-            sha256: What its SHA-256 must be; `None` if that is not known.
+            name: Name of the file.
+            sha256: Its expected SHA-256; `None` if unknown.
         """
 
         def read(name: str) -> np.ndarray | None:
@@ -283,9 +283,9 @@ class Folder:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Lets one process at a time work in the folder; the others say whose it is and wait.
+        """Lets one process at a time work in the folder; others say who holds it and wait.
 
-        What earlier ones left half written is removed.
+        Partial files of earlier processes are removed.
         """
         with self._waited_for(".lock", self._describe_holder):
             sweep(self.path)
@@ -303,7 +303,7 @@ class Folder:
         try:
             return read(name)
         except EnvironmentProblem as problem:
-            console.say(f"warning: {problem}; it is made again", style="yellow")
+            console.say(f"warning: {problem}; it will be recreated", style="yellow")
             return None
 
     def _describe_holder(self) -> str:
@@ -324,7 +324,7 @@ class Folder:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process works in a folder, with its lock, as far as this one may look."""
+    """Whether a process holds a folder's lock, as far as this process can see."""
     lock = path / ".lock"
     if not lock.exists():
         return False
@@ -333,12 +333,12 @@ def is_held(path: Path) -> bool:
             return False
     except Timeout:
         return True
-    except OSError:  # it may not look
+    except OSError:  # no permission to look
         return False
 
 
 def check_stored_plainly(path: Path) -> None:
-    """Refuses an archive that a small file could fill the memory by.
+    """Rejects an archive that unpacks to far more than its size and could fill the memory.
 
     Raises:
         ValueError: If it is compressed, or its entries overlap.

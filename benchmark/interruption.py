@@ -1,7 +1,7 @@
 """Stopping at a signal: training saves its state first, everything else stops where it is.
 
-A second signal ends the program at once. All files are whole then too, as they are written beside
-their place; what is lost is the work since the last checkpoint.
+A second signal ends the program at once. Even then no file is left incomplete, as all writes are
+atomic; only the work since the last checkpoint is lost.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from types import FrameType
 from benchmark import console
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-SIGNALLED = 128  # a shell adds a signal's number to it for the exit code of what it ended
+SIGNALLED = 128  # plus the signal's number: the exit code of a signalled program, as in shells
 
 
 class Interruption(KeyboardInterrupt):
@@ -43,7 +43,7 @@ request = Request()
 def handled() -> Iterator[None]:
     """Within the block the first signal raises an `Interruption`, and the second kills.
 
-    Signals reach the main thread alone: in another one the block changes nothing.
+    Signals reach only the main thread; in another thread the block changes nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -59,7 +59,7 @@ def handled() -> Iterator[None]:
 
 @contextlib.contextmanager
 def saves_first() -> Iterator[None]:
-    """Within the block an `Interruption` is raised by `check` only, which follows a save."""
+    """Within the block only `check`, called after a save, raises an `Interruption`."""
     request.is_saving = True
     try:
         yield
@@ -74,10 +74,10 @@ def is_requested() -> bool:
 
 
 def check() -> None:
-    """Stops if that was asked for.
+    """Stops if the process was asked to.
 
     Raises:
-        Interruption: If a signal has come.
+        Interruption: If a signal was received.
     """
     if request.number is not None:
         raise Interruption(request.number)
@@ -88,7 +88,7 @@ def _handle(number: int, frame: FrameType | None) -> None:
         signal.signal(other, signal.SIG_DFL)
     request.number = number
     with contextlib.suppress(RuntimeError):  # Python refuses to print while it prints
-        console.console.show_cursor(True)  # a bar hides it, and the second signal shows nothing
+        console.console.show_cursor(True)  # progress bars hide it, and a second signal kills
         if request.is_saving:
             console.say("stopping after this step; a second signal stops at once", style="yellow")
     if not request.is_saving:

@@ -1,4 +1,4 @@
-"""Pictures of a model that learns: samples of the same latents while it trains."""
+"""Pictures of how a model learns: samples from the same latents during training."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from benchmark.drawing import figures
 from benchmark.results import RunFolder
 from benchmark.sampling import NotFinite, generate
 
-SHARDS = "pictures"  # the folder of a run that holds them until its training ends
+SHARDS = "pictures"  # subfolder of a run, removed when its training ends
 ANIMATION = "learning.gif"
 NUM_COLUMNS = 5  # and as many rows
 MOST_FRAMES = 40
@@ -19,13 +19,13 @@ FRAME_MS, HOLD_MS = 300, 3000
 
 
 class LearningPictures:
-    """Takes samples of the same latents at checkpoints and keeps them in the run's folder.
+    """Samples from the same latents at checkpoints and stores the images in the run's folder.
 
     Args:
         model: The `models.base.GenerativeModel` that trains.
         run: Where the pictures go.
         method: How to sample cheaply (see `models.samplers`); `None` is the model's own way.
-        every: Checkpoints from one picture to the next; the last one always has one.
+        every: Checkpoints from one picture to the next; the last checkpoint always has one.
     """
 
     def __init__(self, model: keras.Model, *, run: RunFolder, method: Any, every: int) -> None:
@@ -39,7 +39,7 @@ class LearningPictures:
         return checkpoint % self.every == 0 or checkpoint == num_checkpoints
 
     def take(self, checkpoint: int, *, step: int, images_seen: int) -> Image.Image | None:
-        """Samples by the model's weights as they are now; `None` if the samples are not finite."""
+        """Samples with the model's current weights; `None` if the samples are not finite."""
         try:
             images = generate(self.sampler, self.inputs)
         except NotFinite:
@@ -54,12 +54,12 @@ class LearningPictures:
 
 
 def scale_of(images: np.ndarray) -> int:
-    """By how much images of shape (count, height, width, channels) are enlarged."""
+    """The factor by which images of shape (count, height, width, channels) are enlarged."""
     return 2 if images.shape[1] <= LARGEST_DOUBLED else 1
 
 
 def build_pictures(builder: Any, model: keras.Model, folder: RunFolder) -> LearningPictures | None:
-    """What takes pictures while the model trains, where it is asked for."""
+    """Builds what takes pictures during training; `None` if that is off."""
     every = builder.settings["training"]["pictures_every"]
     if every is None:
         return None
@@ -69,7 +69,7 @@ def build_pictures(builder: Any, model: keras.Model, folder: RunFolder) -> Learn
 
 
 def write_animation(run: RunFolder) -> None:
-    """Draws the pictures that a training has left, or some of many, as one GIF."""
+    """Draws the stored pictures, at most `MOST_FRAMES` of them, as one GIF."""
     names = sorted(path.name for path in (run.path / SHARDS).glob("[0-9]*.npz"))
     chosen = np.linspace(0, len(names) - 1, min(len(names), MOST_FRAMES)).round().astype(int)
     shards = [run.recall_arrays(f"{SHARDS}/{names[index]}") for index in chosen]

@@ -1,13 +1,13 @@
-"""The runs of one user on one machine: how many work at a time, and which of them pause.
+"""Coordinates the runs of one user on one machine: how many work at a time, and which ones pause.
 
-A run holds a seat from its start to its end, and the seat's working lock while it works. The one
-that measures its speed holds the speed lock, then the working locks of all other seats; a run
-that finds the speed lock taken lets its working lock go until it is free.
+A run holds a seat from start to end, and the seat's working lock while it works. A run that
+measures its speed takes the speed lock, then the working locks of all other seats. A run that
+finds the speed lock taken releases its working lock until the speed lock is free.
 
-There is no deadlock: nobody waits for anything while holding a working lock, so the holder of the
-speed lock, who waits for working locks alone, gets them; and it needs nothing that a waiting run
-holds. The files are as many as the seats and stay; the operating system frees the locks of the
-dead.
+This cannot deadlock: no run waits while it holds its working lock, so the holder of the speed lock,
+which waits only for working locks, gets them all; and it needs nothing that a waiting run holds.
+The lock files, a fixed number per seat, stay; the operating system releases the locks of processes
+that have ended.
 """
 
 import contextlib
@@ -43,10 +43,10 @@ place = Place()
 
 
 def lock_folder() -> Path:
-    """A folder that all runs of this user share, whatever their own folders.
+    """The folder of locks, which all runs of this user share.
 
     Raises:
-        EnvironmentProblem: If another user has made it, or it cannot be made.
+        EnvironmentProblem: If it belongs to another user or cannot be created.
     """
     user = getattr(os, "getuid", lambda: 0)()  # not the name, which some users lack
     folder = Path(tempfile.gettempdir()) / f"generative-trilemma-{user}"
@@ -54,7 +54,7 @@ def lock_folder() -> Path:
         folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise EnvironmentProblem(
-            f"{folder} cannot be made ({error.strerror}): set TMPDIR to another folder"
+            f"{folder} cannot be created ({error.strerror}): set TMPDIR to another folder"
         ) from error
     if folder.is_symlink() or folder.stat().st_uid != user:
         raise EnvironmentProblem(f"{folder} belongs to another user: set TMPDIR to another folder")
@@ -62,9 +62,9 @@ def lock_folder() -> Path:
 
 
 def num_seats() -> int:
-    """How many runs work at a time: one for two of the processors that this process may use.
+    """How many runs work at a time: one for every two processors that this process may use.
 
-    There are two at the least, and no more than two for each GPU where there are any.
+    At least two, and at most two per GPU on a machine with GPUs.
     """
     seats = max(2, len(usable_processors()) // 2)
     gpus = num_gpus()
@@ -72,7 +72,7 @@ def num_seats() -> int:
 
 
 def num_gpus() -> int:
-    """How many GPUs of Nvidia's this process may use, without asking a backend."""
+    """How many Nvidia GPUs this process may use, determined without a backend."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     present = len(list(GPUS.iterdir())) if GPUS.is_dir() else 0
     if visible is None:
@@ -82,7 +82,7 @@ def num_gpus() -> int:
 
 
 def describe_process() -> str:
-    """Who this process is, for one that waits for it."""
+    """Describes this process to others that wait for it."""
     return f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%F %T')}"
 
 
@@ -96,7 +96,7 @@ def speed_lock() -> FileLock:
 
 @contextlib.contextmanager
 def seated() -> Iterator[None]:
-    """Waits for a free seat, with a message; keeps it for a run, which pauses when asked to."""
+    """Waits for a free seat, with a message, and holds it for a run, which pauses on request."""
     seat, lock = _take_seat()
     place.seat, place.working = seat, working_lock(seat)
     console.at_updates.append(pause)
@@ -127,9 +127,9 @@ def _take_seat() -> tuple[int, FileLock]:
 
 
 def pause() -> None:
-    """Stands still while another run measures its speed; costs nothing if none does.
+    """Pauses while another run measures its speed; costs almost nothing if none does.
 
-    To be called often by whatever takes long. It looks no more than some times a second.
+    Call it often in anything that takes long; it checks the lock only a few times a second.
     """
     now = time.monotonic()
     if place.working is None or place.is_measuring:
@@ -148,12 +148,12 @@ def pause() -> None:
 
 @contextlib.contextmanager
 def paused() -> Iterator[None]:
-    """A block that waits for other runs: nobody waits for this one, and no clock of it runs."""
+    """For a block that waits for other runs: frees the working lock and stops the run's clock."""
     start = time.perf_counter()
     if place.working is not None:
         place.working.release()
     yield
-    # After an exception the run ends: it must not wait once more.
+    # After an exception the run ends: it must not wait again.
     if place.working is not None:
         _acquire(place.working)
     place.idle_seconds += time.perf_counter() - start
@@ -161,11 +161,11 @@ def paused() -> Iterator[None]:
 
 @contextlib.contextmanager
 def waited_for(lock: FileLock, describe: Callable[[], str] | None = None) -> Iterator[None]:
-    """Holds a lock that another run may hold for long; is paused while it waits.
+    """Holds a lock that another run may hold for long; counts as paused while waiting.
 
     Args:
         lock: The lock.
-        describe: Returns what to say where that means to wait; `None` for nothing.
+        describe: Returns the message to show before waiting; `None` for no message.
     """
     with paused():
         _acquire(lock, describe)
@@ -176,7 +176,7 @@ def waited_for(lock: FileLock, describe: Callable[[], str] | None = None) -> Ite
 
 
 def working_seconds() -> float:
-    """A clock, `time.perf_counter` without the time for which this process was paused."""
+    """A clock: `time.perf_counter` minus the time for which this process was paused."""
     return time.perf_counter() - place.idle_seconds
 
 
@@ -198,7 +198,7 @@ def measuring_alone() -> Iterator[None]:
 
 
 def _acquire(lock: FileLock, message: str | Callable[[], str] | None = None) -> None:
-    """Takes a lock; where that means to wait, says so first."""
+    """Takes a lock; shows the message first if it has to wait."""
     try:
         lock.acquire(timeout=0)
     except Timeout:

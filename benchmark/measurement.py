@@ -1,9 +1,9 @@
-"""Measures a set of images into a row of the results, number by number.
+"""Measures a set of images, metric by metric, and writes a row of the results.
 
-The numbers of each metric have a key of their own, a hash of everything that made them: the
-metric's options, the code of its module and of what that imports from `metrics`, what it measured
-and against what, and the instruments that it asked for. What has the same key is not measured
-again, whether it stands in this row or in another row of the same samples.
+Each metric's numbers have a separate key, a hash of everything that determines them: the metric's
+options, the code of its module and of what it imports from `metrics`, the images and the reference,
+and the instruments that it used. Numbers with the same key are not measured again, whether they are
+in this row or in another row of the same samples.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from benchmark.machine import measuring_alone, pause, working_seconds
 from benchmark.results import Folder, digest, hash_arrays, row_folder, stored_measurements
 from metrics.base import NotMeasured
 
-NUM_SHOWN = 100  # images that are stored of a set that no run made
+NUM_SHOWN = 100  # images stored of a set that no run made
 FAILED = "failed"  # the key of numbers that could not be measured
 UNFINISHED = "unfinished.json"  # the numbers of a row that is being measured
 
@@ -35,9 +35,9 @@ class Subject:
     Attributes:
         folder: Where its rows lie, and the features of its images.
         images: uint8 `(N, height, width, channels)`.
-        labels: int64 `(N,)`, the classes that the images were asked to show, or `None`.
-        sampler: What made the images, where its speed is to be measured.
-        speed: All that the speed of the sampler depends on, ready for JSON.
+        labels: int64 `(N,)`, the classes that the images were conditioned on, or `None`.
+        sampler: What made the images, if its speed is to be measured.
+        speed: Everything that the sampler's speed depends on, ready for JSON.
     """
 
     folder: Folder
@@ -58,8 +58,8 @@ class Measured:
 
     Attributes:
         numbers: By metric, as metrics.json has them.
-        anew: Metrics that were measured now, not found.
-        seconds: How long it took, by stage: `measuring`, and `latency` apart.
+        anew: Metrics that were measured now, not loaded.
+        seconds: How long it took, by stage: `latency` for the speed, `measuring` for the rest.
     """
 
     numbers: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -84,7 +84,7 @@ class Measured:
 
 
 class Keys:
-    """Tells whether stored numbers hold for a subject and the instruments of today."""
+    """Checks whether stored numbers are valid for a subject and the current instruments."""
 
     def __init__(self, evaluator: Evaluator, subject: Subject) -> None:
         self.evaluator = evaluator
@@ -113,14 +113,14 @@ class Keys:
         )
 
     def holds(self, number: dict[str, Any]) -> bool:
-        """Whether stored numbers are what measuring them again would give."""
+        """Whether measuring again would give the stored numbers."""
         try:
             return number["key"] == self.of(number)
-        except ModuleNotFoundError:  # of a metric that is no longer there
+        except ModuleNotFoundError:  # the metric no longer exists
             return False
 
     def description(self, name: str) -> dict[str, Any]:
-        """What the numbers of a metric asked for say of how they are measured."""
+        """What a requested metric's numbers record about how they are measured."""
         metric = self.evaluator.metrics[name]
         return {
             "options": self.evaluator.metric_settings[name],
@@ -129,7 +129,7 @@ class Keys:
         }
 
     def find(self, name: str, stored: list[dict[str, Any]]) -> dict[str, Any] | None:
-        """The numbers of a metric asked for among stored ones, if they hold."""
+        """Finds a requested metric's numbers among stored ones, if they are valid."""
         wanted = self.description(name)
         for numbers in stored:
             number = numbers.get(name)
@@ -139,7 +139,7 @@ class Keys:
 
     @property
     def names(self) -> list[str]:
-        """The metrics asked for that can measure this subject."""
+        """The requested metrics that can measure this subject."""
         return [
             name
             for name, metric in self.evaluator.metrics.items()
@@ -148,7 +148,7 @@ class Keys:
 
 
 def is_measured(evaluator: Evaluator, subject: Subject, preset: str = "") -> bool:
-    """Whether the row is there, all its numbers measured as they would be now."""
+    """Whether the row exists and all its numbers are still valid."""
     row = row_folder(subject.folder, evaluator.row_key(preset)).recall_json("metrics.json")
     if not {"row", "numbers"} <= row.keys():
         return False
@@ -159,12 +159,12 @@ def is_measured(evaluator: Evaluator, subject: Subject, preset: str = "") -> boo
 
 
 def measure(evaluator: Evaluator, subject: Subject, preset: str = "") -> Measured:
-    """Measures what is not measured yet; numbers of other metrics are kept while they hold.
+    """Measures what is not measured yet; keeps the numbers of other metrics while they are valid.
 
     Args:
         evaluator: The instruments.
         subject: What is measured.
-        preset: In whose table the row stands; empty for rows of all tables.
+        preset: The preset whose table has the row; empty for rows of all tables.
     """
     folder = row_folder(subject.folder, evaluator.row_key(preset))
     own = folder.recall_json("metrics.json").get("numbers", {})
@@ -189,7 +189,7 @@ def measure(evaluator: Evaluator, subject: Subject, preset: str = "") -> Measure
 
 
 def evaluate_by(evaluator: Evaluator, subject: Subject) -> Any:
-    """What the metrics are called with."""
+    """Builds what the metrics are called with."""
     return evaluator.evaluation(
         subject.images,
         features=Folder(subject.folder.path / FEATURES),
@@ -204,8 +204,8 @@ def measure_metric(
 ) -> dict[str, Any]:
     """The numbers of one metric, as metrics.json has them; adds its time to `seconds`.
 
-    The details of a metric that times the sampler, all observations, go to a file beside the
-    samples, with the key of the numbers that they belong to.
+    If a metric times the sampler, its details (all observations) go to a file beside the samples,
+    with the key of the numbers that they belong to.
     """
     metric = keys.evaluator.metrics[name]
     evaluation.instruments, evaluation.details = set(), {}
@@ -227,7 +227,7 @@ def measure_metric(
         "notes": notes,
         "instruments": sorted(evaluation.instruments),
     }
-    # Without a key that holds, what failed is measured again by the next run.
+    # A failed metric gets no valid key, so the next run measures it again.
     number = {"key": FAILED if failed else keys.of(number), **number}
     if metric.requires_sampler:
         observed = {"key": number["key"], **number["details"]}
@@ -237,20 +237,20 @@ def measure_metric(
 
 
 def attempt(name: str, metric: Any, evaluation: Any) -> tuple[dict[str, Any], list[str], bool]:
-    """Measures by one metric, which takes no other with it if it fails.
+    """Measures one metric; if it fails, the others are not affected.
 
     Returns:
-        Its values by column, what is to be noted, and whether it failed.
+        Its values by column, its notes, and whether it failed.
     """
     alone = measuring_alone() if metric.requires_sampler else contextlib.nullcontext()
     try:
-        if len(evaluation.generated_images) < metric.minimum_samples:  # of few test images
+        if len(evaluation.generated_images) < metric.minimum_samples:  # the test set may be small
             raise NotMeasured(f"it needs {metric.minimum_samples} images")
         with alone:
             values = metric(evaluation)
     except NotMeasured as reason:
         return {}, [f"{name} not measured: {reason}"], False
-    except EnvironmentProblem:  # as that would come again
+    except EnvironmentProblem:  # it would only recur
         raise
     except Exception as error:
         traceback.print_exc()
@@ -261,7 +261,7 @@ def attempt(name: str, metric: Any, evaluation: Any) -> tuple[dict[str, Any], li
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value says something: texts do, and so do finite numbers."""
+    """Whether a value is a string or a finite number."""
     return not isinstance(value, int | float) or math.isfinite(value)
 
 
@@ -281,8 +281,8 @@ def write_row(
         subject: What was measured.
         measured: Its numbers.
         row: The row's columns that no metric measures.
-        preset: In whose table the row stands; empty for rows of all tables.
-        notes: Those that go before the notes of the metrics.
+        preset: The preset whose table has the row; empty for rows of all tables.
+        notes: Notes that come before those of the metrics.
     """
     folder = row_folder(subject.folder, evaluator.row_key(preset))
     told = [*(notes or []), *evaluator.shortfall(len(subject.images)), *measured.notes]
@@ -307,7 +307,7 @@ def write_failed_row(
         evaluator: The instruments that would have measured them.
         samples_folder: The folder of the samples.
         row: The row's columns that no metric measures.
-        preset: In whose table the row stands.
+        preset: The preset whose table has the row.
         reason: What went wrong.
     """
     columns = {**row, **evaluator.description, "status": "failed", "notes": reason}
@@ -316,7 +316,7 @@ def write_failed_row(
 
 
 def measure_sanity_rows(evaluator: Evaluator, results_dir: str) -> None:
-    """Measures the rows whose scores are known beforehand, where it is not done yet."""
+    """Measures the rows whose scores are known beforehand, unless that is already done."""
     dataset = evaluator.dataset
     for name in SANITY_ROWS:
         key = digest([dataset.fingerprint, evaluator.num_samples])

@@ -1,6 +1,6 @@
 """Whether a training step fits into this machine's memory.
 
-TensorFlow ends the program by a segmentation fault where a processor's memory does not suffice.
+On a CPU without enough memory, TensorFlow ends the program with a segmentation fault.
 """
 
 import math
@@ -14,11 +14,11 @@ from metrics.host import physical_bytes
 
 
 def check_batch_fits(model: keras.Model, batch_size: int) -> None:
-    """Refuses a training batch whose activations alone are larger than a processor's memory.
+    """Rejects a training batch whose activations alone exceed the machine's memory.
 
-    On a processor, TensorFlow was seen to have 0.8 to 1.5 times as much in use at the most, so a
-    batch that is not refused may still be too large. Nothing is refused on a GPU: Keras does not
-    tell its memory, and TensorFlow tells when it is used up.
+    On a CPU, TensorFlow's peak memory was measured at 0.8 to 1.5 times the activations, so a batch
+    that passes may still be too large. Nothing is checked on a GPU: Keras does not report its
+    memory, and TensorFlow raises an error when it runs out.
 
     Raises:
         UserError: If the batch is too large.
@@ -40,10 +40,10 @@ def gibibytes(count: int) -> str:
 
 
 def activation_bytes(model: keras.Model) -> int:
-    """What the layers of a model's networks compute of one image, in bytes; at least 1.
+    """The size of all layer outputs of a model's networks for one image, in bytes; at least 1.
 
-    Training keeps most of it for the gradients. That includes what a layer computes before its own
-    activation function.
+    Training keeps most of them for the gradients. A layer's values before its own activation
+    function are included.
     """
     networks = [layer for layer in model.layers if hasattr(layer, "operations")]
     operations = [operation for network in networks for operation in network.operations]
@@ -51,7 +51,7 @@ def activation_bytes(model: keras.Model) -> int:
 
 
 def operation_bytes(operation: Any) -> int:
-    """What a layer or an operation of a Keras graph computes of one image, in bytes."""
+    """The size of what a layer or operation of a Keras graph computes for one image, in bytes."""
     size = sum(
         math.prod(length or 1 for length in tensor.shape[1:]) * itemsize(tensor.dtype)
         for tensor in keras.tree.flatten(operation.output)
@@ -62,6 +62,6 @@ def operation_bytes(operation: Any) -> int:
 
 
 def itemsize(dtype: str) -> int:
-    """Bytes of one number of a dtype of Keras: 4 of `float32`, 2 of `bfloat16`."""
+    """Bytes per number of a Keras dtype: 4 for `float32`, 2 for `bfloat16`."""
     digits = "".join(filter(str.isdigit, dtype))
     return int(digits or 8) // 8

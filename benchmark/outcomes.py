@@ -1,4 +1,4 @@
-"""How a run ends and where it went on, as its run.json records it."""
+"""How a run ended and where it ran, as recorded in its run.json."""
 
 import contextlib
 import math
@@ -11,14 +11,14 @@ from benchmark.files import is_held
 from benchmark.results import Folder, RunFolder, stored_measurements
 
 FAILURE = "failure"  # in run.json: the row of a run that failed
-BEGUN = "begun"  # in run.json: the row of a run that a process works on, or was killed at
-IN_ITS_PLACE = ("kid_digits_mean", "kid_mean")  # where the headline is not among the metrics
+BEGUN = "begun"  # in run.json: the row of a run in progress, or whose process was killed
+IN_ITS_PLACE = ("kid_digits_mean", "kid_mean")  # if the headline is not among the metrics
 KILLED = "its process ended before the run did: it was killed, or the machine stopped"
 
 
 @contextlib.contextmanager
 def recorded_failure(folder: RunFolder, row: Callable[[], dict[str, Any]]) -> Iterator[None]:
-    """Leaves a row with the reason if the block raises an error, or if its process is killed.
+    """Records a row with the reason if the block raises an error or its process is killed.
 
     Args:
         folder: The run's folder, whose lock this process holds.
@@ -30,7 +30,7 @@ def recorded_failure(folder: RunFolder, row: Callable[[], dict[str, Any]]) -> It
     except Exception as error:
         known = isinstance(error, UserError | EnvironmentProblem)
         reason = str(error) if known else f"{type(error).__name__}: {error}"
-        with contextlib.suppress(EnvironmentProblem):  # there may be no room to say so
+        with contextlib.suppress(EnvironmentProblem):  # the disk may be full
             folder.update_state(**{FAILURE: _failed(row(), reason), BEGUN: None})
         raise
     except KeyboardInterrupt:
@@ -45,13 +45,13 @@ def _failed(row: dict[str, Any], reason: str) -> dict[str, Any]:
 
 
 def forget_failure(folder: RunFolder) -> None:
-    """Takes away the row that says why an earlier process did not finish the run."""
+    """Removes the row that says why an earlier process did not finish the run."""
     if folder.state.get(FAILURE) or folder.state.get(BEGUN):
         folder.update_state(**{FAILURE: None, BEGUN: None})
 
 
 def failure_of(path: Path, state: dict[str, Any]) -> dict[str, Any] | None:
-    """The row of a run that failed, or whose process was killed; `None` while one works on it.
+    """The row of a run that failed or whose process was killed; `None` while it is in progress.
 
     Args:
         path: The run's folder.
@@ -63,7 +63,7 @@ def failure_of(path: Path, state: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def settled(path: Path, state: dict[str, Any]) -> dict[str, Any]:
-    """A state as it is copied elsewhere, where no process works on the run; as for `failure_of`."""
+    """A state to copy elsewhere, where no process works on the run; arguments as `failure_of`."""
     if BEGUN not in state:
         return state
     kept = {key: value for key, value in state.items() if key not in (BEGUN, FAILURE)}
@@ -72,10 +72,10 @@ def settled(path: Path, state: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_divergence(folder: RunFolder) -> None:
-    """Tells a run whose training diverged by an exit code of its own.
+    """Reports a diverged training, which has its own exit code.
 
     Raises:
-        Divergence: If it did.
+        Divergence: If the training diverged.
     """
     state = folder.state
     if state.get("status") == "diverged":
@@ -83,7 +83,7 @@ def check_divergence(folder: RunFolder) -> None:
 
 
 def record_environment(folder: RunFolder, environment: dict[str, Any]) -> None:
-    """Says where a run trains, and where it did before, if that was elsewhere."""
+    """Records where a run trains, and where it trained before if that was elsewhere."""
     state = folder.state
     before, others = state.get("environment"), state.get("earlier_environments", [])
     if before not in (None, environment):
@@ -93,11 +93,11 @@ def record_environment(folder: RunFolder, environment: dict[str, Any]) -> None:
 
 
 def objective(folder: RunFolder, num_samples: int) -> float:
-    """What a search of options minimizes: the headline of quality of a run's best sampler.
+    """What an option search minimizes: the headline of quality of a run's best sampler.
 
     Args:
         folder: The run's folder.
-        num_samples: Images of the rows that count, as the number biases some distances.
+        num_samples: Only rows of this many images count, as the number biases some distances.
 
     Returns:
         The lowest headline, or KID where that was not measured; infinity without either.

@@ -1,7 +1,7 @@
-"""A run of a sweep in a process of its own, whose death ends that run and no other.
+"""Isolates each run of a sweep in a process, so that a crash ends only that run.
 
-The process is a copy of this one (`fork`), which has imported no backend and holds no GPU, so
-that it begins at once. Where the system makes no such copies, the run stays in this process.
+The process is forked from this one, which has imported no backend and holds no GPU, so it starts at
+once. On systems without a safe `fork`, the run stays in this process.
 """
 
 import multiprocessing
@@ -16,14 +16,14 @@ from benchmark.errors import EnvironmentProblem
 from benchmark.interruption import SIGNALLED, SIGNALS, Interruption
 
 STANDARD_INPUT = 0
-CAN_FORK = sys.platform == "linux"  # macOS has it too, but its own libraries break in a copy
+CAN_FORK = sys.platform == "linux"  # macOS can too, but its system libraries break in a fork
 
 
 def in_own_process(work: Callable[[], None]) -> None:
-    """Does the work in a process of its own, and passes signals on to it.
+    """Does the work in a separate process, and forwards signals to it.
 
     Args:
-        work: Tells its own errors.
+        work: What to do; it reports its own errors.
 
     Raises:
         Interruption: If the work was stopped by a signal.
@@ -36,7 +36,7 @@ def in_own_process(work: Callable[[], None]) -> None:
     here, early = os.getpid(), []
 
     def pass_on(number: int, frame: FrameType | None) -> None:
-        if os.getpid() != here:  # the copy, until it has handlers of its own
+        if os.getpid() != here:  # the child, until it installs its own handlers
             raise Interruption(number)
         if process.pid is None:
             early.append(number)
@@ -55,12 +55,12 @@ def in_own_process(work: Callable[[], None]) -> None:
     code = process.exitcode or 0
     if code - SIGNALLED in SIGNALS:
         raise Interruption(code - SIGNALLED)
-    if -code in SIGNALS:  # the second one
+    if -code in SIGNALS:  # the second signal
         raise Interruption(-code)
     if code < 0:
         raise EnvironmentProblem(
             f"the process of this run was killed by {signal.Signals(-code).name}"
-            + (", as a system does where memory runs out" if -code == signal.SIGKILL else "")
+            + (", as happens when memory runs out" if -code == signal.SIGKILL else "")
             + "; the same command resumes from its last checkpoint"
         )
     if code > 0:

@@ -8,11 +8,11 @@ from benchmark.datasets import ImageArray
 # With the default of 4, the orders of two epochs correlate by up to 0.9; from 8 on, by chance only.
 SHUFFLE_ROUNDS = 16
 GOLDEN_GAMMA = 0x9E3779B97F4A7C15
-# A larger array stays where it is, as a memory map, and is read from Python; so are images that are
-# made when read, which a tensor would hold a copy of.
+# A larger array stays where it is, as a memory map, and is read from Python. So are images that are
+# made when read: a tensor would hold a copy of them.
 LARGEST_TENSOR_BYTES = 256 * 1024**2
-# Small batches of a tensor are gathered several at once: so many examples share the graph's fixed
-# cost. Others are read as they are needed, so that no image is read or made for nothing.
+# Small batches of a tensor are gathered together, this many examples at once, to share the graph's
+# fixed cost. Other arrays are read as needed, so that no image is read or made in vain.
 GATHERED_AT_ONCE = 512
 
 
@@ -28,14 +28,13 @@ def build_pipeline(
 ) -> tf.data.Dataset:
     """Builds a dataset of shuffled batches that can start at any step.
 
-    Each epoch is a true permutation of the examples; epochs follow one another without a gap, so a
-    batch may hold the end of one and the start of the next, and may be larger than the dataset.
-    Started at `start_step=k`, the pipeline yields bit for bit what a run from 0 yields from its
-    k-th batch on.
+    Each epoch is a true permutation of the examples. Epochs follow one another without a gap, so a
+    batch may span two epochs, and may be larger than the dataset. Started at `start_step=k`, the
+    pipeline yields, bit for bit, what a run from 0 yields from its k-th batch on.
 
     Args:
         images: uint8 array of shape `(N, height, width, channels)`; may be a memory map, or any
-            array that is read by arrays of indices.
+            array that can be indexed by arrays of integers.
         batch_size: Examples per batch, at least 1.
         seed: Seed of the order, 0 or larger.
         start_step: Index of the first batch.
@@ -98,8 +97,8 @@ def _shuffle(positions: tf.Tensor, *, seed: int, num_examples: int) -> tf.Tensor
 def _shuffle_keys(epochs: tf.Tensor, seed: int) -> tf.Tensor:
     """Returns a key of three words per epoch, hashed from the epoch and the seed.
 
-    The shuffle takes no more than the lowest 8 bits of each word while there are at most 65,536
-    examples: unhashed, seed 256 would be seed 0, and epoch 256 would repeat epoch 0.
+    With at most 65,536 examples, the shuffle uses only the lowest 8 bits of each word: without the
+    hash, seed 256 would equal seed 0, and epoch 256 would repeat epoch 0.
     """
     hashes = _hash(epochs, key=_mix(tf.constant([seed], tf.uint64)))
     words = [_shift(hashes, by) for by in (0, 21, 42)]
@@ -108,7 +107,7 @@ def _shuffle_keys(epochs: tf.Tensor, seed: int) -> tf.Tensor:
 
 def _flip(images: tf.Tensor, positions: tf.Tensor, *, seed: int) -> tf.Tensor:
     """Mirrors the images at those positions of the stream whose hash starts with a one."""
-    # Another key than that of the order, so that no flip shares its hash with an epoch.
+    # A key other than that of the order, so that no flip shares its hash with an epoch.
     key = _mix(tf.bitwise.invert(tf.constant([seed], tf.uint64)))
     hashes = _hash(positions, key=key)
     is_flipped = tf.cast(_shift(hashes, 63), tf.bool)
@@ -140,7 +139,7 @@ def _fits_a_tensor(array: ImageArray) -> bool:
 def _build_gather(array: ImageArray):
     """Returns a function from indices to the rows of `array`, as tensors of static shape."""
     if _fits_a_tensor(array):
-        with tf.device("CPU:0"):  # Where the pipeline runs; a GPU would be given it by default.
+        with tf.device("CPU:0"):  # Where the pipeline runs; the default would be a GPU.
             table = tf.constant(array)
         return lambda indices: tf.gather(table, indices)
 

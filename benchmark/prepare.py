@@ -1,7 +1,7 @@
-"""`python -m benchmark.prepare dataset=cifar10`: fetches what a run needs, and keeps it.
+"""`python -m benchmark.prepare dataset=cifar10`: fetches and caches what a run needs.
 
-After it, the same options work without a network. It loads the dataset, finds the encoder's
-weights, and trains the dataset's classifier where the package has none; it trains no model.
+Afterwards, runs with the same options need no network. It loads the dataset, finds the encoder's
+weights, and trains the dataset's classifier if the package has none; it trains no model.
 """
 
 import sys
@@ -11,11 +11,11 @@ from benchmark.tool import command
 
 USAGE = """\
 Usage: python -m benchmark.prepare [dataset=cifar10] [encoder=inception_v3] [preset=...]
-Takes the options of a run, and keeps what they need in the cache folder."""
+Takes the options of a run and caches what they need."""
 
 
 def prepare(builder: cli.RunBuilder) -> None:
-    """Loads and caches everything that a run takes from elsewhere, and says what it is."""
+    """Loads and caches everything that a run needs from elsewhere, and says what it found."""
     from benchmark.machine import seated
 
     with seated():

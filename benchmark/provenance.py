@@ -21,7 +21,7 @@ TRAINING_CODE = (
     "benchmark/validation.py",
 )
 MEASURES, MODELS = "metrics", "models"  # the packages within which imports are followed
-NAMES_CODE = ("_target_", "path")  # the keys of a configuration that do, the latter of a function
+NAMES_CODE = ("_target_", "path")  # configuration keys that name code; `path` names a function
 PACKAGES = ("tensorflow", "keras", "numpy", "scipy", "hydra-core")
 
 
@@ -31,7 +31,7 @@ def code_version(patterns: Iterable[str]) -> str:
 
 
 def module_version(name: str) -> str:
-    """Hash of what a module does, and of all that it imports from `metrics`, however far away.
+    """Hash of a module's code and of everything it imports from `metrics`, even indirectly.
 
     Args:
         name: Such as `metrics.kid`; a module that can be imported.
@@ -42,8 +42,8 @@ def module_version(name: str) -> str:
 def trained_version(model: dict[str, Any]) -> str:
     """Hash of the code that determines a model's weights.
 
-    It is that of the training, of the parts of `models` that a configuration names, and of all
-    that they import from there, however far away. Another model's code does not count.
+    That is the training code, the parts of `models` that a configuration names, and everything they
+    import from `models`, even indirectly. The code of other models does not count.
 
     Args:
         model: The configuration of the model, nested dicts.
@@ -65,7 +65,7 @@ def targets(node: Any) -> set[str]:
 
 
 def sources_of(modules: Iterable[str], package: str) -> set[Path]:
-    """The files of modules, and of all that they import from a package, however far away.
+    """The files of modules, and of everything they import from a package, even indirectly.
 
     Raises:
         ModuleNotFoundError: If there is no source of a module.
@@ -86,7 +86,7 @@ def sources_of(modules: Iterable[str], package: str) -> set[Path]:
 
 
 def imported_sources(path: Path, package: str) -> list[Path]:
-    """The files of a package that a source file imports, wherever it does so."""
+    """The files of a package that a source file imports, anywhere in it."""
     names = set()
     for level, base, imported in import_statements(path.read_text()):
         if level:  # relative to the folder of the file, or to one above it
@@ -100,7 +100,7 @@ def imported_sources(path: Path, package: str) -> list[Path]:
 
 @functools.cache
 def import_statements(source: str) -> list[tuple[int, str, list[str]]]:
-    """Of each import of a source file: how many folders up, the module, and names from it."""
+    """For each import in a source file: how many folders up, the module, and names from it."""
     found: list[tuple[int, str, list[str]]] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -120,7 +120,7 @@ def hash_code(paths: Iterable[Path]) -> str:
 
 @functools.cache
 def syntax_tree(source: str) -> str:
-    """What a source file does, written out without comments and docstrings."""
+    """The syntax tree of a source file as text, without comments and docstrings."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
@@ -151,7 +151,7 @@ def environment() -> dict[str, Any]:
 
 
 def computing() -> dict[str, Any]:
-    """What the speed of a program depends on besides the program, ready for JSON."""
+    """What a program's speed depends on besides the program itself, ready for JSON."""
     from metrics.host import describe_device, usable_processors
 
     device = describe_device()

@@ -1,7 +1,7 @@
-"""`python -m benchmark.rerun <run folder>`: a run once more, and whether it comes out the same.
+"""`python -m benchmark.rerun <run folder>`: repeats a run and compares the results.
 
-All that it needs is the folder's config.yaml, so a run whose weights were never kept can be done
-again too. The new run lies in `rerun/` within the folder, or where `results_dir=` says.
+It needs only the folder's config.yaml, so a run whose weights were never kept can be repeated too.
+The new run goes into `rerun/` within the folder, or into `results_dir=`.
 """
 
 from pathlib import Path
@@ -35,7 +35,7 @@ def parse(arguments: list[str]) -> tuple[StoredRun, dict[str, Any]]:
     """The run that the arguments name, and the settings of the new one.
 
     Raises:
-        UserError: If they are not as `USAGE` says, or the folder does not say what the run was.
+        UserError: If they do not match `USAGE`, or the folder does not describe a run.
     """
     folders = [argument for argument in arguments if "=" not in argument]
     options = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
@@ -59,7 +59,7 @@ def parse(arguments: list[str]) -> tuple[StoredRun, dict[str, Any]]:
 
 
 def rerun(stored: StoredRun, settings: dict[str, Any]) -> None:
-    """Does a run again and says how what comes out differs from what is stored."""
+    """Repeats a run and says how its results differ from the stored ones."""
     folder = cli.run(cli.RunBuilder(settings, stored.state.get("overrides", [])))
     again = StoredRun(folder.path)
     console.stage(f"Compared with {stored.path}")
@@ -68,7 +68,7 @@ def rerun(stored: StoredRun, settings: dict[str, Any]) -> None:
 
 
 def differences(stored: StoredRun, again: StoredRun) -> list[str]:
-    """How far the weights and the headline numbers of two runs differ, a line each."""
+    """How much the weights and the headline numbers of two runs differ, one line each."""
     lines = []
     name = RunFolder.WEIGHTS["last"]
     before, after = (Folder(run.path).recall_arrays(name) for run in (stored, again))
@@ -84,11 +84,11 @@ def differences(stored: StoredRun, again: StoredRun) -> list[str]:
 
 def difference_of_weights(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> str:
     if before.keys() != after.keys():
-        return "of another network"
+        return "they belong to different networks"
     if all(np.array_equal(before[name], after[name]) for name in before):
         return "the same, bit for bit"
     most = max(float(np.abs(before[name] - after[name]).max()) for name in before)
-    return f"they differ by {most:.2g} at the most"
+    return f"they differ by at most {most:.2g}"
 
 
 def headlines(run: StoredRun) -> dict[tuple, float]:

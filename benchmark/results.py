@@ -14,13 +14,13 @@
         run.json  samples.npy (the first)  features/  grid.png  measurements/<row key>/metrics.json
 
 A row is one way of measuring one set of samples (encoder, classifier, number of samples,
-reference): another way makes another row key, so it adds a row. metrics.json has
+reference). Another way has another row key, and so adds a row. metrics.json has
 
     {"row": {column: value}, "numbers": {metric: {"key", "options", "instruments", "values",
                                                   "details", "notes"}}}
 
-where `key` is a hash of everything that made the numbers of that metric (see
-`benchmark.measurement`): what still holds is not measured again.
+where `key` is a hash of everything that determines that metric's numbers (see
+`benchmark.measurement`): numbers that are still valid are not measured again.
 """
 
 import contextlib
@@ -79,7 +79,7 @@ class RunFolder(Folder):
         self.write_json("run.json", {**self.state, **entries})
 
     def add_seconds(self, stage: str, seconds: float, sampler: str = "") -> None:
-        """Adds to what run.json says, in `stage_seconds`, of a stage (of one sampler)."""
+        """Adds time to a stage (of one sampler) in `stage_seconds` of run.json."""
         stages = self.state.get("stage_seconds", {})
         place, name = (stages.setdefault(stage, {}), sampler) if sampler else (stages, stage)
         place[name] = round(place.get(name, 0.0) + seconds, 3)
@@ -114,12 +114,12 @@ class RunFolder(Folder):
         return arrays
 
     def sampler(self, name: str, checkpoint: str = "last", sampling_seed: int = 0) -> Folder:
-        """The folder of a sampler with the weights of a checkpoint and one of its seeds.
+        """The folder of a sampler, for the weights of one checkpoint and one sampling seed.
 
         Args:
             name: Name of the sampler.
             checkpoint: `last` or `best`.
-            sampling_seed: Which set of samples, from 0 on.
+            sampling_seed: Number of the set of samples, from 0.
         """
         suffix = "" if checkpoint == "last" else f"@{checkpoint}"
         suffix += f"@sampling{sampling_seed}" if sampling_seed else ""
@@ -134,7 +134,7 @@ class RunFolder(Folder):
 
 @contextlib.contextmanager
 def way_out() -> Iterator[None]:
-    """Adds how to go on to the message about a damaged file."""
+    """Adds a remedy to the message about a damaged file."""
     try:
         yield
     except EnvironmentProblem as problem:
@@ -157,7 +157,7 @@ def row_folder(samples_folder: Folder, key: str) -> Folder:
 
 
 def stored_measurements(samples_folder: Folder) -> list[dict[str, Any]]:
-    """The metrics.json of all rows of the samples of a folder; damaged ones are left out."""
+    """The metrics.json of every row in a samples folder; damaged ones are left out."""
     paths = sorted((samples_folder.path / MEASUREMENTS).glob("*/metrics.json"))
     found = [Folder(path.parent).recall_json(path.name) for path in paths]
     return [measurement for measurement in found if "numbers" in measurement]

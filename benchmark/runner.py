@@ -58,7 +58,7 @@ TRAIN_OPTIONS = ("batch_size", "num_steps", "num_checkpoints")
 
 
 def run(builder: Any) -> RunFolder:
-    """Trains, samples, measures and reports what `builder` describes, where it is not done yet.
+    """Trains, samples, measures and reports what `builder` describes; skips what is already done.
 
     Args:
         builder: The `benchmark.cli.RunBuilder` of the run.
@@ -67,7 +67,7 @@ def run(builder: Any) -> RunFolder:
         The run's folder.
 
     Raises:
-        Divergence: If the training ended in values that are not numbers; a row says so.
+        Divergence: If training diverged to NaN or infinite values; a row records it.
     """
     settings = builder.settings
     check_device(settings["device"])
@@ -79,7 +79,7 @@ def run(builder: Any) -> RunFolder:
     teacher = take_teacher(settings, dataset.name)
     start = take_start(settings, dataset.name)
     builder.overrides += [f"{name}={settings[name][:8]}" for name in named]  # keys by now
-    model = build_model(builder, dataset, acceleration)  # it refuses what it cannot be trained on
+    model = build_model(builder, dataset, acceleration)  # rejects what it cannot train on
     samplings = build_samplings(builder)
     evaluator = build_evaluator(builder, dataset)
     folder = run_folder(settings, dataset, num_devices(model))
@@ -119,7 +119,7 @@ def run(builder: Any) -> RunFolder:
 
 
 def choose_acceleration(settings) -> Acceleration:
-    """Settles what `auto` is on this machine; what training takes is part of the run's key."""
+    """Resolves `auto` for this machine; the choices for training are part of the run's key."""
     acceleration = choose(settings)
     settings["training"]["jit"] = acceleration.training_jit
     settings["training"]["precision"] = acceleration.precision
@@ -127,7 +127,7 @@ def choose_acceleration(settings) -> Acceleration:
 
 
 def build_model(builder, dataset, acceleration) -> keras.Model:
-    """The untrained model; refuses images, classes and batches that it is not made for."""
+    """Builds the untrained model; rejects images, classes and batches that do not fit it."""
     num_classes = builder.settings["model"].get("num_classes")
     if num_classes not in (None, dataset.num_classes):
         fits = f"{dataset.num_classes}, the classes of {dataset.name}, or null"
@@ -136,8 +136,8 @@ def build_model(builder, dataset, acceleration) -> keras.Model:
         raise UserError(
             f"`model.num_classes` must be {fits}. Received: model.num_classes={num_classes}"
         )
-    # Graphs are ordered by the names of layers, which count up within a process: starting anew
-    # makes the last bit of the weights a function of the seed alone.
+    # Graphs are ordered by layer names, which count up within a process. Resetting the counters
+    # makes the weights, to the last bit, a function of the seed alone.
     keras.utils.clear_session()
     training = builder.settings["training"]
     with acceleration.building():
@@ -159,9 +159,9 @@ def build_model(builder, dataset, acceleration) -> keras.Model:
 def run_folder(settings, dataset, num_devices) -> RunFolder:
     """The folder whose name is a hash of everything that determines the weights.
 
-    `training.validation` is part of it, as it determines the best weights. The instrument with
-    which validation measures is not: another one finds the weights again, and run.json says which
-    chose. Nor is `training.pictures_every`, which changes no weight.
+    `training.validation` is part of it, as it determines the best weights. The instrument that
+    validation measures with is not: with another one, the stored weights are found again, and
+    run.json says which one chose them. Nor is `training.pictures_every`, which changes no weight.
     """
     training = {
         name: value for name, value in settings["training"].items() if name != "pictures_every"
@@ -199,9 +199,9 @@ def announce(settings, evaluator, samplings, folder) -> None:
         )
     names = ", ".join(dict.fromkeys(sampling.method.name for sampling in samplings))
     which, seeds = " and ".join(checkpoints(settings)), settings["sampling"]["seeds"]
-    times = f", {seeds} times" if seeds > 1 else ""
+    times = f", with {seeds} seeds each" if seeds > 1 else ""
     console.say(
-        f"sampling: {settings['num_samples']} images with the {which} weights by each of: "
+        f"sampling: {settings['num_samples']} images with the {which} weights for each of: "
         f"{names}{times}"
     )
     console.say(f"encoder: {evaluator.encoder.label}")
@@ -209,7 +209,7 @@ def announce(settings, evaluator, samplings, folder) -> None:
 
 
 def is_finished(builder, model, samplings, evaluator, folder) -> bool:
-    """Whether all rows of this run are there, measured as they would be now."""
+    """Whether all rows of this run exist and are still valid."""
     if folder.state.get("status") == "diverged":
         return True
     for sampling in samplings:
@@ -224,7 +224,7 @@ def is_finished(builder, model, samplings, evaluator, folder) -> bool:
 
 
 def build_subject(model, sampling, images, folder) -> Subject:
-    """What is measured of a set of samples; only the first sampling seed is timed."""
+    """The subject to measure for a set of samples; only the first sampling seed is timed."""
     sampler = model.sampler(sampling.method)
     speed = {
         "run": folder.path.name,
@@ -244,7 +244,7 @@ def build_subject(model, sampling, images, folder) -> Subject:
 
 
 def trained(builder, model, evaluator, folder) -> bool:
-    """Trains the weights if there are none yet; false if that diverged."""
+    """Trains the weights if there are none yet; returns false if training diverged."""
     if folder.has_weights:
         return True
     settings, dataset = builder.settings, evaluator.dataset
@@ -296,7 +296,7 @@ def trained(builder, model, evaluator, folder) -> bool:
 
 
 def shown_images(dataset) -> tuple[np.ndarray, np.ndarray]:
-    """The first test images and their labels, which the model's pictures are made with."""
+    """The first test images and their labels, used for the model's pictures."""
     count = min(NUM_SHOWN, len(dataset.test_images))
     return dataset.test_images[:count], dataset.test_labels[:count]
 
@@ -367,7 +367,7 @@ def row_of(builder, dataset, folder) -> dict[str, Any]:
 
 
 def show(builder, evaluator: Evaluator, folder: RunFolder) -> None:
-    """Shows this run's rows; writes the report too, where no sweep does at its end."""
+    """Shows this run's rows; also writes the report, unless a sweep does at its end."""
     report(
         builder.settings["results_dir"],
         dataset=evaluator.dataset.name,

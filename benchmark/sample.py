@@ -22,8 +22,8 @@ from benchmark.tool import command, whole_number
 USAGE = """\
 Usage: python -m benchmark.sample model=ddpm [count=64] [out=grid.png] [seed=0] [sampler=ddim-25]
        python -m benchmark.sample run=<run folder> [count=64] [out=grid.png] [seed=0] [sampler=...]
-Without training: by weights that come with the program, or by those of a run. A file that ends in
-.npy holds the images themselves, uint8 (count, height, width, channels)."""
+Draws with weights that come with the program, or with those of a run, without training. A file
+that ends in .npy holds the images themselves, uint8 (count, height, width, channels)."""
 DEFAULTS = {"count": "64", "out": "grid.png", "seed": "0", "sampler": ""}
 BATCH = 100
 MOST = 1_000_000
@@ -48,7 +48,7 @@ def parse(arguments: list[str]) -> dict[str, Any]:
     """The options, with `model` or `run`.
 
     Raises:
-        UserError: If they are not as `USAGE` says.
+        UserError: If they do not match `USAGE`.
     """
     given = dict(argument.partition("=")[::2] for argument in arguments)
     known = {*DEFAULTS, "model", "run"}

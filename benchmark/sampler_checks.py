@@ -1,4 +1,4 @@
-"""Which samplers a run has, and whether they are for its model: checks of a configuration."""
+"""Which samplers a run has, and whether they suit its model: checks of a configuration."""
 
 import importlib.resources
 from typing import Any
@@ -9,11 +9,11 @@ from benchmark.errors import UserError
 
 
 def in_other_numbers_of_steps(settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """The samplers, and each way that takes steps with each of `sampling.num_steps` besides."""
+    """The samplers, plus each one that takes steps with every number in `sampling.num_steps`."""
     samplers, numbers = list(settings["samplers"]), settings["sampling"]["num_steps"] or []
     if any(num_steps < 1 for num_steps in numbers):
         raise UserError(
-            f"`sampling.num_steps` must each be at least 1. Received: sampling.num_steps={numbers}"
+            f"each `sampling.num_steps` must be at least 1. Received: sampling.num_steps={numbers}"
         )
     for sampler in settings["samplers"]:
         for num_steps in numbers:
@@ -24,7 +24,7 @@ def in_other_numbers_of_steps(settings: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def check_samplers(settings: dict[str, Any]) -> None:
-    """A model with a choice of samplers names them, and its time steps are their limit."""
+    """Checks that the samplers are among the model's and stay within its time steps."""
     if not settings["samplers"]:
         raise UserError("`samplers` must name at least one way to sample. Received: samplers=[]")
     model = settings["model"]
@@ -82,6 +82,6 @@ def check_sampler(key: str, sampler: dict[str, Any], model: dict[str, Any]) -> N
 
 
 def group_option(group: str, name: str) -> dict[str, Any]:
-    """What the file of one of a config group's options says, as it stands there."""
+    """The content of the file of a config group's option, unresolved."""
     text = importlib.resources.files("conf").joinpath(group, f"{name}.yaml").read_text("utf-8")
     return yaml.safe_load(text)

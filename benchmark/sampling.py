@@ -1,4 +1,4 @@
-"""Which samples a run makes, and from a sampler to uint8 images, in shards that survive a stop."""
+"""Draws the samples of a run as uint8 images, in shards that survive an interruption."""
 
 import itertools
 import time
@@ -18,7 +18,7 @@ SAMPLES, RECORD, SHARDS = "samples.npy", "samples.json", "shards"
 
 
 class NotFinite(Exception):
-    """Samples whose values are not all finite numbers: no image shows them."""
+    """Samples with values that are not finite numbers, so no image can show them."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Sampling:
     Attributes:
         method: How to sample (see `models.samplers`).
         checkpoint: Which weights, `last` or `best`.
-        seed: Which sampling seed, from 0 on.
+        seed: Number of the sampling seed, from 0.
     """
 
     method: Any
@@ -59,24 +59,24 @@ def checkpoints(settings) -> tuple[str, ...]:
 def sample(
     sampler: Any, *, folder: Folder, num_samples: int, batch_size: int, key: str = ""
 ) -> np.ndarray:
-    """Generates the images 0 to `num_samples` - 1, or finds them made.
+    """Generates the images 0 to `num_samples` - 1, or loads those already made.
 
-    Image i is a function of the weights, the seed and i: where there are fewer images they are
-    extended, where there are more the first ones are taken. Every batch is written as a numbered
-    shard, so a stopped run goes on after the last one; the shards end as one file, `samples.npy`,
-    with the seconds they took in `samples.json`.
+    Image i is a function of the weights, the seed and i: if fewer images are stored, the missing
+    ones are added; if more are stored, the first ones are used. Every batch is written as a
+    numbered shard, so an interrupted run resumes after the last one. At the end the shards become
+    one file, `samples.npy`, with the seconds they took in `samples.json`.
 
     Args:
         sampler: A `models.base.Sampler`.
         folder: The sampler's folder.
         num_samples: Number of images.
         batch_size: Images for each call of the sampler.
-        key: Of all that the images depend on; those of another key are made again. Those that
-            were stored without one are taken as they are.
+        key: Hash of everything that the images depend on; images with another key are made again.
+            Images stored without a key are accepted.
 
     Returns:
-        uint8 `(num_samples, height, width, channels)`, a memory map: no more than a shard of them
-        is in memory at once.
+        uint8 `(num_samples, height, width, channels)`, a memory map: at most one shard is in
+        memory at a time.
 
     Raises:
         NotFinite: If some values of the samples are not finite numbers.
@@ -93,7 +93,7 @@ def sample(
     if made is not None:
         record["sha256"] = folder.recall_json(RECORD).get("sha256")
     folder.write_json(RECORD, record)
-    # Whole batches, so that the images are those that one sampling of all of them makes.
+    # Complete batches, so that the images equal those of a single uninterrupted sampling.
     starts = range(num_made // batch_size * batch_size, num_samples, batch_size)
     with console.progress("image", num_samples, start=num_made) as update:
         for start in starts:
@@ -116,7 +116,7 @@ def sample(
 
 
 def generate(sampler: Any, inputs: tuple[Any, Any]) -> np.ndarray:
-    """The images that a sampler makes of what its `inputs` returned, uint8.
+    """The uint8 images that a sampler makes from what its `inputs` returned.
 
     Raises:
         NotFinite: If some of their values are not finite numbers.
@@ -130,12 +130,12 @@ def generate(sampler: Any, inputs: tuple[Any, Any]) -> np.ndarray:
 
 
 def sample_within_memory(sampler: Any, latents: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-    """What a sampler makes, in smaller batches where the memory does not suffice.
+    """Samples, in smaller batches if memory runs out.
 
-    That changes no image, as each is made of its own latents and seeds.
+    This changes no image, as each depends only on its own latents and seeds.
 
     Raises:
-        EnvironmentProblem: If the memory does not suffice for a single image.
+        EnvironmentProblem: If there is not enough memory for a single image.
     """
     batch_size = getattr(sampler, "fitting_batch_size", len(latents))
     parts: list[np.ndarray] = []
@@ -154,7 +154,7 @@ def sample_within_memory(sampler: Any, latents: np.ndarray, seeds: np.ndarray) -
 
 
 def fits(folder: Folder, key: str) -> bool:
-    """Whether what a folder holds has this key, or none that could differ."""
+    """Whether the samples in a folder have this key, or no recorded key."""
     record = folder.recall_json(RECORD)
     is_damaged = folder.has(RECORD) and not record
     return not is_damaged and record.get("key", key) == key
@@ -173,7 +173,7 @@ def stored_samples(folder: Folder, key: str) -> np.ndarray | None:
 
 
 def sample_seconds(folder: Folder, num_samples: int) -> float:
-    """How long it took to make so many of the images of a folder."""
+    """Estimates the time for `num_samples` images of a folder, in proportion to that for all."""
     record = folder.recall_json(RECORD)
     if not num_samples or not record.get("num_samples"):
         return 0.0
@@ -181,20 +181,20 @@ def sample_seconds(folder: Folder, num_samples: int) -> float:
 
 
 def samples_key(method: Any, seed: int) -> str:
-    """Of what samples depend on besides the weights: the method with its options, and the seed.
+    """Key of what samples depend on besides the weights: the method, its options and the seed.
 
-    How the sampler is compiled is not part of it: that changes the last bits of an image in
-    [-1, 1], which rarely moves a pixel from one of 256 levels to the next.
+    How the sampler is compiled is not part of it: that changes only the last bits of an image in
+    [-1, 1], which rarely moves a pixel to another of the 256 levels.
     """
     return digest([type(method).__name__, vars(method), seed])
 
 
 def sampler_seed(seed: int, sampling_seed: int) -> int:
-    """The seed of a sampler: the run's own for the first set of samples, else made of both.
+    """The seed of a sampler: the run's seed for the first set of samples, else derived from both.
 
     Args:
         seed: The run's seed, below 2 ** 32.
-        sampling_seed: Which set of samples, from 0 on.
+        sampling_seed: Number of the set of samples, from 0.
 
     Returns:
         `seed` for set 0; else the first 32 bits of `numpy.random.SeedSequence([seed, set])`.

@@ -1,6 +1,6 @@
 """How long the stages of a run take: kept in its run.json, shown at its end and in the report.
 
-A run that goes on after a stop adds up. No stage includes the time that a run waited for others.
+A resumed run adds to its earlier times. No stage includes time spent waiting for other runs.
 """
 
 import contextlib
@@ -13,13 +13,13 @@ from benchmark.results import RunFolder
 
 OF_RUNS = ("data", "instruments", "training", "validation", "pictures", "facts", "sanity rows")
 OF_SAMPLERS = ("sampling", "measuring", "latency")
-REPORT = "report"  # not in the report, which does not know yet how long it takes
+REPORT = "report"  # not in the report, which cannot know its own duration
 WAITING = "waiting"  # for other runs; not part of the total
 
 
 @contextlib.contextmanager
 def timed(folder: RunFolder, stage: str, sampler: str = "") -> Iterator[None]:
-    """Adds the time of a block to a stage, whether it ends well or not."""
+    """Adds the time of a block to a stage, even if the block raises."""
     start = machine.working_seconds()
     try:
         yield
@@ -28,10 +28,10 @@ def timed(folder: RunFolder, stage: str, sampler: str = "") -> Iterator[None]:
 
 
 def summary(seconds: dict[str, Any]) -> str:
-    """One line of `stage_seconds`: the total, then each stage with its samplers.
+    """Formats `stage_seconds` as one line: the total, then each stage with its samplers.
 
     Args:
-        seconds: By stage; of sampling and measuring, by stage and sampler.
+        seconds: By stage; for the stages of samplers, by stage and sampler.
     """
     order = [*OF_RUNS[:-1], *OF_SAMPLERS, OF_RUNS[-1], REPORT]
     parts = []

@@ -1,4 +1,4 @@
-"""What runs have stored, as reports read it: damaged files are reported and skipped."""
+"""Reads what runs have stored, for reports: damaged files are reported and skipped."""
 
 import csv
 import functools
@@ -29,11 +29,11 @@ NEEDED_OF_A_HISTORY = ("step", "images_seen", "seconds")
 _OF_RUNS = (("runs",), ("external",))
 
 T = TypeVar("T")
-damages: dict[Path, str] = {}  # of the files that were read last: what is wrong with them
+damages: dict[Path, str] = {}  # what is wrong with each damaged file of the last reading
 
 
 def read(path: Path, parse: Callable[[Path], T]) -> T | None:
-    """What a file holds; `None` if there is none, or a damaged one, which is reported.
+    """The content of a file; `None` if it is missing, or damaged, which is reported.
 
     Args:
         path: The file.
@@ -53,15 +53,15 @@ def read(path: Path, parse: Callable[[Path], T]) -> T | None:
 def collect_rows(results_dir: str | Path) -> pd.DataFrame:
     """Reads all rows: of runs, of samples made elsewhere and of sanity checks.
 
-    A run that diverged or failed has one row without figures. Damaged files are reported, and
-    `damages` is cleared and lists them. The columns are those that any row has, in the order in
-    which they first appear; `path` leads to the row's files (see `StoredRow`).
+    A run that diverged or failed has one row without figures. Damaged files are reported and listed
+    in `damages`, which is cleared first. The columns are those of all rows, in the order in which
+    they first appear, from the last row on; `path` leads to the row's files (see `StoredRow`).
     """
     root, rows = Path(results_dir), []
     damages.clear()
     for path in sorted(root.glob("runs/*/*/*/run.json")):
         state = read(path, _state)
-        read(path.with_name("config.yaml"), _whole_lines)  # parsing it takes long
+        read(path.with_name("config.yaml"), _whole_lines)  # parsing it is slow
         for row in _rows_without_figures(path.parent, state or {}):
             rows.append({**row, "path": path.parent.relative_to(root).as_posix()})
     for folder in ("runs/*/*/*/samplers/*", "external/*/*/*", "sanity/*/*/*"):
@@ -104,20 +104,20 @@ class StoredRun:
         """The configuration, to build parts from.
 
         Raises:
-            UserError: If it names parts that are not this program's: a configuration may come from
-                anywhere, and what it names is called.
+            UserError: If it names code outside this program: a configuration may come from
+                anywhere, and building it calls what it names.
         """
         config = self.config
         if foreign := sorted(foreign_parts(config)):
             raise UserError(
-                f"{self.path / 'config.yaml'} names parts that are not this program's, "
-                f"{', '.join(foreign)}; it is not built"
+                f"{self.path / 'config.yaml'} names code outside this program, "
+                f"{', '.join(foreign)}; it is not run"
             )
         return config
 
     @property
     def history(self) -> pd.DataFrame | None:
-        """A line for each checkpoint: step, images_seen, losses; or `None`. Not to be changed."""
+        """A line for each checkpoint: step, images_seen, losses; or `None`. Do not modify it."""
         return read(self.path / "history.csv", _history)
 
     @property
@@ -182,7 +182,7 @@ class StoredRow:
 
 
 def foreign_parts(node: Any) -> set[str]:
-    """What a configuration would call that is no part of this program, by dotted name."""
+    """The dotted names of code outside this program that a configuration would call."""
     if isinstance(node, list):
         return {name for value in node for name in foreign_parts(value)}
     if not isinstance(node, dict):
@@ -216,7 +216,7 @@ def _state(path: Path) -> dict[str, Any]:
 
 
 def _rows_without_figures(folder: Path, state: dict[str, Any]) -> list[Any]:
-    """The rows that a run's own state has: that it diverged, or why it failed."""
+    """The rows in a run's state: that it diverged, or why it failed."""
     diverged = state.get("row") if state.get("status") == "diverged" else None
     return [row for row in (diverged, failure_of(folder, state)) if row]
 
@@ -245,11 +245,11 @@ def _check_row(row: Any) -> None:
             raise ValueError(f"its row has no {name}")
     for name, value in row.items():
         if value is not None and not isinstance(value, str | int | float):
-            raise ValueError(f"{name} of its row is neither a number nor a text")
+            raise ValueError(f"{name} of its row is neither a number nor a string")
 
 
 def _config(path: Path) -> dict[str, Any]:
-    # The loader of libyaml is faster, but a deep nesting ends the program.
+    # libyaml's loader is faster, but deep nesting crashes the program.
     content = yaml.safe_load(_whole_lines(path))
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
         raise ValueError("it describes no model")
@@ -270,7 +270,7 @@ def _history(path: Path) -> pd.DataFrame:
 
 @functools.lru_cache(maxsize=4096)  # several figures and tables need each
 def _parsed_history(path: Path, mtime_ns: int, size: int) -> pd.DataFrame:
-    # a quarter of the time that pandas.read_csv takes
+    # four times as fast as pandas.read_csv
     names, *lines = csv.reader(_whole_lines(path).decode().splitlines())
     for name in NEEDED_OF_A_HISTORY:
         if name not in names:

@@ -10,7 +10,7 @@ from benchmark.errors import UserError
 from benchmark.results import RunFolder
 from benchmark.stored_results import StoredRun
 
-MODEL = "ddpm"  # of the runs that are looked for
+MODEL = "ddpm"  # the model of the runs to look for
 TARGET = "models.diffusion.DiffusionModel"
 KEY = re.compile("[0-9a-f]{8,}")
 
@@ -27,7 +27,7 @@ class Teacher:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What builds it, for `model.teacher` of a configuration."""
+        """The options that build it, for `model.teacher` of a configuration."""
         model = {**self.run.trusted_config()["model"], "name": "teacher", "_partial_": True}
         del model["optimizer"]  # a teacher is not trained
         return model
@@ -40,18 +40,18 @@ class Teacher:
 
 
 def take_teacher(settings: dict[str, Any], dataset_name: str) -> Teacher | None:
-    """Finds the teacher of a run, and puts what builds it into the run's settings.
+    """Finds the teacher of a run, and puts the options that build it into the run's settings.
 
     Args:
-        settings: The configuration, which is changed: `teacher` becomes the key of its run.
+        settings: The configuration, changed in place: `teacher` becomes the key of its run.
         dataset_name: Name of the dataset.
 
     Returns:
         The `Teacher`, `None` for a model that has none.
 
     Raises:
-        UserError: If there is none where one is needed, or it is not of the right kind, or it
-            would build what is no part of this program.
+        UserError: If a required teacher is missing or of the wrong kind, or if its configuration
+            names code outside this program.
     """
     if "teacher" not in settings["model"]:
         return None
@@ -71,7 +71,7 @@ def take_teacher(settings: dict[str, Any], dataset_name: str) -> Teacher | None:
 
 
 def given(settings: dict[str, Any], dataset_name: str) -> StoredRun:
-    """The run that was named, if it can teach."""
+    """The run that `teacher` names, if it is suitable."""
     path = settings["teacher"]
     run = named_run(path, settings["results_dir"])
     if not run.config or not run_folder_of(run.path).has_weights:
@@ -111,7 +111,7 @@ def found(settings: dict[str, Any], dataset_name: str) -> StoredRun:
 
 
 def named_run(name: str, results_dir: str | Path) -> StoredRun:
-    """The run of a folder, or the only one of the results whose key begins like this.
+    """The run in a folder, or the only run in the results whose key starts with `name`.
 
     Args:
         name: A path, or the start of a key, such as a row's `run`.

@@ -12,10 +12,10 @@ EVENTS = "tensorboard"  # the folder of a run that TensorBoard reads
 
 
 class EventWriter:
-    """Writes what TensorBoard shows of a training: each row of its history, and samples.
+    """Writes a training's history and samples for TensorBoard.
 
-    A training that goes on adds a file: TensorBoard reads them all, and shows the later of two
-    values of one step. Without TensorBoard nothing is written.
+    A resumed training adds a file: TensorBoard reads them all and shows the later of two values for
+    the same step. Without TensorBoard nothing is written.
 
     Args:
         folder: Where the files go.
@@ -28,7 +28,7 @@ class EventWriter:
     def write(
         self, step: int, values: Mapping[str, float], samples: Image.Image | None = None
     ) -> None:
-        """Writes scalars, and a picture of samples where there is one, at a step."""
+        """Writes scalars, and a picture of samples if given, for a step."""
         if self._writer is None:
             return
         with self._writer.as_default(step=step):

@@ -7,18 +7,18 @@ from benchmark import cli
 from benchmark.errors import UserError
 
 Work = Callable[[list[str]], int | None]
-Main = Callable[..., int]  # with arguments, or of the command line
+Main = Callable[..., int]  # by default, with the arguments of the command line
 
 
 def command(usage: str | Callable[[], str], *, resumes: bool = False) -> Callable[[Work], Main]:
-    """Makes the `main` of a command out of what it does with its arguments.
+    """Turns a function of a command's arguments into its `main`.
 
-    `--help` shows how it is used. An error of the user or of the machine ends it with one line and
-    the exit code of `benchmark.cli`; else the exit code is what it returns, or 0.
+    `--help` shows the usage. A user or environment error ends the command with one line and the
+    exit code of `benchmark.cli`; else the exit code is what the function returns, or 0.
 
     Args:
-        usage: What `--help` shows, or a function that says it.
-        resumes: Whether the same command goes on where it was stopped.
+        usage: What `--help` shows, or a function that returns it.
+        resumes: Whether the same command resumes where it was stopped.
     """
 
     def decorate(work: Work) -> Main:
@@ -37,10 +37,10 @@ def command(usage: str | Callable[[], str], *, resumes: bool = False) -> Callabl
 
 
 def whole_number(name: str, text: str, least: int, most: int) -> int:
-    """The number that an option has.
+    """Parses an option that is a whole number.
 
     Raises:
-        UserError: If it is none, or not from `least` to `most`.
+        UserError: If it is not one, or not from `least` to `most`.
     """
     if not text.isdecimal() or not least <= int(text) <= most:
         raise UserError(

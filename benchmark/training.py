@@ -1,6 +1,6 @@
 """Training under plain `fit` that can stop after any step and resume bit for bit.
 
-An epoch is the stretch between two entries of the history. The state is saved at its end and about
+An epoch is the interval between two entries of the history. The state is saved at its end and about
 once a minute (see `benchmark.checkpoints`): weights, optimizer, random seeds, running means,
 history and the best weights so far. The order of the images is a function of (seed, step), so
 nothing else has to be restored.
@@ -41,12 +41,12 @@ STEPS_BEFORE_ESTIMATE = 25  # the first ones are slow: functions are traced
 
 @dataclass
 class Training:
-    """How a training went.
+    """The outcome of a training.
 
     Attributes:
         history: A row for each checkpoint: step, images_seen, seconds, each loss, and
             `validation_<headline of quality>` where it was measured.
-        best: The best weights by validation; `None` without it.
+        best: The best weights by validation; `None` without validation.
         diverged: Why it was stopped, empty if it ended well.
     """
 
@@ -76,10 +76,10 @@ def train(
     pictures: LearningPictures | None = None,
     events: EventWriter | None = None,
 ) -> Training:
-    """Trains `model`, from the run's last checkpoint on if there is one.
+    """Trains `model`, resuming from the run's last checkpoint if there is one.
 
-    Validation and pictures leave no trace in the training: the final weights are the same, bit
-    for bit, without them.
+    Validation and pictures do not affect the training: the final weights are the same, bit for
+    bit, without them.
 
     Args:
         model: A compiled `models.base.GenerativeModel`.
@@ -87,9 +87,9 @@ def train(
             conditioned on classes.
         run: Where the checkpoints go.
         seed: Integer that determines the order of the images.
-        batch_size: Images a step.
-        num_steps: Steps in all, rounded up to a multiple of `num_checkpoints`.
-        num_checkpoints: How many times the state is saved.
+        batch_size: Images per step.
+        num_steps: Total steps, rounded up to a multiple of `num_checkpoints`.
+        num_checkpoints: Number of entries in the history; the state is saved at each.
         validation: What chooses the best weights, or `None`.
         pictures: What shows how the model learns, or `None`.
         events: What writes for TensorBoard, or `None`.
@@ -104,7 +104,7 @@ def train(
         model.adapt(dataset.train_images)
     else:
         console.say(f"resuming from the checkpoint at step {progress.step}")
-    # It divides what is left of an epoch too, where a training stopped within one.
+    # It also divides what is left of an epoch, if training was stopped within one.
     whole_epochs = math.gcd(steps_per_epoch, progress.step)
     model.steps_per_execution = largest_divisor(whole_epochs, model.steps_per_execution)
     monitor = TrainingMonitor(
@@ -130,7 +130,7 @@ def fit(model: keras.Model, data: Callable[..., Any], monitor: "TrainingMonitor"
     Args:
         model: A compiled model.
         data: Called as `data(start_step=step)`, returns the batches from a step on.
-        monitor: Knows how far the training is.
+        monitor: Keeps track of the training's progress.
     """
     with (
         counted_step(model) as monitor.cost,
@@ -141,7 +141,7 @@ def fit(model: keras.Model, data: Callable[..., Any], monitor: "TrainingMonitor"
         monitor.set_model(model)
         monitor.end_stopped_epoch()
         while monitor.steps_left and not monitor.diverged:
-            # The rest of an epoch that was stopped is one `fit`, all other epochs are another.
+            # One `fit` for the rest of an interrupted epoch, another for all other epochs.
             rest = monitor.steps_left % monitor.steps_per_epoch
             epoch = len(monitor.history)
             model.fit(
@@ -161,7 +161,7 @@ def largest_divisor(number: int, at_most: int) -> int:
 
 
 def batches(model: keras.Model, dataset: ImageDataset, **options: Any):
-    """The pipeline of what `model` is called with: images, or `(images, labels)`."""
+    """The pipeline of the inputs of `model`: images, or `(images, labels)`."""
     options["horizontal_flip"] = dataset.horizontal_flip
     if model.num_classes is None:
         return build_pipeline(dataset.train_images, **options)
@@ -175,13 +175,13 @@ class TrainingMonitor(keras.callbacks.Callback):
     At the end of an epoch it also validates and takes pictures.
 
     Args:
-        progress: How far the training is; it is brought up to date.
+        progress: The training's progress, which is kept up to date.
         steps_per_epoch: Steps from one entry of the history to the next.
         batch_size, num_checkpoints, run, validation, pictures, events: As `train` takes them.
 
     Attributes:
         diverged: Why training was stopped; empty if it was not.
-        update: Shows how far it is, `update(step, text)`.
+        update: Shows the progress, `update(step, text)`.
         cost: The `StepCost` of a step, once it is traced.
     """
 
@@ -238,7 +238,7 @@ class TrainingMonitor(keras.callbacks.Callback):
         self._clock = working_seconds()
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Keras has set the running means to zero; those of a stopped epoch go on."""
+        """Restores the running means of an interrupted epoch, which Keras has set to zero."""
         if self.step % self.steps_per_epoch:
             variables = self.model.metrics_variables
             for variable, value in zip(variables, self.progress.running_means, strict=True):
@@ -261,7 +261,7 @@ class TrainingMonitor(keras.callbacks.Callback):
             self._end_epoch(logs)
 
     def end_stopped_epoch(self):
-        """Does what is left of an epoch whose steps were done when the training was stopped."""
+        """Finishes an epoch that was interrupted after its last step."""
         self._clock = working_seconds()
         if self.is_at_end_of_epoch:
             self._end_epoch(self.model.get_metrics_result())
@@ -274,7 +274,7 @@ class TrainingMonitor(keras.callbacks.Callback):
             for part in (self.validation, self.pictures)
         )
         if validates:
-            self._save()  # as a signal stops a validation
+            self._save()  # a signal may stop the validation
         measured, samples = self._validate_and_draw(checkpoint, validates=validates, draws=draws)
         counts = {"step": self.step, "images_seen": self.step * self.batch_size}
         losses = {name: float(value) for name, value in logs.items()}
@@ -302,9 +302,9 @@ class TrainingMonitor(keras.callbacks.Callback):
         self._clock = now
 
     def _validate_and_draw(self, checkpoint, *, validates, draws):
-        """Validates and takes pictures where these are due, both of the averaged weights.
+        """Validates and takes pictures if due, both with the averaged weights.
 
-        Their time does not count as training's.
+        Their time does not count as training time.
 
         Returns:
             What was measured, by name, and a picture or `None`.
@@ -329,7 +329,7 @@ class TrainingMonitor(keras.callbacks.Callback):
         return values, samples
 
     def _validate(self):
-        """Measures the headline of the weights as they are, and keeps them if they are the best."""
+        """Measures the headline with the current weights, and keeps them if they are the best."""
         validation = self.validation
         try:
             images = validation.sample()
@@ -351,7 +351,7 @@ class TrainingMonitor(keras.callbacks.Callback):
         return {validation.history_column: value, **validation.rejected_fraction_of(images)}
 
     def _forget_values_of(self, instrument):
-        """Takes another instrument's values out of the history: those of one column compare."""
+        """Removes another instrument's values from the history, as a column must be comparable."""
         column_name = self.validation.history_column
         if any(column_name in row for row in self.history):
             console.say(
@@ -395,5 +395,5 @@ def weights(model: keras.Model) -> dict[str, np.ndarray]:
 
 
 def load_weights(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
-    """Puts arrays made by `weights` into a model of the same configuration."""
+    """Loads arrays made by `weights` into a model of the same configuration."""
     model.set_weights([arrays[key] for key in sorted(arrays)])

@@ -1,4 +1,4 @@
-"""What training costs: a step's floating-point operations, counted as Keras traces it."""
+"""What training costs: a step's floating-point operations, counted while Keras traces it."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from benchmark.stored_results import StoredRun
 from metrics.base import NotMeasured
 from metrics.cost import graph_flops
 
-# Trainings that a run rests on, by their names in its run.json.
+# Earlier trainings that a run builds on, by their names in its run.json.
 EARLIER = {"teacher": "its teacher", "started_from": "the run that it continues"}
 
 
@@ -21,7 +21,7 @@ class StepCost:
 
     Attributes:
         flops: Floating-point operations of a step: forward, backward, and the optimizer's. `None`
-            before it was traced and where they cannot be counted.
+            until it is traced, and if they cannot be counted.
     """
 
     flops: int | None = None
@@ -31,9 +31,10 @@ class StepCost:
 def counted_step(model: keras.Model) -> Iterator[StepCost]:
     """Counts the operations of the training step that is traced within the block.
 
-    Nothing is traced or computed for it. The count is that of `metrics.cost.count_flops`. There is
-    none with another backend than TensorFlow, on several devices, and of a step that branches, as
-    that of networks which take turns: how often each branch is taken is not in the graph.
+    This needs no additional tracing or computation. The count is that of
+    `metrics.cost.count_flops`. There is none with a backend other than TensorFlow, on several
+    devices, or for a step with branches, such as alternating updates of two networks: the graph
+    does not say how often each branch is taken.
 
     Args:
         model: A compiled `keras.Model`, before the `fit` that traces its step.
@@ -73,9 +74,9 @@ def current_flops() -> int | None:
 
 
 def needed_operations(graph: Any) -> list[Any]:
-    """What variables change by, and all that it depends on; the rest is never computed.
+    """The operations that update variables, and all that they depend on; the rest never runs.
 
-    Such a rest are gradients of the images, which TensorFlow adds with those of a convolution.
+    An example of the rest: gradients of the images, which TensorFlow adds for a convolution.
     """
     waiting = [operation for operation in graph.get_operations() if operation.op_def.is_stateful]
     needed = {}
@@ -89,9 +90,9 @@ def needed_operations(graph: Any) -> list[Any]:
 
 
 def train_cost(state: dict[str, Any]) -> dict[str, Any]:
-    """What a training took, as far as its run.json says: time, images, operations.
+    """The cost of a training, as far as its run.json says: time, images, operations.
 
-    The training of a teacher counts too, and that of the run whose weights it began with.
+    This includes the training of its teacher, and of the run whose weights it started from.
     """
     flops, images_seen = state.get("train_flops_per_image"), state.get("images_seen")
     pflops = None
@@ -110,12 +111,12 @@ def train_cost(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def cost_of(run: StoredRun) -> dict[str, Any]:
-    """What the training of a stored run took, and which run it is, for the run.json of another."""
+    """The training cost of a stored run, with its key, for the run.json of another run."""
     return {"run": run.key, **train_cost(run.state)}
 
 
 def cost_notes(state: dict[str, Any]) -> list[str]:
-    """What to know of the numbers of `train_cost`."""
+    """Notes on the numbers of `train_cost`."""
     own = state.get("train_seconds", 0.0)
     return [
         f"trained {own:.0f} s besides the {state[name]['train_seconds']:.0f} s of {what}, "

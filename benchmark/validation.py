@@ -1,4 +1,4 @@
-"""Validation while a model trains: the headline of quality of few samples chooses the weights."""
+"""Validation during training: the headline of quality on few samples chooses the weights."""
 
 import contextlib
 import json
@@ -22,13 +22,13 @@ from metrics.fid import fid
 
 
 class Validation:
-    """The headline of quality, of a few samples against as many test images.
+    """The headline of quality, of a few samples against the same number of test images.
 
-    It is a Fréchet distance (see `benchmark.headline`), which the number of images biases: values
-    compare only with those of as many. The real images are *test* images, drawn once for all runs:
-    the headline of the results compares with training images, which must not choose the weights
-    that it judges. Latents and real images are the same each time, so that two values differ by
-    the weights alone.
+    It is a Fréchet distance (see `benchmark.headline`), which is biased by the number of images:
+    only values for the same number are comparable. The real images are *test* images, drawn once
+    for all runs. The headline in the results compares with training images, and these must not
+    choose the weights that it judges. Latents and real images are the same each time, so two values
+    differ only because of the weights.
 
     Args:
         model: The `models.base.GenerativeModel` that trains.
@@ -43,7 +43,7 @@ class Validation:
         batch_size: Images for each call of the sampler.
 
     Raises:
-        UserError: If there is but one test image.
+        UserError: If there is only one test image.
     """
 
     def __init__(
@@ -75,19 +75,19 @@ class Validation:
         self.headline = headline
         self.encoder = encoder
         self.sampler = model.sampler(method)
-        # Where a model has one way to sample, its sampler has the row's name, as Keras writes it.
+        # If a model has only one sampler, that has the row's name, in Keras's spelling.
         self.sampler_name = method.name if method else self.sampler.name.replace("_", "-")
         self.every = every
         self.batch_size = min(batch_size, len(images))
 
     @property
     def history_column(self) -> str:
-        """Where its values stand in the training's history."""
+        """The column of its values in the training's history."""
         return f"validation_{self.headline}"
 
     @property
     def description(self) -> dict[str, Any]:
-        """What is measured how, ready for JSON."""
+        """What is measured, and how, ready for JSON."""
         return {
             "measure": self.headline,
             "instrument": self.encoder.label,
@@ -100,7 +100,7 @@ class Validation:
         return checkpoint % self.every == 0 or checkpoint == num_checkpoints
 
     def sample(self) -> np.ndarray:
-        """Images of the model's weights as they are now, uint8.
+        """Samples uint8 images with the model's current weights.
 
         Raises:
             Interruption: If the program was asked to stop.
@@ -167,7 +167,7 @@ class Best:
 
 
 def build_validation(builder: Any, model: keras.Model, evaluator: Any) -> Validation | None:
-    """What chooses the best weights, where it is asked for."""
+    """Builds what chooses the best weights; `None` if validation is off."""
     options = builder.settings["training"]["validation"]
     if options["every"] is None:
         return None
@@ -186,7 +186,7 @@ def build_validation(builder: Any, model: keras.Model, evaluator: Any) -> Valida
 
 
 def is_better(value: float, measure: str, instrument: str, best: Best | None) -> bool:
-    """Whether a value beats the best one, which counts for its own measure and instrument only."""
+    """Whether a value is the best so far for its measure and instrument."""
     if best is None or (best.measure, best.instrument) != (measure, instrument):
         return True
     return value < best.value
@@ -196,7 +196,7 @@ def is_better(value: float, measure: str, instrument: str, best: Best | None) ->
 def averaged_weights(model: keras.Model) -> Iterator[None]:
     """Puts the averages of the weights into the model, where its optimizer keeps any.
 
-    At the end of the `with` block the weights are again, bit for bit, what they were.
+    The end of the `with` block restores the original weights, bit for bit.
     """
     variables = model.weights
     values = [keras.ops.convert_to_numpy(variable) for variable in variables]
@@ -210,9 +210,9 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
 
 @contextlib.contextmanager
 def without_final_averages(model: keras.Model) -> Iterator[None]:
-    """Within the block `fit` leaves the weights as they are, where it would end with the averages.
+    """Keeps `fit` from replacing the weights by their averages at its end, within the block.
 
-    Training that is stopped goes on by more than one `fit`.
+    A resumed training may need more than one `fit`.
     """
     optimizer = model.optimizer
     optimizer.finalize_variable_values = lambda variables: None
@@ -225,11 +225,11 @@ def without_final_averages(model: keras.Model) -> Iterator[None]:
 def swap_in_ema(model: keras.Model) -> None:
     """Puts copies of the averages of the weights into the model, where its optimizer keeps any.
 
-    Under JAX a variable that is assigned another one shares its memory, which the next call of a
+    Under JAX, assigning one variable to another makes them share memory, which the next call of a
     compiled program takes away from both.
     """
     variables, optimizer = model.trainable_variables, model.optimizer
-    # That of the class, as `without_final_averages` replaces the instance's.
+    # The class's method, as `without_final_averages` replaces the instance's.
     type(optimizer).finalize_variable_values(optimizer, variables)
     for variable in variables:
         variable.assign(keras.ops.copy(variable))

@@ -1,4 +1,4 @@
-"""What every dataset is once it is loaded, and what is asked of it."""
+"""The form that every dataset has once it is loaded, and the checks on it."""
 
 import hashlib
 import re
@@ -13,7 +13,7 @@ ARRAY_NAMES = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 class ImageArray(Protocol):
-    """What is asked of a split's images: a NumPy array has it, and so have images made when read.
+    """The interface of a split's images, shared by NumPy arrays and images that are made when read.
 
     An index along the first axis (an integer, a slice, an array of integers) gives a NumPy array.
     """
@@ -42,7 +42,7 @@ class ImageDataset:
     """Training and test images with their labels, checked when built.
 
     Attributes:
-        name: What tables and result folders call the dataset; letters, digits, `_`, `-`, `.`.
+        name: Name of the dataset in tables and result folders; letters, digits, `_`, `-`, `.`.
         train_images: uint8 array of shape `(N, height, width, channels)`, channels 1 or 3,
             0..255. May be a read-only memory map, or an `ImageArray` that makes its rows when read.
         train_labels: int64 array of shape `(N,)`, in `0 <= label < num_classes`; all 0 where
@@ -56,8 +56,8 @@ class ImageDataset:
             classifier judges the channels; `None` for ordinary images.
         protocol_samples: Samples that the dataset's published protocol asks for, or `None`.
         horizontal_flip: Whether training mirrors each image with probability 1/2, drawn afresh each
-            time; part of the fingerprint, as other images are trained on. The arrays are never
-            mirrored themselves.
+            time; part of the fingerprint, as it changes what is trained on. The arrays themselves
+            are never mirrored.
 
     Raises:
         UserError: If an array has another shape, dtype or range.
@@ -81,7 +81,7 @@ class ImageDataset:
             self._check_split(split)
         if self.train_images.shape[1:] != self.test_images.shape[1:]:
             raise UserError(
-                f"dataset {self.name}: training and test images must have one shape. "
+                f"dataset {self.name}: training and test images must have the same shape. "
                 f"Received: {self.train_images.shape[1:]} and {self.test_images.shape[1:]}."
             )
         if len(self.class_names) != (self.num_classes or 0):
@@ -121,7 +121,7 @@ class ImageDataset:
 
 
 def check_flip(horizontal_flip: bool) -> None:
-    """Refuses what is neither `True` nor `False`: Hydra takes `no` for a word."""
+    """Rejects anything but `True` and `False`: Hydra reads `no` as a string."""
     if not isinstance(horizontal_flip, bool):
         raise UserError(
             f"`dataset.horizontal_flip` must be true or false. Received: {horizontal_flip!r}."
@@ -135,7 +135,7 @@ def flip_in_training(dataset: ImageDataset) -> ImageDataset:
 
 
 def check_name(name: str) -> None:
-    """Refuses a name that could not be a folder's name."""
+    """Rejects a name that could not be a folder's name."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise UserError(
             f"`dataset.name` must consist of letters, digits, `_`, `-`, `.`. Received: {name!r}."

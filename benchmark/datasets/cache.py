@@ -39,12 +39,12 @@ def load_cached(
     """Returns a dataset from the cache, decoding it first if it is not there.
 
     A cache entry is a folder of four `.npy` files and a manifest with their checksums. It appears
-    under its name only when it is whole. A file whose size or time of change is not the recorded
-    one is hashed again; if its contents differ, the entry is decoded again.
+    under its name only when it is complete. A file whose size or modification time differs from
+    the recorded one is hashed again; if its contents differ, the entry is decoded again.
 
     Args:
         name: Name of the dataset.
-        source: What is decoded, as JSON values: whatever changes when the source changes.
+        source: Identifies what is decoded, as JSON values that change when the source changes.
         preprocessing: How it is decoded, as JSON values; part of the fingerprint.
         cache_dir: Folder of all caches; entries lie in its `datasets` subfolder.
         decode: Called as `class_names = decode(allocate)`; fills the arrays that
@@ -109,7 +109,7 @@ def _read_array(folder: Path, array_name: str, recorded: dict[str, Any]) -> np.n
 def _write(folder: Path, name: str, preprocessing: dict[str, Any], decode: Decode) -> ImageDataset:
     with _reported_disk_errors(folder.parent):
         shutil.rmtree(folder, ignore_errors=True)
-        for left in folder.parent.glob(f".{folder.name}-*"):  # by a decoder that was killed
+        for left in folder.parent.glob(f".{folder.name}-*"):  # left by a killed decoder
             shutil.rmtree(left, ignore_errors=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:

@@ -42,10 +42,10 @@ def load_fashion_mnist(
 ) -> ImageDataset:
     """Loads Fashion-MNIST.
 
-    The two sources hold the same images in another order, so their fingerprints differ.
+    The two sources hold the same images in different orders, so their fingerprints differ.
 
     Args:
-        name: Name of the dataset. What is called `fashion_mnist` must have its checksums; under
+        name: Name of the dataset. A dataset named `fashion_mnist` must have its checksums; under
             another name, `source` may hold any images.
         source: Folder with the four IDX files, plain or `.gz`; `None` for the folder of Debian's
             package dataset-fashion-mnist or, where it is not installed, TensorFlow Datasets.
@@ -56,8 +56,8 @@ def load_fashion_mnist(
         An `ImageDataset` of `(image_size, image_size, 1)` images.
 
     Raises:
-        UserError: If a file is missing, damaged or another one, or `image_size` out of range.
-        EnvironmentProblem: If the dataset must be fetched and cannot be.
+        UserError: If a file is missing, damaged or a different one, or `image_size` out of range.
+        EnvironmentProblem: If the dataset must be downloaded but cannot be.
     """
     if source is None and DEBIAN.is_dir():
         source = DEBIAN

@@ -22,7 +22,7 @@ IDX_FILES = {
     "test_labels": "t10k-labels-idx1-ubyte",
 }
 UNSIGNED_BYTE = 0x08
-DEFLATE_RATIO = 1032  # The most that gzip can compress.
+DEFLATE_RATIO = 1032  # The highest compression ratio of gzip.
 
 
 def load_idx_folder(

@@ -39,18 +39,18 @@ def load_image_folder(
     """Loads the pictures of a folder: PNG, JPEG, BMP, TIFF, WebP or PPM, grey or RGB.
 
     The pictures lie directly in the folder, or directly in its sub-folders, which are then the
-    classes (one sub-folder alone is no class). Every tenth picture is held out for testing; of
-    fewer than ten pictures, all are for training and for testing. Cameras' marks of rotation (EXIF)
-    are honoured. What is transparent is shown on white.
+    classes (a single sub-folder is not a class). Every tenth picture is held out for testing; with
+    fewer than ten pictures, all are used for both training and testing. EXIF rotation is applied.
+    Transparent areas are drawn on white.
 
     Args:
-        name: Name of the dataset; `None` for that of the folder or of the single picture.
+        name: Name of the dataset; `None` for the name of the folder or of the single picture.
         source: The folder, or the file of a single picture.
         channels: 1 for grey, 3 for RGB, `None` for 1 if all pictures are grey and else 3.
-        num_crops: How many squares are cut from random places of each picture, once and for all;
+        num_crops: How many squares to cut from random places of each picture, once for all epochs;
             `None` takes the central square of each.
-        crop_size: Side in pixels of the squares; `None`, the largest, goes with the central one.
-        crop_seed: Seed of the random places; the seed of a run does not change it.
+        crop_size: Side of the squares in pixels; `None` for the largest, only without `num_crops`.
+        crop_seed: Seed of the random places, independent of the run's seed.
         image_size: Side in pixels to which the squares are scaled.
         horizontal_flip: Whether training mirrors half of the images, drawn afresh each time.
         cache_dir: Folder of all caches.
@@ -89,7 +89,7 @@ def load_image_folder(
 
 @dataclass(frozen=True)
 class _Recipe:
-    """What becomes of a picture; as in `load_image_folder`."""
+    """How pictures are processed; see `load_image_folder`."""
 
     channels: int | None
     num_crops: int | None
@@ -101,7 +101,7 @@ class _Recipe:
         if self.channels not in (None, 1, 3):
             raise UserError(f"`dataset.channels` must be 1, 3 or null. Received: {self.channels}.")
         if self.image_size is None:
-            raise UserError("pictures may have any sizes: set dataset.image_size=<pixels>.")
+            raise UserError("pictures may have any size: set dataset.image_size=<pixels>.")
         check_image_size(self.image_size)
         check_crop_size(self.crop_size)
         if self.num_crops is not None and (type(self.num_crops) is not int or self.num_crops < 1):
@@ -154,7 +154,7 @@ def _list_problems(folder: PictureFolder, problems: list[str]) -> str:
     listed = "; ".join(problems[:MOST_LISTED]) + (f"; and {num_more:,} more" * (num_more > 0))
     return (
         f"{len(problems):,} of the {len(folder.files):,} pictures in {folder.path} cannot be used: "
-        f"{listed}. Mend or remove them."
+        f"{listed}. Fix or remove them."
     )
 
 

@@ -26,7 +26,7 @@ def load_mnist(
     """Loads MNIST (LeCun, Cortes, Burges 1998), or other IDX files under another name.
 
     Args:
-        name: Name of the dataset. What is called `mnist` must have MNIST's checksums; under
+        name: Name of the dataset. A dataset named `mnist` must have MNIST's checksums; under
             another name, `source` may hold any images.
         source: Folder with the four IDX files, plain or `.gz`; `None` for the embedded ones.
         image_size: Side of the images in pixels; other than 28 means resizing.

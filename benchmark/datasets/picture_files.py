@@ -1,4 +1,4 @@
-"""Image files as people have them: found in natural order, opened, and refused for a reason."""
+"""Image files from anywhere: sorted in natural order, opened, and rejected with a reason."""
 
 import re
 import warnings
@@ -12,11 +12,11 @@ SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".webp", ".jpg", ".jpeg", ".ppm", "
 
 
 class UnusablePicture(Exception):
-    """What is wrong with a picture, to be read after its name: `has more than 8 bits`."""
+    """What is wrong with a picture, phrased to follow its name: `has more than 8 bits`."""
 
 
 def is_picture(path: Path) -> bool:
-    """Whether the name says so."""
+    """Whether a file's suffix is that of a picture."""
     return path.suffix.lower() in SUFFIXES
 
 
@@ -40,24 +40,24 @@ def name_kinds(paths: list[Path]) -> str:
 
 @contextmanager
 def open_picture(file: Path) -> Iterator[Any]:
-    """Opens a file as a `PIL.Image.Image`, of which nothing is decoded yet.
+    """Opens a file as a `PIL.Image.Image`, without decoding it yet.
 
     Args:
         file: An image file.
 
     Yields:
-        The image. Errors while it is decoded are reported like those here.
+        The image. Errors while it is decoded are reported in the same way.
 
     Raises:
-        UnusablePicture: If it is damaged, or Pillow would bring it to 8 bits or to its first page
-            without a word.
+        UnusablePicture: If it is damaged, or Pillow would silently reduce it to 8 bits or to its
+            first page.
         PermissionError: If it may not be read.
     """
     from PIL import Image
 
     try:
         with warnings.catch_warnings():
-            # Pillow's limit on the size of an image only warns, up to twice that size.
+            # Up to twice its limit on the size of an image, Pillow only warns.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file) as image:
                 _check_whole(image)
@@ -66,17 +66,17 @@ def open_picture(file: Path) -> Iterator[Any]:
         raise
     except Exception as error:  # many kinds, as each format has its own
         reason = " ".join(str(error).replace(str(file), "it").split()) or type(error).__name__
-        raise UnusablePicture(f"is no image that can be read ({reason})") from None
+        raise UnusablePicture(f"cannot be read as an image ({reason})") from None
 
 
 def _check_whole(image: Any) -> None:
     # Beside the photograph, a phone's JPEG of format MPO holds variants of it.
     num_images = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     if num_images > 1:
-        raise UnusablePicture(f"holds {num_images} images; save each as a file of its own")
+        raise UnusablePicture(f"holds {num_images} images; save each as a separate file")
     if image.mode.startswith(("I", "F")) or _has_wide_channels(image):
         raise UnusablePicture(
-            "has more than 8 bits a channel; bring its values to 0..255 and save them as uint8"
+            "has more than 8 bits per channel; scale its values to 0..255 and save them as uint8"
         )
 
 

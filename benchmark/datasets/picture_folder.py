@@ -1,4 +1,4 @@
-"""Which pictures lie in a folder, and of which classes they are."""
+"""Finds the pictures in a folder, and their classes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ class PictureFolder:
     """The image files of a folder, class by class, in natural order of their names.
 
     Attributes:
-        name: The folder's name; of a single picture its own, without the suffix.
+        name: The folder's name; for a single picture, its name without the suffix.
         path: The folder.
         files: The files.
         labels: For each file, the index of its class; all 0 where there are no classes.
@@ -33,7 +33,7 @@ class PictureFolder:
 
     @property
     def stamps(self) -> list[tuple[str, int, int]]:
-        """What changes when a file does: names, sizes and times of change."""
+        """Names, sizes and modification times, which change when a file does."""
         stamps = []
         for file in self.files:
             try:
@@ -46,7 +46,7 @@ class PictureFolder:
 
 
 def find_pictures(source: str | Path | None) -> PictureFolder:
-    """Lists the pictures of a folder, or of its sub-folders; says what it passes over.
+    """Lists the pictures of a folder, or of its sub-folders; says what it skips.
 
     Args:
         source: The folder, in which hidden entries are ignored, or the file of a single picture.
@@ -94,12 +94,12 @@ def _find_classes(path: Path, folders: list[Path]) -> PictureFolder:
         if deeper:
             raise UserError(
                 f"{path} holds folders of folders ({deeper[0].relative_to(path)}). {LAYOUT} "
-                f"Perhaps dataset.source={folder} is meant."
+                f"Did you mean dataset.source={folder}?"
             )
         if not pictures:
             raise UserError(
-                f"{folder} must hold pictures ({', '.join(SUFFIXES)}), as a folder beside or below "
-                f"others is a class. Found: {name_kinds(others) or 'nothing'}."
+                f"{folder} must hold pictures ({', '.join(SUFFIXES)}), as each sub-folder is a "
+                f"class. Found: {name_kinds(others) or 'nothing'}."
             )
         _tell(others)
         files += pictures

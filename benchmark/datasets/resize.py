@@ -1,4 +1,4 @@
-"""Images of any size to squares of one size."""
+"""Crops and scales images of any size to squares of one size."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ DESCRIPTION = "centre crop to a square, then bilinear with antialiasing (Pillow)
 
 
 def check_image_size(image_size: int | None) -> None:
-    """Refuses a side length, in pixels, that no dataset can be brought to."""
+    """Rejects a side length, in pixels, that no dataset can be scaled to."""
     if image_size is None:
         return
     if not _is_whole(image_size) or not SMALLEST <= image_size <= LARGEST:
@@ -20,14 +20,14 @@ def check_image_size(image_size: int | None) -> None:
 
 
 def check_crop_size(crop_size: int | None, *sides: int) -> None:
-    """Refuses a crop that is no number of pixels, or larger than a picture.
+    """Rejects a crop size that is not a number of pixels, or is larger than a picture.
 
     Args:
         crop_size: Side of the crop in pixels, or `None` for the largest square.
         *sides: Height and width of the picture, where they are known.
 
     Raises:
-        UserError: If it is too small, too large or not whole.
+        UserError: If it is too small, too large or not a whole number.
     """
     if crop_size is None:
         return
@@ -53,8 +53,8 @@ def resize_images(
 ) -> np.ndarray:
     """Crops a central square of each image and scales it.
 
-    The filter is Pillow's `BILINEAR`, whose support grows with the reduction: it averages when it
-    shrinks and interpolates when it enlarges (28 to 32 is an enlargement, not a padding).
+    The filter is Pillow's `BILINEAR`, whose support grows with the reduction: it averages when
+    shrinking and interpolates when enlarging (28 to 32 is enlarged, not padded).
 
     Args:
         images: uint8 array of shape `(N, height, width, channels)`, channels 1 or 3.

@@ -1,4 +1,4 @@
-"""One photograph that is there without a network: it comes with matplotlib."""
+"""One photograph that needs no network: it comes with matplotlib."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def load_sample_picture(
     The portrait is a photograph of the US Navy and in the public domain.
 
     Args:
-        name: Name of the dataset; `None` for that of the picture or of the folder.
+        name: Name of the dataset; `None` for the name of the picture or of the folder.
         source: A picture or a folder of pictures, as for `load_image_folder`; `None` for the
             portrait.
         image_size: Side in pixels to which the central square is scaled.
@@ -48,10 +48,10 @@ def load_sample_picture(
 
 
 def find_photograph() -> Path:
-    """Where matplotlib's sample data has it.
+    """The path of the photograph in matplotlib's sample data.
 
     Raises:
-        EnvironmentProblem: If that is not installed, as some distributions pack it apart.
+        EnvironmentProblem: If that is not installed, as some distributions package it separately.
     """
     from matplotlib.cbook import get_sample_data
 

@@ -34,13 +34,13 @@ def load_stacked_mnist(
     digits. The first channel is the leading digit of the label.
 
     Args:
-        name: Name of the dataset. What is called `stacked_mnist` is made of MNIST; under another
+        name: Name of the dataset. A dataset named `stacked_mnist` is made of MNIST; under another
             name, `source` may hold any grey images.
         source: Folder with the four IDX files, plain or `.gz`; `None` for the embedded ones.
         image_size: Side of the images in pixels: 28, or 32 for a margin of two black pixels.
         num_train_images: Images for training.
         num_test_images: Images for testing.
-        stack_seed: Seed of the choice of digits; the seed of a run does not change it.
+        stack_seed: Seed of the choice of digits, independent of the run's seed.
         protocol_samples: Samples that the protocol of mode coverage asks for.
         cache_dir: Folder of all caches.
 
@@ -49,7 +49,7 @@ def load_stacked_mnist(
         read. Its `channel_dataset` holds the digits at the same size.
 
     Raises:
-        UserError: If the digits cannot be read or are not grey, or `image_size` is another one.
+        UserError: If the digits cannot be read or are not grey, or `image_size` is not 28 or 32.
     """
     digits = load_digits(name, source, image_size, cache_dir)
     train_images, train_labels = stack(digits, "train", num_train_images, stack_seed)
@@ -70,14 +70,14 @@ def load_stacked_mnist(
 
 
 class StackedImages:
-    """Images made of single-channel ones: read like an array, made row by row when read.
+    """Images stacked from single-channel ones: read like an array, made row by row when read.
 
-    Reading a row, some rows by a slice or an array of indices, or all by `np.asarray` gives an
-    ordinary array. Only the first axis is indexed.
+    Reading one row, several rows (by a slice or an array of indices) or all rows (by `np.asarray`)
+    gives an ordinary array. Only the first axis can be indexed.
 
     Args:
         channel_images: uint8 `(M, height, width, 1)`, may be a memory map; it is not copied.
-        sources: Integers `(N, channels)`: of each image, the rows of `channel_images` that are
+        sources: Integers `(N, channels)`: for each image, the rows of `channel_images` that are
             its channels.
     """
 
@@ -101,7 +101,7 @@ class StackedImages:
 
     @property
     def nbytes(self) -> int:
-        """What the images would take if they were all made."""
+        """The bytes that the images would take if they were all made."""
         return int(np.prod(self.shape)) * self.dtype.itemsize
 
     def __len__(self) -> int:
@@ -149,7 +149,7 @@ def load_digits(
 
 
 def pad(dataset: ImageDataset, margin: int, cache_dir: str | Path) -> ImageDataset:
-    """Surrounds the images of a dataset by `margin` black pixels; a dataset of its own."""
+    """Returns a dataset whose images have `margin` black pixels on each side."""
     if not margin:
         return dataset
     sides = ((0, 0), (margin, margin), (margin, margin), (0, 0))
@@ -176,7 +176,7 @@ def stack(
 ) -> tuple[StackedImages, np.ndarray]:
     """Draws the digits of a split's images, each channel independently, with replacement.
 
-    Fewer images are the first ones of more.
+    A smaller `num_images` gives the first ones of the same images.
 
     Returns:
         The images, and their labels: int64 `(num_images,)`, the numbers whose digits, in base

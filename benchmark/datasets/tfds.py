@@ -40,17 +40,18 @@ def load_tfds(
     class label).
 
     Args:
-        name: Name in the spelling of TFDS: `cifar10`, `emnist/letters`, `cifar10:3.0.2`.
+        name: Name as TFDS spells it: `cifar10`, `emnist/letters`, `cifar10:3.0.2`.
         source: Folder of prepared TFDS data, or of the dataset's original archives; `None` for
             TFDS's own folder (`TFDS_DATA_DIR`, else `~/tensorflow_datasets`).
         train_split: Training examples in TFDS's grammar of splits, such as
             `train[:80%]+validation`; `None` for `train`.
-        test_split: Test examples, likewise; `None` for `test` or, where there is none, for every
-            tenth training example, the same ones each time, which is then not trained on.
-        crop_size: Side in pixels of the central square that is taken of each picture; `None` for
-            the largest one.
+        test_split: Test examples, likewise; `None` for `test` or, without such a split, for every
+            tenth training example, always the same ones, which are then not trained on.
+        crop_size: Side in pixels of the central square to cut from each picture; `None` for the
+            largest one.
         image_size: Side of the images in pixels, to which the squares are scaled; `None` keeps
-            the crops, or else the pictures as stored, which must then be of one size.
+            the crops or, without `crop_size`, the pictures as stored, which must then be of one
+            size.
         horizontal_flip: Whether training mirrors half of the images, drawn afresh each time.
         cache_dir: Folder of all caches.
 
@@ -58,8 +59,8 @@ def load_tfds(
         An `ImageDataset` of grey or RGB images, named without the version: `emnist-letters`.
 
     Raises:
-        UserError: If there is no such dataset or split, or no images in it that can be used.
-        EnvironmentProblem: If it must be fetched and cannot be.
+        UserError: If there is no such dataset or split, or it has no images that can be used.
+        EnvironmentProblem: If it must be downloaded but cannot be.
     """
     check_image_size(image_size)
     check_crop_size(crop_size)
@@ -94,7 +95,7 @@ def load_tfds(
 
 @dataclass(frozen=True)
 class _Fields:
-    """Which features are read, and what becomes of them."""
+    """Which features are read, and how they are processed."""
 
     image: str
     label: str | None

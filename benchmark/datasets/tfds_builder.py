@@ -18,23 +18,23 @@ def find_builder(name: str, source: str | Path | None) -> Any:
     """Returns the TFDS builder of a dataset, prepared or not.
 
     Args:
-        name: Name in the spelling of TFDS.
-        source: Folder that is searched first: one laid out as TFDS's (`<name>/<version>`), the
-            dataset's folder in such a one, or that of its version, in which `dataset_info.json`
-            lies. `None` for TFDS's own folder.
+        name: Name as TFDS spells it.
+        source: Folder to search first: one laid out like TFDS's (`<name>/<version>`), the dataset's
+            folder within it, or the folder of a version, which holds `dataset_info.json`. `None`
+            for TFDS's own folder.
 
     Returns:
         A `tfds.core.DatasetBuilder`.
 
     Raises:
-        UserError: If there is no such folder or no such dataset, or another one is in the folder.
+        UserError: If there is no such folder or dataset, or the folder holds another dataset.
         EnvironmentProblem: If a package that the dataset's code needs is missing.
     """
     with quiet_standard_error():
         import tensorflow  # noqa: F401, which TFDS imports later, and loudly
         import tensorflow_datasets as tfds
 
-    # It warns of every dataset that is not prepared yet; we say that ourselves.
+    # TFDS warns of every dataset that is not prepared yet; we report that ourselves.
     logging.getLogger("absl").setLevel(logging.ERROR)
     if source is None:
         return _build(name)
@@ -52,7 +52,7 @@ def find_builder(name: str, source: str | Path | None) -> Any:
 def prepare(builder: Any, source: str | Path | None) -> None:
     """Downloads a dataset, or takes its original archives from `source`, and converts it.
 
-    TFDS without a network retries for minutes, so whether there is one is looked at first.
+    Without a network TFDS retries for minutes, so the connection is checked first.
 
     Args:
         builder: A `tfds.core.DatasetBuilder` that is not prepared.
@@ -76,7 +76,7 @@ def prepare(builder: Any, source: str | Path | None) -> None:
         builder.download_and_prepare(
             download_config=tfds.download.DownloadConfig(manual_dir=folder, try_download_gcs=False)
         )
-    except Exception as error:  # Hundreds of builders, each with errors of its own.
+    except Exception as error:  # Hundreds of builders, each with different errors.
         reason = f"TFDS failed with {_first_line(error)}"
         raise EnvironmentProblem(_explain(builder, reason, missing, folder)) from error
 
@@ -94,7 +94,7 @@ def _build(name: str, **options: Any) -> Any:
         raise UserError(f"TFDS knows no dataset {name!r}.{_suggest(name)}") from error
     except (ValueError, AssertionError) as error:  # A wrong spelling, configuration or version.
         reason = str(error).strip().splitlines()[0].split(" Here are")[0]
-        raise UserError(f"TFDS refuses {name!r}: {reason}{_suggest(name)}") from error
+        raise UserError(f"TFDS rejects {name!r}: {reason}{_suggest(name)}") from error
 
 
 def _stem(name: str) -> str:
@@ -106,7 +106,7 @@ def _check_name(builder: Any, stem: str, folder: Path) -> Any:
     if builder.info.name != stem:
         raise UserError(
             f"{folder} holds the dataset {builder.info.name}, not {stem}. "
-            f"Check dataset.source=<folder>, or take dataset=tfds dataset.name={builder.info.name}."
+            f"Check dataset.source=<folder>, or use dataset=tfds dataset.name={builder.info.name}."
         )
     return builder
 

@@ -29,7 +29,7 @@ class Split:
     takes_tenth: bool | None = None
 
     def select(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """Yields the examples that are taken, of batches of images and labels."""
+        """Yields the selected examples of batches of images and labels."""
         if self.takes_tenth is None:
             yield from batches
             return
@@ -45,7 +45,7 @@ class Split:
 def choose_splits(
     builder: Any, *, train_split: str | None, test_split: str | None
 ) -> dict[str, Split]:
-    """Says where the training and the test images are read from.
+    """Chooses where the training and the test images are read from.
 
     Args:
         builder: A prepared `tfds.core.DatasetBuilder`.
@@ -73,7 +73,7 @@ def _find(builder: Any, option: str, instruction: str) -> Split:
         reason = str(error).strip().splitlines()[-1].split(". Should be")[0].rstrip(".")
         raise _refusal(builder, f"dataset.{option}={instruction}", reason) from error
     if not num_examples:
-        raise _refusal(builder, f"dataset.{option}={instruction}", "no example is in it")
+        raise _refusal(builder, f"dataset.{option}={instruction}", "it has no examples")
     return Split(str(instruction), num_examples)
 
 
@@ -83,7 +83,7 @@ def _hold_out(builder: Any, train: Split) -> dict[str, Split]:
         raise _refusal(
             builder,
             f"dataset.train_split={train.instruction}",
-            f"there is no `test`, and every tenth of {train.num_examples} examples is none",
+            f"there is no `test`, and {train.num_examples} examples are too few to hold one out",
         )
     num_left = train.num_examples - num_held_out
     return {
@@ -97,5 +97,5 @@ def _refusal(builder: Any, setting: str, reason: str) -> UserError:
     held = ", ".join(f"{name} ({splits[name].num_examples:,} examples)" for name in splits)
     return UserError(
         f"{setting}: {reason}. TFDS's {builder.info.full_name} has the splits: {held or 'none'}. "
-        "They are given as train, train[:80%] or train+validation."
+        "Write them as train, train[:80%] or train+validation."
     )

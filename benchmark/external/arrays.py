@@ -16,17 +16,17 @@ _FIRST_BYTES = {".npy": b"\x93NUMPY", ".npz": b"PK"}
 
 
 def read_array(path: Path) -> tuple[np.ndarray, str]:
-    """Reads the samples of a `.npy` or `.npz` file; what could run code is refused.
+    """Reads the samples of a `.npy` or `.npz` file; rejects files that could run code.
 
     Args:
-        path: A file with one of these suffixes. Of several arrays in an npz, the one that is named
-            `samples`, `images` or `arr_0` is taken.
+        path: A file with one of these suffixes. If an npz has several arrays, the one named
+            `samples`, `images` or `arr_0` is used.
 
     Returns:
         The uint8 array, of any shape, and how it was stored.
 
     Raises:
-        UserError: If the file is damaged, or holds no array of uint8, or leaves a choice.
+        UserError: If the file is damaged, holds no uint8 array, or leaves a choice of arrays.
         EnvironmentProblem: If the file cannot be opened or is larger than memory.
     """
     with _told_in_one_line(path):
@@ -43,11 +43,11 @@ def read_array(path: Path) -> tuple[np.ndarray, str]:
 
 
 def check_unpacked(path: Path, available: int | None) -> None:
-    """Refuses an archive that says it would fill the memory once it is unpacked.
+    """Rejects an archive whose stated unpacked size exceeds the memory.
 
     Args:
         path: An npz file.
-        available: Bytes of memory, `None` if that is unknown.
+        available: Bytes of memory; `None` if unknown.
 
     Raises:
         EnvironmentProblem: If it is larger.
@@ -66,8 +66,7 @@ def _check_first_bytes(path: Path) -> None:
         start = file.read(6)
     if not start.startswith(_FIRST_BYTES[path.suffix.lower()]):
         raise UserError(
-            f"{path} is not a {path.suffix} file, whatever its name says; write it with "
-            f"{HOW_TO_SAVE}"
+            f"{path} is not a {path.suffix} file, despite its name; write it with {HOW_TO_SAVE}"
         )
 
 
@@ -105,7 +104,7 @@ def _told_in_one_line(path: Path) -> Iterator[None]:
 
 
 def check_pixels(array: np.ndarray, source: str) -> None:
-    """Refuses all but uint8, as no scale is guessed; the error names the likely conversion.
+    """Rejects anything but uint8, as no scale is guessed; the error names the likely conversion.
 
     Args:
         array: The samples, of any type and shape.
@@ -125,7 +124,7 @@ def check_pixels(array: np.ndarray, source: str) -> None:
         raise UserError(f"{expected}, which is not a type of pixels")
     finite = np.isfinite(array)
     if not finite.any():
-        raise UserError(f"{expected}, all of it NaN or infinite")
+        raise UserError(f"{expected}, all NaN or infinite")
     low, high = float(array[finite].min()), float(array[finite].max())
     raise UserError(
         f"{expected} from {low:.4g} to {high:.4g}{_not_finite(finite)}. "
@@ -137,11 +136,11 @@ def _not_finite(finite: np.ndarray) -> str:
     if finite.all():
         return ""
     count = int((~finite.reshape(len(finite), -1)).any(axis=1).sum())
-    return f", and NaN or infinite in {count:,} of {len(finite):,} images, which must be mended"
+    return f", and NaN or infinite in {count:,} of {len(finite):,} images, which must be fixed"
 
 
 def _conversion(kind: str, low: float, high: float) -> str:
-    """The line of NumPy for the scale that the values look like, if they look like one."""
+    """The NumPy line that converts the scale that the values seem to have, if there is one."""
     rounded = "np.clip(np.rint({}), 0, 255).astype('uint8')"
     if kind == "f":
         known = [
@@ -157,4 +156,4 @@ def _conversion(kind: str, low: float, high: float) -> str:
     for scale, fits, pixels in known:
         if fits:
             return f"If their scale is {scale}, convert: x = {pixels}"
-    return "This is no usual scale: bring them to 0..255 as the data's pixels are"
+    return "This is not a usual scale: convert the pixels to 0..255, like those of the dataset"

@@ -13,7 +13,7 @@ _CLEARLY = 50  # of 255: by how much inverted images must be nearer to the train
 
 
 def to_images(array: np.ndarray, dataset: Any, source: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Brings an array to `(N, height, width, channels)`, where that takes no guess.
+    """Brings an array to `(N, height, width, channels)` if that needs no guessing.
 
     Args:
         array: uint8 samples of any shape.
@@ -24,7 +24,7 @@ def to_images(array: np.ndarray, dataset: Any, source: str) -> tuple[np.ndarray,
         The images, and remarks on what was done.
 
     Raises:
-        UserError: If their shape is not the dataset's; the error names the line that mends it.
+        UserError: If their shape is not the dataset's; the error shows the line that fixes it.
     """
     height, width, channels = dataset.image_shape
     if array.shape[1:] == dataset.image_shape:
@@ -38,7 +38,7 @@ def to_images(array: np.ndarray, dataset: Any, source: str) -> tuple[np.ndarray,
 
 
 def _advice(array: np.ndarray, image_shape: tuple[int, int, int]) -> str:
-    """How to mend a wrong shape; the first that applies."""
+    """How to fix a wrong shape; the first advice that applies."""
     shape, ndim = array.shape, array.ndim
     flat = int(np.prod(image_shape))
     if ndim == 2 and shape[1] == flat:
@@ -52,11 +52,11 @@ def _advice(array: np.ndarray, image_shape: tuple[int, int, int]) -> str:
     if ndim == 3:
         return _size_advice(shape[1:], image_shape)
     if ndim != 4:
-        return ", which is no array of images"
+        return ", which is not an array of images"
     if shape[-1] not in (1, 2, 3, 4) and shape[1] in (1, 2, 3, 4):
         return ", channels first: x = x.transpose(0, 2, 3, 1)"
     if shape[-1] in (2, 4):
-        return ", with an alpha channel, to be dropped: x = x[..., :-1]"
+        return ", with an alpha channel; drop it: x = x[..., :-1]"
     if shape[-1] != image_shape[2]:
         return _channel_advice(array, image_shape[2])
     return _size_advice(shape[1:3], image_shape)
@@ -69,7 +69,7 @@ def _channel_advice(array: np.ndarray, channels: int) -> str:
         if (array == array[..., :1]).all():
             return ", whose three channels are equal: x = x[..., :1]"
         grey = "np.rint(x.mean(axis=-1, keepdims=True)).astype('uint8')"
-        return f", colours: bring them to grey, for example x = {grey}"
+        return f", colour images; convert them to grey, for example x = {grey}"
     return ""
 
 
@@ -82,7 +82,7 @@ def _size_advice(size: tuple[int, ...], image_shape: tuple[int, int, int]) -> st
 
 
 def check_contrast(images: np.ndarray, source: str) -> None:
-    """Refuses images that are all but black: floats in [0, 1] which lost their greys.
+    """Rejects images that are nearly black: floats in [0, 1] that lost their greys.
 
     Raises:
         UserError: If no pixel is above 1.
@@ -90,13 +90,13 @@ def check_contrast(images: np.ndarray, source: str) -> None:
     if images.max() <= 1:
         raise UserError(
             f"{source}: no pixel is above {images.max()} of 255, as if images in [0, 1] had been "
-            "cast to uint8. Scale them before that: "
+            "cast to uint8. Scale them first: "
             "x = np.clip(np.rint(x * 255), 0, 255).astype('uint8')"
         )
 
 
 def suspicions(images: np.ndarray, dataset: Any) -> tuple[str, ...]:
-    """What is allowed and yet seldom meant: repeated images, exchanged black and white.
+    """Warns of what is allowed but rarely intended: repeated images, exchanged black and white.
 
     Args:
         images: uint8 `(N, height, width, channels)`.

@@ -24,11 +24,11 @@ from benchmark.provenance import environment
 from benchmark.report.terminal import report
 from benchmark.results import MEASUREMENTS, digest, external_folder, hash_arrays
 
-SAMPLER = "external"  # what the row has in the place of a sampler
+SAMPLER = "external"  # in the row, in place of a sampler
 
 
 def evaluate(builder: Any, dataset: Any, samples: Samples) -> pd.DataFrame:
-    """Measures samples as those of a run are measured, where it is not done yet, and reports.
+    """Measures samples like those of a run, unless that is already done, and reports.
 
     Args:
         builder: The `benchmark.cli.RunBuilder` of the evaluation.
@@ -95,7 +95,7 @@ def measure_samples(
 
 
 def warn_of_namesakes(rows: pd.DataFrame, run: str, results_dir: str) -> None:
-    """Says when other samples of the same name stand in the same table."""
+    """Warns if the same table has other samples of the same name."""
     ours = rows[(rows["sampler"] == SAMPLER) & (rows["run"] == run)]
     alike = ["dataset", "model", "sampler", "preset", "protocol"]
     others = rows.merge(ours[alike].drop_duplicates(), on=alike)

@@ -20,11 +20,11 @@ from benchmark.errors import EnvironmentProblem, UserError
 
 _NOT_PLAIN = {
     "1": "is black and white without greys",
-    "P": "is coloured by a palette",
-    "PA": "is coloured by a palette",
+    "P": "uses a colour palette",
+    "PA": "uses a colour palette",
     "LA": "has an alpha channel",
     "RGBA": "has an alpha channel",
-    "CMYK": "is in colours for print",
+    "CMYK": "is in print colours",
 }
 _SAVE_PLAIN = "save it as 8-bit grey, image.convert('L'), or colour, image.convert('RGB')"
 
@@ -65,7 +65,7 @@ def read_folder(folder: Path) -> Pictures:
         The `Pictures`.
 
     Raises:
-        UserError: If there are none, one is damaged or not plain 8-bit, or one is unlike the rest.
+        UserError: If there are none, or one is damaged, not plain 8-bit, or unlike the rest.
         EnvironmentProblem: If the folder or a file may not be read.
     """
     files, remarks = _find(folder)
@@ -116,7 +116,7 @@ def _read(file: Path) -> _Picture:
 
 
 def _check_plain(image: Any) -> None:
-    """Refuses what would have to be converted: there is more than one way to do that."""
+    """Rejects images that would need conversion, as there is more than one way to convert."""
     if image.mode not in ("L", "RGB"):
         kind = _NOT_PLAIN.get(image.mode, f"has Pillow's mode {image.mode}")
         raise UnusablePicture(f"{kind}; {_SAVE_PLAIN}")
@@ -126,7 +126,7 @@ def _check_plain(image: Any) -> None:
 
 def _is_lossy(image: Any, file: Path) -> bool:
     if image.format == "WEBP":
-        return b"VP8L" not in file.read_bytes()  # the name of the chunk of lossless pixels
+        return b"VP8L" not in file.read_bytes()  # the chunk for lossless pixels
     return image.format in ("JPEG", "MPO") or image.info.get("compression") == "jpeg"
 
 
@@ -137,7 +137,7 @@ def _check_alike(files: list[Path], pictures: list[_Picture]) -> None:
         if shape != usual:
             raise UserError(
                 f"{file} is {_describe(shape)}, but {count:,} of the {len(files):,} images are "
-                f"{_describe(usual)}; remove it, or make all alike"
+                f"{_describe(usual)}; remove it, or convert all to one kind"
             )
 
 

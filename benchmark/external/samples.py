@@ -15,7 +15,7 @@ from benchmark.external.checks import check_contrast, suspicions, to_images
 from benchmark.external.pictures import SUFFIXES, read_folder
 
 LONGEST_NAME = 64
-FEWEST_FOR_A_PLAN = 50  # below it, smaller KID subsets would say nothing
+FEWEST_FOR_A_PLAN = 50  # below it, smaller KID subsets would be meaningless
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,7 @@ class Samples:
     Attributes:
         name: What the row's model is called.
         source: The path, as it was given.
-        stored: File or folder, without its path, and how the images lie in it.
+        stored: File or folder, without its path, and how the images are stored in it.
         images: As read; uint8 `(N, height, width, channels)` once they fit a dataset.
         remarks: What was done to read them; does not change the scores.
         warnings: What a reader of the scores should know.
@@ -74,7 +74,7 @@ def choose_name(name: str | None, source: str) -> str:
     """The name of the row: the given one, or one taken from the file's or folder's name.
 
     Raises:
-        UserError: If it cannot name a folder, or is that of a sanity row.
+        UserError: If it is not a valid folder name, or is the name of a sanity row.
     """
     path = Path(source).expanduser().resolve()
     stem = path.name if path.is_dir() else path.stem
@@ -100,10 +100,10 @@ def read_samples(source: str, name: str) -> Samples:
         name: What the row is called.
 
     Returns:
-        `Samples` of whatever shape they have.
+        `Samples` in the shape in which they are stored.
 
     Raises:
-        UserError: If there is nothing, or something else, or samples that are no uint8 images.
+        UserError: If nothing is there, or something else, or samples that are not uint8 images.
     """
     path = Path(source).expanduser()
     if path.is_dir():
@@ -151,36 +151,36 @@ def fit(samples: Samples, dataset: Any) -> Samples:
 
 
 def _fit_channels(samples: Samples, dataset: Any) -> Samples:
-    """Takes one channel of grey files that are stored as RGB; an array is mended by its maker."""
+    """Takes one channel of grey files that are stored as RGB; arrays are left to their author."""
     given, expected = samples.images.shape[-1], dataset.image_shape[-1]
     if not samples.is_folder or given == expected:
         return samples
     if expected == 3:
         raise UserError(
             f"{samples.source}: {dataset.name} has colours. Received: grey images; if that is "
-            "meant, save them as image.convert('RGB')"
+            "intended, save them as image.convert('RGB')"
         )
     if samples.first_colored:
         raise UserError(
-            f"{samples.source}: {dataset.name} is grey. Received: colours, {samples.first_colored} "
-            "being the first; save them as image.convert('L')"
+            f"{samples.source}: {dataset.name} is grey. Received: colour images, such as "
+            f"{samples.first_colored}; save them as image.convert('L')"
         )
     remark = "grey images stored as RGB: their equal channels are taken as one"
     return replace(samples, images=samples.images[..., :1], remarks=(*samples.remarks, remark))
 
 
 def choose(samples: Samples, settings: dict[str, Any]) -> Samples:
-    """As many samples as the rows of the table have, drawn without replacement if there are more.
+    """Takes as many samples as the table's rows have, drawn without replacement if there are more.
 
     Args:
-        samples: All that there are.
-        settings: The configuration; `num_samples`, `seed` and the metrics' subset sizes count.
+        samples: All samples.
+        settings: The configuration; `num_samples`, `seed` and the metrics' subset sizes are used.
 
     Returns:
         Samples of `num_samples` images, with a warning if they were drawn.
 
     Raises:
-        UserError: If there are too few; the error names the options that would do.
+        UserError: If there are too few; the error names options that would work.
     """
     count, needed = len(samples.images), settings["num_samples"]
     if count < needed:
@@ -200,11 +200,11 @@ def choose(samples: Samples, settings: dict[str, Any]) -> Samples:
 
 
 def _plan(count: int, settings: dict[str, Any]) -> str:
-    """The options under which so few samples can be measured, in a table of their own."""
+    """The options with which so few samples can be measured, in a separate table."""
     if count < FEWEST_FOR_A_PLAN:
         return "Make more"
     options = [f"num_samples={count}"]
     for name, metric in settings["metric"].items():
         if (metric.get("subset_size") or 0) > count:
             options.append(f"metric.{name}.subset_size={count // 2}")
-    return f"Make more, or compare fewer in a table of their own: {' '.join(options)}"
+    return f"Make more, or compare fewer in a separate table: {' '.join(options)}"

@@ -1,4 +1,4 @@
-"""`python -m benchmark.humans`: a page on this machine on which people judge samples."""
+"""`python -m benchmark.humans`: a page on this machine where people judge samples."""
 
 import secrets
 import sys
@@ -18,8 +18,9 @@ from benchmark.tool import command, whole_number
 USAGE = """\
 Usage: python -m benchmark.humans [model=ddpm,vae] [dataset=mnist] [count=100] [seconds=0.5]
                                   [name=NAME] [results_dir=results] [port=8000]
-Half of the images are real, half are samples of the models, as many of each. With seconds, each is
-shown for so long only. Answers go into results/humans/; the next report shows the human error."""
+Half of the images are real, half are samples, equally many of each model. With seconds, each image
+is shown for that long only. Answers go into results/humans/; the next report shows the human
+error."""
 DEFAULTS = {
     "model": "", "dataset": "", "count": "100", "seconds": "", "name": "",
     "results_dir": "results", "port": "0",
@@ -45,7 +46,7 @@ def parse(arguments: list[str]) -> dict[str, Any]:
     """The options.
 
     Raises:
-        UserError: If they are not as `USAGE` says.
+        UserError: If they do not match `USAGE`.
     """
     given = dict(argument.partition("=")[::2] for argument in arguments)
     if given.keys() - DEFAULTS.keys() or not all(given.values()):
@@ -105,7 +106,7 @@ def real_images(samples: Iterable[StoredRow]) -> np.ndarray:
 
 
 def report(sitting: Sitting) -> None:
-    """Says what came out, and where it is kept."""
+    """Prints the results, and where the answers are stored."""
     if not sitting.num_answers:
         console.say("no answers")
         return

@@ -1,4 +1,4 @@
-"""What people answered, and the error that it amounts to."""
+"""What people answered, and the human error computed from it."""
 
 import math
 from collections import defaultdict
@@ -10,11 +10,11 @@ import pandas as pd
 from metrics.intervals import wilson_interval
 
 FOLDER = "humans"
-REAL = ""  # stands in the place of a sampler's folder for a real image
+REAL = ""  # marks a real image, in place of a sampler's folder
 
 
 class HumanError(NamedTuple):
-    """The mean of two rates of mistakes, with its 95 % interval.
+    """The mean of two error rates, with its 95 % interval.
 
     The interval adds the squared distances to the ends of both rates' Wilson intervals (the
     square-and-add method of Newcombe 1998).
@@ -29,7 +29,7 @@ class HumanError(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """What people made of a folder of samples: the error, and how many samples they saw."""
+    """How people judged a folder of samples: the error, and how many samples they saw."""
 
     error: HumanError
     num_answers: int
@@ -39,8 +39,7 @@ def human_error(mistakes: tuple[int, int], totals: tuple[int, int]) -> HumanErro
     """The error of a model.
 
     Args:
-        mistakes: How many of its samples were taken for real, and how many real images for
-            generated.
+        mistakes: How many of its samples were judged real, and how many real images generated.
         totals: How many samples and real images were shown; at least one of each.
     """
     rates = np.divide(mistakes, totals)
@@ -51,10 +50,10 @@ def human_error(mistakes: tuple[int, int], totals: tuple[int, int]) -> HumanErro
 
 
 def errors(sittings: list[dict[str, Any]]) -> dict[str, Judged]:
-    """What people made of each folder of samples.
+    """How people judged each folder of samples.
 
     Args:
-        sittings: What was written of each. The real images of a sitting count for all its models.
+        sittings: The record of each. The real images of a sitting count for all its models.
     """
     counts: dict[str, np.ndarray] = defaultdict(lambda: np.zeros((2, 2), int))
     for sitting in sittings:
@@ -73,7 +72,7 @@ def errors(sittings: list[dict[str, Any]]) -> dict[str, Judged]:
 
 
 def check_sitting(sitting: Any) -> dict[str, Any]:
-    """What was read of a sitting's file, if it is one.
+    """Returns the content of a sitting's file if it is valid.
 
     Raises:
         KeyError, TypeError, ValueError: If it is not.
@@ -90,8 +89,8 @@ def check_sitting(sitting: Any) -> dict[str, Any]:
 def add_columns(rows: pd.DataFrame, sittings: list[dict[str, Any]]) -> pd.DataFrame:
     """Adds `human_error`, its interval and `human_answers` to the rows of samples people saw.
 
-    Images that were shown for a limited time are harder to judge: they have columns of their
-    own, such as `human_error_500ms`.
+    Images that were shown for a limited time are harder to judge, so they have separate columns,
+    such as `human_error_500ms`.
     """
     for seconds in sorted({sitting["seconds"] or 0.0 for sitting in sittings}):
         stem = f"human_error_{1000 * seconds:g}ms" if seconds else "human_error"

@@ -1,4 +1,4 @@
-"""The page on this machine that asks, and takes the answers."""
+"""Serves the page on this machine that shows the images and receives the answers."""
 
 import importlib.resources
 import json
@@ -14,13 +14,13 @@ MOST_BYTES = 1000  # of an answer
 
 
 class Server(ThreadingHTTPServer):
-    """Serves one sitting to this machine alone.
+    """Serves one sitting to this machine only.
 
     Its address has a secret part, so that no other page or user can answer.
 
     Args:
         sitting: The `Sitting`.
-        port: 0 for any that is free.
+        port: The port; 0 for any free one.
 
     Raises:
         EnvironmentProblem: If the port is taken.

@@ -34,7 +34,7 @@ class Item:
 
 
 class Sitting:
-    """The images that a person is shown, and the answers so far, which are kept at each one.
+    """The images that a person is shown, and the answers so far, which are saved after each one.
 
     Args:
         items: The images in their order.
@@ -90,7 +90,7 @@ class Sitting:
         }
 
     def answer(self, number: int, said_real: bool, milliseconds: float) -> None:
-        """Keeps the answer to an image; one to another than the present is left out."""
+        """Records the answer to the current image; ignores an answer to any other."""
         if self.is_done or number != self.num_answers:
             return
         item = self.items[number]
@@ -122,7 +122,7 @@ def picture(image: np.ndarray) -> str:
 
 
 def choose_samples(rows: pd.DataFrame, results_dir: str, names: list[str]) -> dict[str, StoredRow]:
-    """The samples of each model that was asked for: those of its first seed.
+    """The samples of each requested model, from its first seed.
 
     Args:
         rows: Rows of one dataset.
@@ -131,7 +131,7 @@ def choose_samples(rows: pd.DataFrame, results_dir: str, names: list[str]) -> di
             sampler.
 
     Returns:
-        Dict from what the page calls them to the `StoredRow`.
+        Dict from their label on the page to the `StoredRow`.
 
     Raises:
         UserError: If there are no samples of one of them.
@@ -152,7 +152,7 @@ def choose_samples(rows: pd.DataFrame, results_dir: str, names: list[str]) -> di
 
 
 def rows_of_dataset(rows: pd.DataFrame, results_dir: str, dataset: str) -> pd.DataFrame:
-    """The rows of samples of a dataset; of the only one, where none is named.
+    """The rows of samples of a dataset, or of the only dataset if none is named.
 
     Raises:
         UserError: If there are none, or several datasets to choose from.
@@ -173,7 +173,7 @@ def rows_of_dataset(rows: pd.DataFrame, results_dir: str, dataset: str) -> pd.Da
 def arrange(
     samples: dict[str, StoredRow], real_images: np.ndarray, count: int, seed: int, results_dir: str
 ) -> tuple[list[Item], dict[str, str]]:
-    """Draws half of the images from the samples, as many of each model, and half from real ones.
+    """Draws half of the images from the samples, equally many per model, and half from real ones.
 
     Returns:
         The items in random order, and what each folder of samples is called.
@@ -188,7 +188,7 @@ def arrange(
         images = row.samples(10**9)
         if images is None or len(images) < each or row.samples_path is None:
             raise UserError(
-                f"{label} has {0 if images is None else len(images)} stored samples, and {each} "
+                f"{label} has {0 if images is None else len(images)} stored samples, but {each} "
                 "are needed: give a smaller count, or make the samples again"
             )
         path = row.samples_path.relative_to(results_dir).as_posix()

@@ -27,7 +27,7 @@ def test_a_cpu_compiles_single_images_alone(monkeypatch):
     assert jits(chosen) == (False, True, False)
     assert chosen.precision == "float32"
     assert chosen.describe() == (
-        "XLA compiles single images; precision float32 (the faster ones on a CPU)"
+        "XLA compiles single images; precision float32 (the faster choice on a CPU)"
     )
 
 

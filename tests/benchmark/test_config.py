@@ -212,7 +212,7 @@ def test_other_numbers_of_steps_add_rows_of_each_way_that_takes_steps(compose_co
         ),
         (["sampler=decoder", "model=dcgan"], "not for model=dcgan, which has one way to sample"),
         (["model=vae", "preset=paper"], "model=vae .* no preset=paper; .*smoke, quick, standard"),
-        (["sampling.seeds=0"], "`sampling.seeds` must be at least 1.*sampling.seeds=0"),
+        (["sampling.seeds=0"], "`sampling.seeds`.*must be at least 1.*sampling.seeds=0"),
         (["num_reference_images=0"], "num_reference_images.*at least 1"),
         (["num_samples=-5"], "num_samples.*at least 1.*num_samples=-5"),
         (["num_samples=999"], "subset_size=1000.*num_samples=999"),

@@ -96,7 +96,7 @@ class TestImageDataset:
             ({"train_images": np.zeros((4, 8, 8, 1), np.float32)}, "must be uint8"),
             ({"train_images": np.zeros((4, 8, 8), np.uint8)}, "must be uint8 of shape"),
             ({"test_images": np.zeros((4, 8, 8, 2), np.uint8)}, "must be uint8 of shape"),
-            ({"test_images": np.zeros((4, 9, 9, 1), np.uint8)}, "one shape"),
+            ({"test_images": np.zeros((4, 9, 9, 1), np.uint8)}, "the same shape"),
             ({"train_labels": np.zeros(4, np.int32)}, "must be int64"),
             ({"train_labels": np.zeros(3, np.int64)}, r"of shape \(4,\)"),
             ({"train_labels": np.array([0, 1, 2, 0])}, r"in 0\.\.1. Received: 0\.\.2"),

@@ -67,7 +67,7 @@ class TestPictures:
         dataset = load(folder / "2.png")
         assert values(dataset.train_images) == values(dataset.test_images) == [2]
         assert dataset.name == "2"
-        with pytest.raises(UserError, match="no_picture.png is no image that can be read"):
+        with pytest.raises(UserError, match="no_picture.png cannot be read as an image"):
             (folder / "no_picture.png").write_bytes(b"")
             load(folder / "no_picture.png")
 
@@ -282,9 +282,9 @@ class TestMistakes:
         message = refusal(load, folder)
         assert message.startswith("4 of the 8 pictures in")
         for part in (
-            "broken.png is no image that can be read (",
-            "empty.jpg is no image that can be read (cannot identify",
-            "wide.png has more than 8 bits a channel",
+            "broken.png cannot be read as an image (",
+            "empty.jpg cannot be read as an image (cannot identify",
+            "wide.png has more than 8 bits per channel",
             "pages.tif holds 2 images",
         ):
             assert part in message
@@ -294,7 +294,7 @@ class TestMistakes:
         for index in range(13):
             (folder / f"{index}.png").write_bytes(b"text")
         message = refusal(load, folder)
-        assert "9.png is" in message and "10.png" not in message and "and 3 more." in message
+        assert "9.png cannot" in message and "10.png" not in message and "and 3 more." in message
 
     def test_pictures_smaller_than_the_crop_are_listed(self, load, folder):
         for index, size in enumerate([(30, 30), (20, 30), (30, 29)]):

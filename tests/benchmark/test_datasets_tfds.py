@@ -283,7 +283,7 @@ class TestSplits:
             ({"train_split": "valid"}, "dataset.train_split=valid: Unknown split 'valid'. "),
             ({"test_split": "test+nope"}, "dataset.test_split=.*Unknown split 'nope'. "),
             ({"train_split": "train[:80"}, "Unrecognized split format"),
-            ({"train_split": "train[:0]"}, "no example is in it"),
+            ({"train_split": "train[:0]"}, "it has no examples"),
             ({"test_split": "test[50:]"}, "incompatible with 20 examples"),
             ({"test_split": 5}, "dataset.test_split=5"),
         ],
@@ -298,7 +298,7 @@ class TestSplits:
         assert "\n" not in text
 
     def test_too_few_to_hold_any_out_are_told(self, plain, tmp_path):
-        with pytest.raises(UserError, match="every tenth of 9 examples is none"):
+        with pytest.raises(UserError, match="9 examples are too few to hold one out"):
             self.load(plain, tmp_path, name="plain", train_split="train[:9]")
 
 

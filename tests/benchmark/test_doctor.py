@@ -38,7 +38,7 @@ def test_other_arguments_are_refused(arguments, capsys):
     ("requirement", "problem"),
     [
         ("numpy>=2.0", ""),
-        ("numpy>=99", "and >=99 is needed"),
+        ("numpy>=99", "but >=99 is needed"),
         ("no-such-package>=1", "no-such-package is not installed"),
     ],
 )

@@ -173,7 +173,7 @@ def test_binary_images_are_refused_with_the_line_that_converts(save, images):
 def test_values_of_no_usual_scale_get_no_line(save, images):
     for unusual in (images.astype("float32") * 9 - 500, images.astype("int16") - 128):
         message = refusal(save("a.npy", unusual))
-        assert "no usual scale" in message and f"from {unusual.min():.4g}" in message
+        assert "not a usual scale" in message and f"from {unusual.min():.4g}" in message
 
 
 def test_images_with_nan_are_counted(save, images):
@@ -181,7 +181,7 @@ def test_images_with_nan_are_counted(save, images):
     floats[2, 0, 0, 0], floats[5] = np.nan, np.inf
     message = refusal(save("a.npy", floats))
     assert "NaN or infinite in 2 of 8 images" in message and "from -1 to 1" in message
-    assert "all of it NaN" in refusal(save("a.npy", np.full_like(floats, np.nan)))
+    assert "all NaN or infinite" in refusal(save("a.npy", np.full_like(floats, np.nan)))
 
 
 def test_what_is_no_number_is_refused(save):
@@ -318,7 +318,7 @@ def test_a_damaged_picture_is_named(save_pictures, images):
     content = path.read_bytes()
     for damage in (b"", b"text", content[:100], content[:-24], content[:60] + b"\0" * 99):
         path.write_bytes(damage)
-        assert "image_3.png is no image that can be read" in refusal(folder)
+        assert "image_3.png cannot be read as an image" in refusal(folder)
 
 
 def test_a_picture_beyond_pillows_limit_is_refused(save_pictures, images, monkeypatch):

@@ -87,7 +87,7 @@ class TestSitting:
             rows_of_dataset(pd.DataFrame(), results, "")
 
     def test_samples_that_are_gone_or_too_few_are_told(self, results):
-        with pytest.raises(UserError, match="has 30 stored samples, and 50"):
+        with pytest.raises(UserError, match="has 30 stored samples, but 50"):
             sitting_of(results, count=200)
         next(results.rglob("samples.npy")).unlink()
         with pytest.raises(UserError, match="has 0 stored samples"):
