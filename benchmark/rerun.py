@@ -84,7 +84,7 @@ def differences(stored: StoredRun, again: StoredRun) -> list[str]:
 
 def difference_of_weights(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> str:
     if before.keys() != after.keys():
-        return "they belong to different networks"
+        return "of different networks"
     if all(np.array_equal(before[name], after[name]) for name in before):
         return "the same, bit for bit"
     most = max(float(np.abs(before[name] - after[name]).max()) for name in before)
