@@ -3,6 +3,8 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
+from benchmark.cli import compose
+from benchmark.training import batches
 from models.grouped_convolution import GroupedConv2D
 from models.optimizers import AveragedAdam
 from models.r3gan import R3GAN, logits_and_penalty
@@ -204,3 +206,17 @@ def test_groups_divide_the_channels():
 def test_wrong_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         build_model(**options)
+
+
+@pytest.mark.slow
+def test_the_generator_does_not_stay_black_at_quick(tmp_path):
+    """With a gamma of 1 at the start it does, for hundreds of steps or for ever: 0.002 here."""
+    parts = compose("model=r3gan", "preset=quick", "seed=101", f"cache_dir={tmp_path}")
+    dataset = parts.load_dataset()
+    keras.utils.clear_session(free_memory=False)
+    model = parts.build_model(dataset.image_shape)
+    data = batches(model, dataset, batch_size=64, seed=101, start_step=0)
+    model.fit(data, steps_per_epoch=150, shuffle=False, verbose=0)
+    latents = keras.random.normal((64, model.latent_dim), seed=1)
+    images = keras.ops.convert_to_numpy(model.generator(latents))
+    assert images.std(axis=0).mean() > 0.1
