@@ -19,7 +19,10 @@ from metrics.encoders import check_sha256
 
 # The models in the package, with the SHA-256 of their files.
 PACKAGED: dict[str, str] = {
-    "ddpm": "e9c3454a98cfe963a7a1065d419023c7e1b87778aa2ed5af4a073dd739d423f3",
+    "ddpm": "49bca803e0ebad1472317cf6034ea5e4e06b9b8168d8a6ca379b6d50753f01a1",
+    "distilled": "aa3d71586c3d25b272467cbfab7b90cb9aa8f830700af13be586227cf979be8b",
+    "flow": "41f492b5a4bd6671f3611e070dd815d75b54ec8ab859c7aca1c1b263505bcf18",
+    "meanflow": "79d008db4581dea86329c1b9b52e844a154d3c9bd92ac3011d453274c06c04c4",
 }
 FOLDER = Path(__file__).parent
 CONFIG = "config"
