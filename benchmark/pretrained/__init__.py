@@ -23,6 +23,7 @@ PACKAGED: dict[str, str] = {
     "distilled": "aa3d71586c3d25b272467cbfab7b90cb9aa8f830700af13be586227cf979be8b",
     "flow": "41f492b5a4bd6671f3611e070dd815d75b54ec8ab859c7aca1c1b263505bcf18",
     "meanflow": "79d008db4581dea86329c1b9b52e844a154d3c9bd92ac3011d453274c06c04c4",
+    "r3gan": "e10d79b2e5f1a513e6df4e4829c2d0250068198f9df396ef8b2bb1cf9941edb4",
 }
 FOLDER = Path(__file__).parent
 CONFIG = "config"

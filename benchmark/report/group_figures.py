@@ -118,7 +118,9 @@ def _draw_samples(results_dir, group, styles, real_images):
         real_images = next((read(StoredRow(results_dir, path)) for path in paths), None)
     if real_images is not None:
         strips = {"test images": np.asarray(real_images[:NUM_SAMPLES_SHOWN]), **strips}
-    return sample_strips(strips, colors={label: style.color for label, style in styles.items()})
+    return sample_strips(
+        strips, colors={label: style.model_color for label, style in styles.items()}
+    )
 
 
 def _draw_histograms(results_dir, group, styles):

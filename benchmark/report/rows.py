@@ -175,9 +175,10 @@ def subject(rows):
     for column, form in forms.items():
         known = trained[column].replace("", None).dropna()
         parts += [form.format(known.iloc[0])] if len(known) else []
-    seeds = sorted(trained["seed"].dropna().unique())
-    if len(seeds) > 1:
-        parts.append(f"{len(seeds)} seeds")
+    counts = trained["seed"].groupby(joined(line_identities(trained), "\n")).nunique()
+    least, most = counts[counts > 0].agg(["min", "max"])
+    if most > 1:
+        parts.append(f"{most:g} seeds" if least == most else f"{least:g} to {most:g} seeds")
     return ", ".join(parts)
 
 

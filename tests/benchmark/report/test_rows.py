@@ -1,7 +1,7 @@
 import pandas as pd
 
 from benchmark.report.groups import group_rows
-from benchmark.report.rows import is_sanity, left_out, row_labels, row_styles
+from benchmark.report.rows import is_sanity, left_out, row_labels, row_styles, subject
 
 
 def test_labels_name_model_and_sampler(rows):
@@ -86,3 +86,11 @@ def test_rows_without_speed_are_named(rows, external_row, diverged_row):
     assert named(rows) == ""
     both = pd.concat([rows, external_row, diverged_row], ignore_index=True)
     assert named(both) == "not shown, as their speed was not measured: my_model external"
+
+
+def test_titles_name_the_number_of_seeds_of_each_line(rows, external_row):
+    assert subject(rows) == "mnist, preset quick, N = 5,000"
+    several = pd.concat([rows, rows.assign(seed=1)], ignore_index=True)
+    assert subject(several).endswith(", 2 seeds")
+    assert subject(several.drop(index=3)).endswith(", 1 to 2 seeds")
+    assert "seed" not in subject(external_row)
