@@ -86,7 +86,9 @@ def swap(path):
     foreign.replace(path)
 
 
-@pytest.mark.parametrize(("spoil", "warning"), [(damage, "is damaged"), (swap, "features other than its name says")])
+@pytest.mark.parametrize(
+    ("spoil", "warning"), [(damage, "is damaged"), (swap, "other than its name says")]
+)
 def test_a_cut_or_foreign_file_is_made_again_with_a_warning(encoder, cache, spoil, warning):
     made = reference_features(encoder, IMAGES, source=SOURCE, cache=cache)
     (path,) = cache.path.glob("features/*.npz")
