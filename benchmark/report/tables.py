@@ -26,7 +26,8 @@ MISSING = "–"
 BEST, TIE = "best", "tie"
 NUM_SEEDS = "n"
 _IN_ORDER = ("finished", "sanity", "")
-_NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?!\.?\w)")  # no part of a name or a hash
+# No part of a name, and no hash of digits alone.
+_NUMBER = re.compile(r"(?<![\w.,])(?<!run )\d+(?:,\d{3})*(?:\.\d+)?(?![.,]?\w)")
 
 
 @dataclass(frozen=True)
@@ -362,7 +363,7 @@ def _notes_of_seeds(line):
 def _with_ranges(texts):
     """One text for several that differ in numbers alone: with `1.5 to 1.8` where they differ."""
     slots = zip(*(_NUMBER.findall(text) for text in texts), strict=True)
-    numbers = [sorted(set(slot), key=float) for slot in slots]
+    numbers = [sorted(set(slot), key=lambda text: float(text.replace(",", ""))) for slot in slots]
     ranges = iter([" to ".join(dict.fromkeys([slot[0], slot[-1]])) for slot in numbers])
     return _NUMBER.sub(lambda _: next(ranges), texts[0])
 

@@ -209,6 +209,11 @@ def test_notes_that_differ_in_numbers_are_joined(seeds):
     assert by_model(seeds).footnotes == ["seeds 10, 12: timings vary by 1.5 to 1.75"]
     everywhere = seeds["seed"].map({10: "2 of 9", 11: "10 of 9", 12: "3 of 9"})
     assert by_model(seeds.assign(notes=everywhere)).footnotes == ["2 to 10 of 9"]
+    large = seeds["seed"].map({10: "900 s", 11: "1,450 s", 12: "1,200 s"})
+    assert by_model(seeds.assign(notes=large)).footnotes == ["900 to 1,450 s"]
+    digits = seeds["seed"].map({10: "run 12345678", 11: "run 12345679", 12: "run 12345679"})
+    footnote = "seed 10: run 12345678; seeds 11, 12: run 12345679"
+    assert by_model(seeds.assign(notes=digits)).footnotes == [footnote]
     named = seeds["seed"].map({10: "run 12ab", 11: "run 13ab", 12: "run 13ab"})
     footnote = "seed 10: run 12ab; seeds 11, 12: run 13ab"
     assert by_model(seeds.assign(notes=named)).footnotes == [footnote]
